@@ -1,0 +1,10 @@
+.PHONY: build test check
+
+build:
+	go build -o bin/ ./cmd/steer
+
+test:
+	go test ./...
+
+check:
+	.ci/run

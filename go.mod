@@ -1,0 +1,3 @@
+module github.com/steervec/steer
+
+go 1.26
