@@ -1,0 +1,22 @@
+package kernel
+
+// Rope turns the first 2*len(cos) elements of one head x by the angles whose
+// cosines and sines are given (Su et al. 2021). Half-split pairing turns
+// (x[i], x[i+n]) with n = len(cos), as Llama and GPT-NeoX do; interleaved
+// pairing turns (x[2i], x[2i+1]), as GPT-J does.
+func Rope(x, cos, sin []float32, interleaved bool) {
+	n := len(cos)
+	if interleaved {
+		for i := range n {
+			a, b := x[2*i], x[2*i+1]
+			x[2*i] = a*cos[i] - b*sin[i]
+			x[2*i+1] = b*cos[i] + a*sin[i]
+		}
+		return
+	}
+	for i := range n {
+		a, b := x[i], x[i+n]
+		x[i] = a*cos[i] - b*sin[i]
+		x[i+n] = b*cos[i] + a*sin[i]
+	}
+}
