@@ -36,20 +36,25 @@ type Span struct{ Slot, Len int }
 // head.
 type Attention struct {
 	// Query holds the queries and Out takes the results: head h of token t lies
-	// at t*Stride + h*Size in both.
-	Query, Out    []float32
-	Tokens, Heads int
-	Size          int // elements of a head
-	QueryStride   int
-	OutStride     int
-	Position      int       // of token 0; the path's root has position 0
-	Keys          []float32 // [slots/KeyTile, Size, KeyTile]
-	Values        []float32 // [slots, Size]
-	Spans         []Span    // the path in position order, from 0 to at least the last token
-	Window        int       // a token sees this many positions, itself included; 0: all
-	Scale         float32   // of the scores
-	SoftCap       float32   // scores become cap*tanh(score/cap); 0: as they are
-	Slopes        []float32 // [Heads] of ALiBi: slope*(key position) is added; nil: none
+	// at t*QueryStride + h*Size and t*OutStride + h*Size.
+	Query, Out             []float32
+	QueryStride, OutStride int
+	Tokens, Heads, Size    int // Size is the number of elements of a head
+
+	Position int       // of token 0; the path's root has position 0
+	Keys     []float32 // [slots/KeyTile, Size, KeyTile]
+	Values   []float32 // [slots, Size]
+	Spans    []Span    // the path in position order, from 0 to at least the last token
+
+	Window  int     // a token sees this many positions, itself included; 0: all
+	Scale   float32 // of the scores
+	SoftCap float32 // scores become cap*tanh(score/cap); 0: as they are
+
+	// Slopes [Heads] are those of ALiBi (Press et al. 2022): slope*(key position)
+	// is added to the score; nil for none. RoundBias rounds that product to
+	// bfloat16 and ScaleBias multiplies it by Scale, as Falcon does both.
+	Slopes               []float32
+	RoundBias, ScaleBias bool
 }
 
 // Run computes softmax(scale·q·kᵀ)·v for every token and head. The result for a
@@ -78,7 +83,7 @@ func (a *Attention) Run() {
 					dot = float32(float64(a.SoftCap) * math.Tanh(float64(dot/a.SoftCap)))
 				}
 				if a.Slopes != nil {
-					dot += a.Slopes[h] * float32(first+i)
+					dot += a.bias(h, first+i)
 				}
 				visible[i] = dot
 			})
@@ -102,4 +107,16 @@ func (a *Attention) eachKey(first, last int, f func(i, slot int)) {
 		}
 		position += s.Len
 	}
+}
+
+// bias returns what ALiBi adds to the score of head h and a key's position.
+func (a *Attention) bias(h, position int) float32 {
+	bias := a.Slopes[h] * float32(position)
+	if a.RoundBias {
+		bias = FromBF16(ToBF16(bias))
+	}
+	if a.ScaleBias {
+		bias *= a.Scale
+	}
+	return bias
 }
