@@ -1,0 +1,188 @@
+// Package arch describes decoder-only transformers as data. A model family is
+// one file that turns a checkpoint's config.json into a [Decoder]: which norms
+// stand where, how positions enter, how attention and MLP are shaped, and
+// which tensor of the checkpoint fills each part. One executor reads it.
+//
+// To add a family, write one file that registers a function from [Config] to
+// Decoder, and a golden that proves it; nothing else in the module names a
+// family.
+package arch
+
+// Decoder describes a decoder-only transformer. Sizes are in elements.
+type Decoder struct {
+	Family       string // the config's model_type
+	Hidden       int    // width of the residual stream
+	Vocabulary   int
+	MaxPositions int // that the config names; 0 where positions have no limit
+
+	Embedding Embedding
+	Blocks    []Block
+	Norm      *Norm // of the last hidden states; nil: none
+	Head      Head
+
+	// Prefix begins most tensor names. A checkpoint that was saved from the
+	// model without its head may lack it everywhere.
+	Prefix string
+
+	// Modules gives the path of the Hugging Face module whose output each site
+	// is, with {num} for the layer. A site that no module's output shows is absent.
+	Modules map[Site]string
+}
+
+// Embedding turns tokens into the first residual stream.
+type Embedding struct {
+	Tokens string  // tensor [vocabulary, width]
+	Width  int     // of a token's row; 0: hidden
+	Scale  float32 // multiplies the token's row; 0: 1
+
+	// Project turns a row of another width into [hidden]; no weight: none.
+	Project Linear
+
+	// Positions is the tensor [positions, hidden] of learned positions, whose row
+	// position + PositionOffset is added; "": none.
+	Positions      string
+	PositionOffset int
+
+	Norm *Norm // nil: none
+}
+
+// Block is one decoder block. Its norms may stand in six places; nil means
+// that none stands there.
+//
+//	sequential:  x  = AfterAttentionAdd(x + AfterAttention(attention(BeforeAttention(x))))
+//	             x' = AfterMLPAdd(x + AfterMLP(mlp(BeforeMLP(x))))
+//	parallel:    x' = x + attention(BeforeAttention(x)) + mlp(BeforeMLP(x))
+//
+// A parallel block without BeforeMLP feeds both parts from BeforeAttention.
+type Block struct {
+	Parallel bool
+
+	BeforeAttention, AfterAttention, AfterAttentionAdd *Norm
+	Attention                                          Attention
+
+	BeforeMLP, AfterMLP, AfterMLPAdd *Norm
+	MLP                              MLP
+
+	// ResidualScale multiplies what attention and MLP add to the stream; 0: 1.
+	ResidualScale float32
+
+	// ResidualAfterNorm adds to the normalised input in place of the input itself.
+	ResidualAfterNorm bool
+
+	// SublayersAddResidual says that the modules of the sites self_attn and mlp
+	// give out their result with the residual added already.
+	SublayersAddResidual bool
+}
+
+// Norm normalises rows of the width of its place.
+type Norm struct {
+	Kind         NormKind
+	Weight, Bias string // tensors; "": ones, zeros
+	Epsilon      float32
+	Offset       float32 // added to the weight: 1 where weight-1 is stored
+	Site         Site    // the site that shows this norm's output; "": none
+}
+
+// NormKind is how a row is normalised.
+type NormKind uint8
+
+const (
+	RMS   NormKind = iota // x / sqrt(mean(x²) + ε)
+	Layer                 // (x - mean) / sqrt(variance + ε)
+)
+
+// Linear is a product with a weight [out, in] and a bias [out].
+type Linear struct {
+	Weight, Bias string // tensors; "" in Weight: the part is absent; "" in Bias: none
+	Transposed   bool   // the checkpoint stores the weight as [in, out]
+}
+
+// Attention is grouped-query attention: Heads queries share KVHeads keys and
+// values.
+type Attention struct {
+	Heads, KVHeads, HeadSize int
+
+	// The projections are either three tensors or one fused tensor, whose rows
+	// repeat, Groups times, the queries, then the keys, then the values of
+	// Heads/Groups and KVHeads/Groups heads.
+	Query, Key, Value Linear
+	Fused             Linear
+	Groups            int
+
+	Output Linear
+
+	QueryNorm, KeyNorm *Norm // before the rotation; nil: none
+	NormScope          NormScope
+	Clip               float32 // queries, keys and values are clamped to ±Clip; 0: not
+
+	Rope    *Rope   // nil: the block has no rotary positions
+	Alibi   *Alibi  // nil: none
+	Window  int     // a token sees this many positions, itself included; 0: all
+	Scale   float32 // of the scores
+	SoftCap float32 // scores become cap*tanh(score/cap); 0: as they are
+}
+
+// NormScope says over which elements the query and key norms run.
+type NormScope uint8
+
+const (
+	// EachHead normalises each head with one weight [head size].
+	EachHead NormScope = iota
+	// EachHeadOwnWeight normalises each head with its own weight. The tensor is
+	// [heads, head size], or one tensor per head where the name holds {head}.
+	EachHeadOwnWeight
+	// AllHeads normalises the heads together, as one row [heads*head size].
+	AllHeads
+)
+
+// Alibi adds slope*(key position) to the scores of each head
+// (Press, Smith and Lewis 2022).
+type Alibi struct {
+	Slopes    []float32 // [heads]
+	RoundBias bool      // the product is rounded to bfloat16
+	ScaleBias bool      // the bias is multiplied by the attention's scale
+}
+
+// MLP is the feed-forward part of a block: down(activation(up(x))), or with a
+// gate down(activation(gate(x)) * up(x)), or a mixture of such experts.
+type MLP struct {
+	Activation Activation
+	Inner      int // width of the hidden layer
+
+	Gate, Up, Down Linear
+	GateUp         Linear // the gate's rows, then those of up, in one tensor; replaces both
+
+	Experts *Experts // nil: dense
+}
+
+// Experts is a mixture of MLPs of which each token uses a few
+// (Shazeer et al. 2017). The fields of the enclosing MLP describe one expert;
+// {expert} in its tensor names stands for the expert's number.
+type Experts struct {
+	Router    Linear // [experts, hidden]
+	Count     int
+	PerToken  int
+	Normalize bool // the chosen experts' weights are made to sum to 1
+
+	Shared     *MLP   // an expert that every token uses; nil: none
+	SharedGate Linear // [1, hidden], whose sigmoid weighs the shared expert; no weight: 1
+}
+
+// Activation is the function between an MLP's layers.
+type Activation string
+
+const (
+	SiLU     Activation = "silu"
+	GELU     Activation = "gelu"
+	GELUTanh Activation = "gelu_tanh"
+	ReLU     Activation = "relu"
+)
+
+// Head turns the last hidden states into logits.
+type Head struct {
+	Linear          // [vocabulary, width]
+	Tied    bool    // the weight is the embedding's
+	Project Linear  // [width, hidden], before the head; no weight: none
+	Scale   float32 // multiplies the logits; 0: 1
+	SoftCap float32 // logits become cap*tanh(logit/cap); 0: as they are
+}
