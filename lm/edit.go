@@ -18,13 +18,13 @@ const (
 	DecoderBlock           = arch.DecoderBlock
 )
 
-// Edit changes the activations at one address while a sequence is computed.
+// Edit changes the activations at one site of some layers while a sequence is
+// computed: one steering vector at work.
 type Edit struct {
-	Layer    int // 0-based; negative counts from the last
 	Site     Site
-	Vector   []float32 // [width of the site]
-	Operator Operator  // nil: the vector is added
-	Tokens   Tokens    // nil: every token
+	Layers   map[int][]float32 // 0-based layer -> vector [width of the site]; negative layers count from the last
+	Operator Operator          // nil: the vector is added
+	Tokens   Tokens            // nil: every token
 }
 
 // Operator writes into delta what is to be added to one activation. All three
