@@ -1,3 +1,9 @@
 module github.com/steervec/steer
 
-go 1.26
+go 1.26.0
+
+require (
+	github.com/ardanlabs/jinja v1.8.0 // indirect
+	github.com/dlclark/regexp2 v1.11.5 // indirect
+	golang.org/x/text v0.31.0 // indirect
+)
