@@ -38,5 +38,60 @@ func (t *Tokenizer) Encode(text string, options EncodeOptions) (Encoding, error)
 	if len(text) > 1<<30 {
 		return Encoding{}, fmt.Errorf("encode: the text of %d bytes is over 1 GiB", len(text))
 	}
-	return Encoding{}, nil
+	var e Encoding
+	for _, raw := range t.added.cut(nil, newText(text), &t.added.raw, options.SpecialAsText) {
+		if raw.id >= 0 {
+			e.add(raw.id, raw.text.spans)
+			continue
+		}
+		normalized := raw.text
+		if t.normalizer != nil {
+			var err error
+			if normalized, err = t.normalizer.normalize(normalized); err != nil {
+				return Encoding{}, fmt.Errorf("encode: %w", err)
+			}
+		}
+		for _, segment := range t.added.cut(nil, normalized, &t.added.normalized, options.SpecialAsText) {
+			if segment.id >= 0 {
+				e.add(segment.id, segment.text.spans)
+				continue
+			}
+			if err := t.encodeText(&e, segment.text, options.SpecialAsText); err != nil {
+				return Encoding{}, fmt.Errorf("encode: %w", err)
+			}
+		}
+	}
+	if t.post != nil {
+		t.post.process(&e, text, t.vocab, !options.NoSpecialTokens)
+	}
+	return e, nil
+}
+
+// encodeText adds the tokens of a text without added tokens.
+func (t *Tokenizer) encodeText(e *Encoding, normalized text, plain bool) error {
+	words := []text{normalized}
+	if t.splitter != nil {
+		var err error
+		if words, err = t.splitter.split(nil, normalized); err != nil {
+			return err
+		}
+	}
+	var tokens []piece
+	for _, word := range words {
+		var err error
+		if tokens, err = t.model.tokenize(tokens[:0], word.s, plain); err != nil {
+			return fmt.Errorf("%.80q: %w", word.s, err)
+		}
+		for _, token := range tokens {
+			e.add(token.id, word.spans[token.from:token.to])
+		}
+	}
+	return nil
+}
+
+// add adds a token that stands for what all spans stand for.
+func (e *Encoding) add(id int32, spans []span) {
+	e.IDs = append(e.IDs, int(id))
+	e.Offsets = append(e.Offsets, [2]int{int(spans[0].from), int(spans[len(spans)-1].to)})
+	e.Special = append(e.Special, false)
 }
