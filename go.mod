@@ -8,4 +8,5 @@ require (
 	github.com/mmcloughlin/avo v0.6.0 // indirect
 	golang.org/x/sys v0.43.0 // indirect
 	golang.org/x/text v0.31.0 // indirect
+	gonum.org/v1/gonum v0.17.0 // indirect
 )

@@ -1,0 +1,70 @@
+package steer
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/steervec/steer/lm"
+)
+
+// Operator writes into delta what is to be added to one activation, given the
+// vector already multiplied. Any such function will do; see [lm.Operator].
+type Operator = lm.Operator
+
+// Add steers along the vector: the delta is the vector itself. It is what an
+// edit does when no operator is named.
+func Add(delta, activation, vector []float32) {
+	copy(delta, vector)
+}
+
+// Ablate removes from the activation its component along the vector, so that
+// nothing of the direction is left. The length of the vector, and with it the
+// multiplier, has no influence. A zero vector has no direction: the delta is then
+// NaN, and [Vector.Edit] refuses it beforehand.
+func Ablate(delta, activation, vector []float32) {
+	share := projection(activation, vector)
+	for i, v := range vector {
+		delta[i] = float32(-share * float64(v))
+	}
+}
+
+// AblateThenAdd removes the activation's component along the vector and adds the
+// multiplied vector in its place, so that afterwards the component is the same
+// for every activation. A zero vector is refused as in [Ablate].
+func AblateThenAdd(delta, activation, vector []float32) {
+	share := projection(activation, vector)
+	for i, v := range vector {
+		delta[i] = float32((1 - share) * float64(v))
+	}
+}
+
+// projection returns how many times the vector is contained in the activation,
+// (a·v)/(v·v). The sums are float64: a dot product over a few thousand float32
+// terms would lose the digits by which an ablation is to reach zero.
+func projection(activation, vector []float32) float64 {
+	var along, square float64
+	for i, v := range vector {
+		along += float64(activation[i]) * float64(v)
+		square += float64(v) * float64(v)
+	}
+	return along / square
+}
+
+// ParseOperator returns the operator of that name: "add", "ablate" or
+// "ablate-then-add".
+func ParseOperator(name string) (Operator, error) {
+	switch name {
+	case "add":
+		return Add, nil
+	case "ablate":
+		return Ablate, nil
+	case "ablate-then-add":
+		return AblateThenAdd, nil
+	}
+	return nil, fmt.Errorf("unknown operator %q: it is add, ablate or ablate-then-add", name)
+}
+
+// finite reports whether x is a number, neither infinite nor NaN.
+func finite(x float32) bool {
+	return !math.IsNaN(float64(x)) && !math.IsInf(float64(x), 0)
+}
