@@ -29,17 +29,26 @@ type addedTokens struct {
 func newAddedTokens(tokens []addedToken, vocab *vocabulary, n normalizer) (*addedTokens, error) {
 	a := &addedTokens{}
 	count := len(vocab.ids) + len(tokens)
+	// Like the reference, this numbers the tokens that the model lacks in
+	// their order from the end of its vocabulary on and disregards the ids
+	// that the file gives them.
+	following := int32(len(vocab.ids))
 	for _, token := range tokens {
 		if token.Content == "" {
 			continue
 		}
 		if id, ok := vocab.ids[token.Content]; ok {
 			token.ID = id
+			following = max(following, id+1)
+		} else {
+			token.ID = following
+			following++
 		}
 		if err := vocab.put(token.Content, token.ID, count); err != nil {
 			return nil, err
 		}
 		vocab.ids[token.Content] = token.ID
+		vocab.added[token.ID] = true
 		vocab.special[token.ID] = vocab.special[token.ID] || token.Special
 		index := int32(len(a.tokens))
 		a.tokens = append(a.tokens, token)

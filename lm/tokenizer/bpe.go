@@ -22,8 +22,11 @@ type bpe struct {
 	prefix       string      // of characters that do not begin a word
 	suffix       string      // of characters that end a word
 
-	ascii   [utf8.RuneSelf]int32 // ids of ASCII characters, -1 where absent
-	special bool                 // some merge gives a special token
+	ascii [utf8.RuneSelf]int32 // ids of ASCII characters, -1 where absent
+	// mark is SentencePiece's "▁" where no merge joins it to another
+	// character before it, so that a text without a pre-tokenizer can be cut
+	// before each run of it all the same; else empty.
+	mark string
 
 	cache [2]wordCache // by plain
 }
@@ -75,6 +78,7 @@ func parseBPE(data, merges json.RawMessage, vocab *vocabulary) (model, error) {
 		return nil, fmt.Errorf("merges: %w", err)
 	}
 	m.merges = make(map[uint64]merge, len(pairs))
+	inside := false // some merge puts the mark after another character
 	for rank, pair := range pairs {
 		left, ok := vocab.ids[pair[0]]
 		if !ok {
@@ -90,6 +94,11 @@ func parseBPE(data, merges json.RawMessage, vocab *vocabulary) (model, error) {
 			return nil, fmt.Errorf("merge %d: %q is not in the vocabulary", rank, joined)
 		}
 		m.merges[uint64(left)<<32|uint64(right)] = merge{int32(rank), id}
+		inside = inside || wordStart(joined, mark) > 0
+	}
+	_, known := vocab.ids[mark]
+	if known && !inside && m.unknown >= 0 && !m.ignoreMerges && m.prefix == "" && m.suffix == "" {
+		m.mark = mark
 	}
 	return m, nil
 }
@@ -143,50 +152,91 @@ func (m *bpe) tokenize(tokens []piece, word string, plain bool) ([]piece, error)
 			return append(tokens, piece{id, 0, int32(len(word))}), nil
 		}
 	}
+	if m.mark == "" {
+		return m.tokenizeWord(tokens, word, plain), nil
+	}
+	// The parts of such a cut do not merge with each other, nor do unknown
+	// characters fuse across it, the mark being known.
+	for at := 0; at < len(word); {
+		end := len(word)
+		if n := wordStart(word[at:], m.mark); n > 0 {
+			end = at + n
+		}
+		first := len(tokens)
+		tokens = m.tokenizeWord(tokens, word[at:end], plain)
+		for i := range tokens[first:] {
+			tokens[first+i].from += int32(at)
+			tokens[first+i].to += int32(at)
+		}
+		at = end
+	}
+	return tokens, nil
+}
+
+// mark stands for a space in SentencePiece's vocabularies.
+const mark = "▁"
+
+// wordStart is where the first run of marks after another character begins,
+// 0 when there is none.
+func wordStart(s, mark string) int {
+	at := 0
+	for strings.HasPrefix(s[at:], mark) {
+		at += len(mark)
+	}
+	if next := strings.Index(s[at:], mark); next > 0 {
+		return at + next
+	}
+	return 0
+}
+
+func (m *bpe) tokenizeWord(tokens []piece, word string, plain bool) []piece {
 	cache := &m.cache[0]
 	if plain {
 		cache = &m.cache[1]
 	}
 	if cached, ok := cache.get(word); ok {
-		return append(tokens, cached...), nil
+		return append(tokens, cached...)
 	}
 	first := len(tokens)
 	tokens = m.merge(m.characters(tokens, word), first, plain)
 	cache.put(word, tokens[first:])
-	return tokens, nil
+	return tokens
 }
 
-// characters appends the tokens of the single characters of word.
+// characters appends the tokens of the single characters of word. Like the
+// reference, it lays the tokens out one after the other by their lengths,
+// although characters without a token are dropped, and those that are
+// unknown come after byte tokens that follow them.
 func (m *bpe) characters(tokens []piece, word string) []piece {
-	unknown := piece{id: -1} // unknown characters that are not appended yet
+	place := int32(0)
+	add := func(id int32, length int) {
+		tokens = append(tokens, piece{id, place, place + int32(length)})
+		place += int32(length)
+	}
+	unknown := 0 // length of the unknown characters that are not added yet
 	flush := func() {
-		if unknown.id >= 0 {
-			tokens = append(tokens, unknown)
-			unknown.id = -1
+		if unknown > 0 {
+			add(m.unknown, unknown)
+			unknown = 0
 		}
 	}
 	for from := 0; from < len(word); {
 		_, size := utf8.DecodeRuneInString(word[from:])
 		to := from + size
-		at := piece{-1, int32(from), int32(to)}
 		id, ok := m.character(word, from, to)
 		switch {
 		case ok:
 			flush()
-			at.id = id
-			tokens = append(tokens, at)
+			add(id, size)
 		case m.hasBytes(word[from:to]):
-			// Like the reference, without flushing: unknown characters before
-			// these come after them.
 			for i := from; i < to; i++ {
-				tokens = append(tokens, piece{m.bytes[word[i]], int32(i), int32(i + 1)})
+				add(m.bytes[word[i]], 1)
 			}
-		case m.unknown >= 0 && m.fuseUnknown && unknown.id >= 0:
-			unknown.to = at.to
+		case m.unknown >= 0 && m.fuseUnknown:
+			unknown += size
 		case m.unknown >= 0:
 			flush()
-			at.id = m.unknown
-			unknown = at
+			unknown = size
 		}
 		from = to
 	}

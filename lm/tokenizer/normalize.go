@@ -94,7 +94,7 @@ func parseNormalizer(data json.RawMessage, depth int) (normalizer, error) {
 	case "Strip":
 		return total(func(t text) text { return t.strip(yes(p.StripLeft), yes(p.StripRight)) }), nil
 	case "StripAccents":
-		return total(stripAccents), nil
+		return total(func(t text) text { return t.keep(func(r rune) bool { return !unicode.IsMark(r) }) }), nil
 	case "Nmt":
 		return total(nmt), nil
 	case "ByteLevel":
@@ -113,7 +113,8 @@ func parseNormalizer(data json.RawMessage, depth int) (normalizer, error) {
 				t = spaceChinese(t)
 			}
 			if accents {
-				t = stripAccents(unicodeForm{decomposed: norm.NFD}.normalize(t))
+				t = unicodeForm{decomposed: norm.NFD}.normalize(t)
+				t = t.keep(func(r rune) bool { return !unicode.Is(unicode.Mn, r) })
 			}
 			if lower {
 				t = lowercase(t)
@@ -233,10 +234,6 @@ func lowercase(t text) text {
 	})
 }
 
-func stripAccents(t text) text {
-	return t.keep(func(r rune) bool { return !unicode.Is(unicode.Mn, r) })
-}
-
 // nmt is SentencePiece's clean-up of control and space characters.
 func nmt(t text) text {
 	t = t.keep(func(r rune) bool {
@@ -261,7 +258,7 @@ func nmt(t text) text {
 func cleanText(t text) text {
 	white := func(r rune) bool { return r == '\t' || r == '\n' || r == '\r' || unicode.IsSpace(r) }
 	t = t.keep(func(r rune) bool {
-		return r != 0 && r != 0xFFFD && (white(r) || !unicode.Is(unicode.C, r))
+		return r != 0 && r != 0xFFFD && (white(r) || !unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Cs))
 	})
 	return t.each(func(b *builder, r rune, at span) {
 		if white(r) {

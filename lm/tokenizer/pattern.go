@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -119,7 +120,8 @@ func (re regex) find(s string) ([]part, error) {
 
 // translateRegex rewrites an Oniguruma expression where regexp2 (.NET's
 // syntax) would refuse it: the possessive quantifiers a?+, a*+ and a++ become
-// atomic groups (?>a?), which mean the same.
+// atomic groups (?>a?), and a{1,3}+, which repeats the repetition,
+// (?:a{1,3})+.
 func translateRegex(source string) (string, error) {
 	if len(source) > 1<<16 {
 		return "", errors.New("is over 64 KiB long")
@@ -156,6 +158,15 @@ func translateRegex(source string) (string, error) {
 				atom, open = open[n-1], open[:n-1]
 			}
 			quantified = false
+		case c == '{' && !quantified && counted.MatchString(source[i:]):
+			end := strings.IndexByte(source[i:], '}')
+			out = append(out, source[i:i+end+1]...)
+			i += end
+			if i+1 < len(source) && source[i+1] == '+' {
+				out = append(out[:atom], "(?:"+string(out[atom:])+")"...)
+			} else {
+				quantified = true
+			}
 		case strings.IndexByte("?*+", c) >= 0 && !quantified:
 			out = append(out, c)
 			quantified = true
@@ -176,6 +187,9 @@ func translateRegex(source string) (string, error) {
 	}
 	return string(out), nil
 }
+
+// counted is a repetition count.
+var counted = regexp.MustCompile(`^\{\d*,?\d*\}`)
 
 // classEnd is the end of the character class that begins at source[i].
 func classEnd(source string, i int) int {

@@ -139,14 +139,18 @@ func (t template) process(e *Encoding, _ string, _ *vocabulary, special bool) {
 }
 
 // trimOffsets takes the white space at the ends of tokens out of their
-// offsets. With prefixSpace, the first token's own first space is taken to
-// be one that was put before the text and stands for nothing in it.
+// offsets. With prefixSpace, a single space that begins the first token is
+// taken to be the one that was put before the text, which is in no offsets.
 type trimOffsets struct{ prefixSpace bool }
 
 func (t trimOffsets) process(e *Encoding, text string, vocab *vocabulary, _ bool) {
 	space := func(r rune) bool { return r == byteRunes[' '] || unicode.IsSpace(r) }
 	for i, id := range e.IDs {
+		from, to := e.Offsets[i][0], e.Offsets[i][1]
 		token, _ := vocab.token(id)
+		if vocab.added[id] { // may have taken in white space beside it
+			token = text[from:to]
+		}
 		leading, trailing := 0, 0
 		for _, r := range token {
 			if !space(r) {
@@ -161,9 +165,8 @@ func (t trimOffsets) process(e *Encoding, text string, vocab *vocabulary, _ bool
 			}
 			rest = rest[:len(rest)-size]
 		}
-		from, to := e.Offsets[i][0], e.Offsets[i][1]
-		if leading > 0 && t.prefixSpace && (i == 0 || from == 0) {
-			leading--
+		if leading == 1 && t.prefixSpace && (i == 0 || from == 0) {
+			leading = 0
 		}
 		for ; leading > 0 && from < to; leading-- {
 			_, size := utf8.DecodeRuneInString(text[from:to])

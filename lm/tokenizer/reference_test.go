@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,6 +68,10 @@ type reference struct {
 	Decs string   // Raw decoded without special tokens
 }
 
+func short(value any) string {
+	return fmt.Sprintf("%.300s", fmt.Sprint(value))
+}
+
 func checkReference(t *testing.T, tok *Tokenizer, text string, want reference) {
 	t.Helper()
 	with, err := tok.Encode(text, EncodeOptions{})
@@ -86,16 +91,16 @@ func checkReference(t *testing.T, tok *Tokenizer, text string, want reference) {
 		}
 	}
 	if !slices.Equal(with.IDs, want.IDs) {
-		t.Errorf("%.60q: ids\n got %.200v\nwant %.200v", text, with.IDs, want.IDs)
+		t.Errorf("%.60q: ids\n got %s\nwant %s", text, short(with.IDs), short(want.IDs))
 	}
 	if !slices.Equal(mask, want.Mask) {
 		t.Errorf("%.60q: special-token mask %v, want %v", text, mask, want.Mask)
 	}
 	if !slices.Equal(raw.IDs, want.Raw) {
-		t.Errorf("%.60q: ids without special tokens\n got %.200v\nwant %.200v", text, raw.IDs, want.Raw)
+		t.Errorf("%.60q: ids without special tokens\n got %s\nwant %s", text, short(raw.IDs), short(want.Raw))
 	}
 	if got := inCharacters(text, raw.Offsets); !slices.Equal(got, want.Off) {
-		t.Errorf("%.60q: offsets\n got %.200v\nwant %.200v", text, got, want.Off)
+		t.Errorf("%.60q: offsets\n got %s\nwant %s", text, short(got), short(want.Off))
 	}
 	if got := tok.Decode(want.Raw, false); got != want.Dec {
 		t.Errorf("%.60q: decoded %.200q, want %.200q", text, got, want.Dec)

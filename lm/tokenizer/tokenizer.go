@@ -143,6 +143,7 @@ type vocabulary struct {
 	ids     map[string]int32
 	tokens  []string // by id; present says which are there
 	present []bool
+	added   []bool
 	special []bool
 }
 
@@ -177,6 +178,7 @@ func (v *vocabulary) put(token string, id int32, count int) error {
 	for need := int(id) + 1 - len(v.tokens); need > 0; need = 0 {
 		v.tokens = append(v.tokens, make([]string, need)...)
 		v.present = append(v.present, make([]bool, need)...)
+		v.added = append(v.added, make([]bool, need)...)
 		v.special = append(v.special, make([]bool, need)...)
 	}
 	v.tokens[id], v.present[id] = token, true

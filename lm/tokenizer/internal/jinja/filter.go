@@ -290,6 +290,9 @@ func (s *state) path(value, path any) any {
 
 func mapped(s *state, value any, given arguments) any {
 	out := &list{}
+	if !truth(value) { // even None, as in jinja2
+		return out
+	}
 	attribute, ok := given.get(math.MaxInt, "attribute")
 	otherwise, hasDefault := given.get(math.MaxInt, "default")
 	name := ""
@@ -317,6 +320,9 @@ func mapped(s *state, value any, given arguments) any {
 // selected are the items that pass a test, or that do not; with attr the
 // test is on an attribute of them.
 func (s *state) selected(value any, given arguments, attr, want bool) any {
+	if !truth(value) { // even None, as in jinja2
+		return &list{}
+	}
 	var attribute any
 	if attr {
 		if len(given.values) == 0 {
