@@ -1,0 +1,156 @@
+package cpu
+
+import (
+	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/cpu/kernel"
+)
+
+// angles holds the cosines and sines of every node, each [nodes, size/2].
+type angles struct{ cos, sin []float32 }
+
+// turn computes the angles of the run's nodes for each rope of the decoder.
+func (p *pass) turn() {
+	p.angles = make(map[*arch.Rope]angles)
+	for i := range p.model.Decoder.Blocks {
+		rope := p.model.Decoder.Blocks[i].Attention.Rope
+		if _, done := p.angles[rope]; done || rope == nil {
+			continue
+		}
+		half := rope.Size / 2
+		a := angles{make([]float32, len(p.Tokens)*half), make([]float32, len(p.Tokens)*half)}
+		node := 0
+		for _, s := range p.Segments {
+			regime := rope.Regime(s.Length)
+			for i := range s.Nodes {
+				rope.Angles(s.Position+i, regime, a.cos[node*half:][:half], a.sin[node*half:][:half])
+				node++
+			}
+		}
+		p.angles[rope] = a
+	}
+}
+
+// project computes the queries, keys and values of every node, normalised and
+// turned.
+func (p *pass) project(layer int, b *block) {
+	p.product(&p.qkv, p.input, b.queryKeyValue)
+	a := &p.model.Decoder.Blocks[layer].Attention
+	width := (a.Heads + 2*a.KVHeads) * a.HeadSize
+	angles := p.angles[a.Rope]
+	each(len(p.Tokens), func(node int) {
+		row := p.qkv[node*width : (node+1)*width]
+		if a.Clip > 0 {
+			for i, v := range row {
+				row[i] = min(max(v, -a.Clip), a.Clip)
+			}
+		}
+		queries := row[:a.Heads*a.HeadSize]
+		keys := row[a.Heads*a.HeadSize : (a.Heads+a.KVHeads)*a.HeadSize]
+		b.queryNorm.applyHeads(queries, a)
+		b.keyNorm.applyHeads(keys, a)
+		if a.Rope == nil {
+			return
+		}
+		half := a.Rope.Size / 2
+		cos, sin := angles.cos[node*half:][:half], angles.sin[node*half:][:half]
+		for at := 0; at < len(queries)+len(keys); at += a.HeadSize {
+			kernel.Rope(row[at:at+a.HeadSize], cos, sin, a.Rope.Interleaved)
+		}
+	})
+}
+
+// applyHeads normalises the heads of one token in place, as the scope says; a
+// nil norm leaves them.
+func (n *norm) applyHeads(heads []float32, a *arch.Attention) {
+	switch {
+	case n == nil:
+	case a.NormScope == arch.AllHeads:
+		n.apply(heads, heads)
+	default:
+		one := *n
+		for at := 0; at < len(heads); at += a.HeadSize {
+			if a.NormScope == arch.EachHeadOwnWeight {
+				one.weight = part(n.weight, at, a.HeadSize)
+				one.bias = part(n.bias, at, a.HeadSize)
+			}
+			one.apply(heads[at:at+a.HeadSize], heads[at:at+a.HeadSize])
+		}
+	}
+}
+
+func part(x []float32, at, n int) []float32 {
+	if x == nil {
+		return nil
+	}
+	return x[at : at+n]
+}
+
+// store puts the nodes' keys and values into their slots.
+func (p *pass) store(layer int) {
+	a := &p.model.Decoder.Blocks[layer].Attention
+	width := (a.Heads + 2*a.KVHeads) * a.HeadSize
+	each(len(p.Tokens), func(node int) {
+		slot := p.slots[node]
+		keys := p.qkv[node*width+a.Heads*a.HeadSize:]
+		values := keys[a.KVHeads*a.HeadSize:]
+		for h := range a.KVHeads {
+			kernel.StoreKey(p.cache.keys[layer][h], slot, keys[h*a.HeadSize:(h+1)*a.HeadSize])
+			copy(p.cache.values[layer][h][slot*a.HeadSize:(slot+1)*a.HeadSize], values[h*a.HeadSize:])
+		}
+	})
+}
+
+// stretch is a piece of a segment whose rows attend together.
+type stretch struct {
+	node, row, rows int
+	position        int
+	path            Path
+}
+
+// stretches splits the rows that are computed into pieces of neighbouring nodes.
+func (p *pass) stretches() []stretch {
+	const longest = 32
+	var out []stretch
+	node := 0
+	for _, s := range p.Segments {
+		for i := range s.Nodes {
+			at, computed := p.row(node + i)
+			if !computed {
+				continue
+			}
+			if last := len(out) - 1; last >= 0 && out[last].node+out[last].rows == node+i && out[last].node >= node && out[last].rows < longest {
+				out[last].rows++
+			} else {
+				out = append(out, stretch{node + i, at, 1, s.Position + i, s.Path})
+			}
+		}
+		node += s.Nodes
+	}
+	return out
+}
+
+// attend computes every head of the rows that are still computed.
+func (p *pass) attend(layer int) {
+	a := &p.model.Decoder.Blocks[layer].Attention
+	group := a.Heads / a.KVHeads
+	in, out := (a.Heads+2*a.KVHeads)*a.HeadSize, a.Heads*a.HeadSize
+	heads := size(&p.heads, p.rows()*out)
+	stretches := p.stretches()
+	kernel.Parallel(len(stretches)*a.KVHeads, func(task int) {
+		// the last stretches see most keys: begin with them
+		s := stretches[len(stretches)-1-task/a.KVHeads]
+		h := task % a.KVHeads
+		attention := kernel.Attention{
+			Query: p.qkv[s.node*in+h*group*a.HeadSize:], QueryStride: in,
+			Out: heads[s.row*out+h*group*a.HeadSize:], OutStride: out,
+			Tokens: s.rows, Heads: group, Size: a.HeadSize,
+			Position: s.position, Keys: p.cache.keys[layer][h], Values: p.cache.values[layer][h], Spans: s.path,
+			Window: a.Window, Scale: a.Scale, SoftCap: a.SoftCap,
+		}
+		if a.Alibi != nil {
+			attention.Slopes = a.Alibi.Slopes[h*group : (h+1)*group]
+			attention.RoundBias, attention.ScaleBias = a.Alibi.RoundBias, a.Alibi.ScaleBias
+		}
+		attention.Run()
+	})
+}

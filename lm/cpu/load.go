@@ -1,0 +1,465 @@
+package cpu
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
+	"github.com/steervec/steer/lm/cpu/kernel"
+)
+
+// Tensors is where a model's weights are read from.
+type Tensors interface {
+	Tensor(name string) (safetensors.Tensor, bool)
+	Release(safetensors.Tensor) // its memory is not needed any more
+}
+
+// Numbers chooses the number formats of products.
+type Numbers uint8
+
+const (
+	// Auto keeps bfloat16 weights and rounds activations to bfloat16 at the entry
+	// of each product; every other checkpoint computes in float32.
+	Auto Numbers = iota
+	// Float32 keeps everything but stored bfloat16 weights in float32.
+	Float32
+	// BFloat16 rounds weights and, at the entry of each product, activations.
+	BFloat16
+)
+
+// Model is a decoder with its weights packed for products.
+type Model struct {
+	Decoder    *arch.Decoder
+	Precision  kernel.Precision // of the products
+	Parameters int              // stored elements, tied ones counted once
+
+	embedding embedding
+	blocks    []block
+	norm      *norm
+	head      head
+
+	scratch sync.Pool // of *buffers
+}
+
+type embedding struct {
+	tied      *kernel.Matrix // the head's weight where it is shared, else nil
+	tokens    kernel.View    // [vocabulary, width]
+	width     int
+	scale     float32
+	project   *linear
+	positions []float32 // [positions, hidden]
+	offset    int
+	norm      *norm
+}
+
+type block struct {
+	beforeAttention, afterAttention, afterAttentionAdd *norm
+	queryKeyValue                                      *linear // [(heads + 2*key/value heads)*head size, hidden]
+	queryNorm, keyNorm                                 *norm
+	output                                             *linear
+
+	beforeMLP, afterMLP, afterMLPAdd *norm
+	mlp                              mlp
+}
+
+type mlp struct {
+	activation     kernel.Activation
+	inner          int
+	gate, up, down *linear // gate nil: none
+
+	router     *linear // nil: dense
+	experts    []mlp
+	perToken   int
+	normalize  bool
+	shared     *mlp
+	sharedGate *linear
+}
+
+type linear struct {
+	weight *kernel.Matrix
+	bias   []float32 // nil: none
+}
+
+type norm struct {
+	*arch.Norm
+	weight, bias []float32
+}
+
+type head struct {
+	*linear
+	project *linear
+}
+
+// Load reads and packs the weights that the decoder names. Every tensor's shape
+// is checked against the description; an error names the tensor and both.
+func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers Numbers) (*Model, error) {
+	l := &loader{ctx: ctx, tensors: tensors, prefix: decoder.Prefix}
+	m := &Model{Decoder: decoder}
+	l.precision = l.choose(decoder, numbers)
+	m.Precision = l.precision
+	d := decoder
+
+	width := d.Embedding.Width
+	if width == 0 {
+		width = d.Hidden
+	}
+	m.embedding = embedding{width: width, scale: d.Embedding.Scale, offset: d.Embedding.PositionOffset}
+	m.head.project = l.linear(d.Head.Project, width, d.Hidden)
+	if d.Head.Tied {
+		l.retain = true
+		m.head.linear = l.linear(arch.Linear{Weight: d.Embedding.Tokens, Bias: d.Head.Bias}, d.Vocabulary, width)
+		l.retain = false
+		if m.head.linear != nil {
+			m.embedding.tied = m.head.weight
+		}
+	} else {
+		m.head.linear = l.linear(d.Head.Linear, d.Vocabulary, width)
+		m.embedding.tokens = l.copied(d.Embedding.Tokens, d.Vocabulary, width)
+	}
+	m.embedding.project = l.linear(d.Embedding.Project, d.Hidden, width)
+	if d.Embedding.Positions != "" {
+		m.embedding.positions = l.positions(d.Embedding.Positions, d.Hidden)
+	}
+	m.embedding.norm = l.norm(d.Embedding.Norm, d.Hidden)
+	m.norm = l.norm(d.Norm, d.Hidden)
+
+	for i := range d.Blocks {
+		b, a := &d.Blocks[i], &d.Blocks[i].Attention
+		m.blocks = append(m.blocks, block{
+			beforeAttention:   l.norm(b.BeforeAttention, d.Hidden),
+			afterAttention:    l.norm(b.AfterAttention, d.Hidden),
+			afterAttentionAdd: l.norm(b.AfterAttentionAdd, d.Hidden),
+			queryKeyValue:     l.queryKeyValue(a, d.Hidden),
+			queryNorm:         l.headNorm(a.QueryNorm, a, a.Heads),
+			keyNorm:           l.headNorm(a.KeyNorm, a, a.KVHeads),
+			output:            l.linear(a.Output, d.Hidden, a.Heads*a.HeadSize),
+			beforeMLP:         l.norm(b.BeforeMLP, d.Hidden),
+			afterMLP:          l.norm(b.AfterMLP, d.Hidden),
+			afterMLPAdd:       l.norm(b.AfterMLPAdd, d.Hidden),
+			mlp:               l.mlp(&b.MLP, d.Hidden),
+		})
+		if l.err != nil {
+			return nil, l.err
+		}
+	}
+	m.Parameters = l.parameters
+	return m, l.err
+}
+
+// loader keeps the first error; what it returns after one means nothing.
+type loader struct {
+	ctx        context.Context
+	tensors    Tensors
+	prefix     string
+	precision  kernel.Precision
+	retain     bool
+	parameters int
+	err        error
+}
+
+func (l *loader) fail(format string, args ...any) {
+	if l.err == nil {
+		l.err = fmt.Errorf(format, args...)
+	}
+}
+
+// choose settles the precision by the type in which the embedding is stored.
+func (l *loader) choose(d *arch.Decoder, numbers Numbers) kernel.Precision {
+	t, _ := l.find(d.Embedding.Tokens)
+	switch {
+	case numbers == BFloat16, numbers == Auto && t.DType == safetensors.BF16:
+		return kernel.BF16
+	case t.DType == safetensors.BF16:
+		return kernel.Mixed
+	}
+	return kernel.F32
+}
+
+// find looks a tensor up under its full name and without the family's prefix.
+func (l *loader) find(name string) (safetensors.Tensor, bool) {
+	if t, ok := l.tensors.Tensor(name); ok {
+		return t, true
+	}
+	if short, ok := strings.CutPrefix(name, l.prefix); ok {
+		return l.tensors.Tensor(short)
+	}
+	return safetensors.Tensor{}, false
+}
+
+// tensor returns the tensor of that name as a view and checks its shape; a
+// negative number in shape matches any.
+func (l *loader) tensor(name string, shape ...int) kernel.View {
+	if l.err != nil {
+		return kernel.View{}
+	}
+	if err := l.ctx.Err(); err != nil {
+		l.fail("load weights: %w", err)
+		return kernel.View{}
+	}
+	t, ok := l.find(name)
+	if !ok {
+		l.fail("tensor %q is missing from the checkpoint", name)
+		return kernel.View{}
+	}
+	same := len(t.Shape) == len(shape)
+	for i := 0; same && i < len(shape); i++ {
+		same = shape[i] < 0 || t.Shape[i] == shape[i]
+	}
+	if !same {
+		l.fail("tensor %q has shape %v; the config asks for %v", name, t.Shape, shape)
+		return kernel.View{}
+	}
+	v := kernel.View{Data: t.Data, Rows: 1, Cols: t.Shape[len(t.Shape)-1], ColStride: 1}
+	for _, n := range t.Shape[:len(t.Shape)-1] {
+		v.Rows *= n
+	}
+	v.RowStride = v.Cols
+	switch t.DType {
+	case safetensors.F32:
+		v.Type = kernel.StoredF32
+	case safetensors.F16:
+		v.Type = kernel.StoredF16
+	case safetensors.BF16:
+		v.Type = kernel.StoredBF16
+	default:
+		l.fail("tensor %q is stored as %s; weights may be F32, F16 or BF16", name, t.DType)
+	}
+	l.parameters += v.Rows * v.Cols
+	return v
+}
+
+// done releases a tensor's memory once its weights are packed.
+func (l *loader) done(name string) {
+	if t, ok := l.find(name); ok && l.err == nil && !l.retain {
+		l.tensors.Release(t)
+	}
+}
+
+// vector reads a tensor [n] as float32.
+func (l *loader) vector(name string, n int) []float32 {
+	v := l.tensor(name, n)
+	if l.err != nil {
+		return nil
+	}
+	out := make([]float32, n)
+	v.Row(0, out)
+	return out
+}
+
+// weight returns a linear's weight as a view [out, in], however it is stored.
+func (l *loader) weight(part arch.Linear, out, in int) kernel.View {
+	if !part.Transposed {
+		return l.tensor(part.Weight, out, in)
+	}
+	v := l.tensor(part.Weight, in, out)
+	v.Rows, v.Cols, v.RowStride, v.ColStride = out, in, 1, out
+	return v
+}
+
+// rows is the slice [from, from+n) of a view's rows.
+func rows(v kernel.View, from, n int) kernel.View {
+	if v.Data != nil {
+		v.Data = v.Data[from*v.RowStride*v.Type.Size():]
+	}
+	v.Rows = n
+	return v
+}
+
+// linear packs a part of a block; nil where the part is absent.
+func (l *loader) linear(part arch.Linear, out, in int) *linear {
+	if part.Weight == "" {
+		return nil
+	}
+	v := l.weight(part, out, in)
+	if l.err != nil {
+		return nil
+	}
+	packed := &linear{weight: kernel.Pack(l.precision, v)}
+	if part.Bias != "" {
+		packed.bias = l.vector(part.Bias, out)
+	}
+	l.done(part.Weight)
+	return packed
+}
+
+// queryKeyValue packs the three projections of attention as one matrix: all
+// queries, then all keys, then all values.
+func (l *loader) queryKeyValue(a *arch.Attention, hidden int) *linear {
+	queries, keys := a.Heads*a.HeadSize, a.KVHeads*a.HeadSize
+	if a.Fused.Weight != "" {
+		return l.fused(a, hidden, queries, keys)
+	}
+	parts := []arch.Linear{a.Query, a.Key, a.Value}
+	sizes := []int{queries, keys, keys}
+	var views []kernel.View
+	bias := make([]float32, 0, queries+2*keys)
+	biased := false
+	for i, part := range parts {
+		views = append(views, l.weight(part, sizes[i], hidden))
+		if part.Bias == "" {
+			bias = append(bias, make([]float32, sizes[i])...)
+			continue
+		}
+		bias, biased = append(bias, l.vector(part.Bias, sizes[i])...), true
+	}
+	if l.err != nil {
+		return nil
+	}
+	packed := &linear{weight: kernel.Pack(l.precision, views...)}
+	if biased {
+		packed.bias = bias
+	}
+	for _, part := range parts {
+		l.done(part.Weight)
+	}
+	return packed
+}
+
+// fused unpicks a tensor whose rows repeat, group by group, queries, keys and
+// values.
+func (l *loader) fused(a *arch.Attention, hidden, queries, keys int) *linear {
+	if a.Groups < 1 || a.Heads%a.Groups != 0 || a.KVHeads%a.Groups != 0 {
+		l.fail("%d query and %d key heads do not form %d groups", a.Heads, a.KVHeads, a.Groups)
+		return nil
+	}
+	v := l.weight(a.Fused, queries+2*keys, hidden)
+	var bias []float32
+	if a.Fused.Bias != "" {
+		bias = l.vector(a.Fused.Bias, queries+2*keys)
+	}
+	if l.err != nil {
+		return nil
+	}
+	q, k := queries/a.Groups, keys/a.Groups
+	var views []kernel.View
+	var ordered []float32
+	for _, part := range []struct{ from, n int }{{0, q}, {q, k}, {q + k, k}} {
+		for g := range a.Groups {
+			from := g*(q+2*k) + part.from
+			views = append(views, rows(v, from, part.n))
+			if bias != nil {
+				ordered = append(ordered, bias[from:from+part.n]...)
+			}
+		}
+	}
+	packed := &linear{weight: kernel.Pack(l.precision, views...), bias: ordered}
+	l.done(a.Fused.Weight)
+	return packed
+}
+
+func (l *loader) norm(n *arch.Norm, width int) *norm {
+	if n == nil {
+		return nil
+	}
+	loaded := &norm{Norm: n}
+	if n.Weight != "" {
+		loaded.weight = l.vector(n.Weight, width)
+	}
+	if n.Bias != "" {
+		loaded.bias = l.vector(n.Bias, width)
+	}
+	return loaded
+}
+
+// headNorm reads the weight of a query or key norm, whose shape its scope says.
+func (l *loader) headNorm(n *arch.Norm, a *arch.Attention, heads int) *norm {
+	switch {
+	case n == nil:
+		return nil
+	case a.NormScope == arch.EachHead:
+		return l.norm(n, a.HeadSize)
+	case a.NormScope == arch.AllHeads:
+		return l.norm(n, heads*a.HeadSize)
+	}
+	loaded := &norm{Norm: n}
+	read := func(name string) []float32 {
+		if name == "" {
+			return nil
+		}
+		var all []float32
+		if !strings.Contains(name, "{head}") {
+			v := l.tensor(name, heads, a.HeadSize)
+			for r := 0; l.err == nil && r < heads; r++ {
+				row := make([]float32, a.HeadSize)
+				v.Row(r, row)
+				all = append(all, row...)
+			}
+			return all
+		}
+		for h := range heads {
+			all = append(all, l.vector(strings.ReplaceAll(name, "{head}", strconv.Itoa(h)), a.HeadSize)...)
+		}
+		return all
+	}
+	loaded.weight, loaded.bias = read(n.Weight), read(n.Bias)
+	return loaded
+}
+
+func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
+	m := mlp{inner: p.Inner, activation: activations[p.Activation]}
+	if p.Experts == nil {
+		m.gate = l.linear(p.Gate, p.Inner, hidden)
+		m.up = l.linear(p.Up, p.Inner, hidden)
+		if p.GateUp.Weight != "" {
+			v := l.weight(p.GateUp, 2*p.Inner, hidden)
+			if l.err == nil {
+				m.gate = &linear{weight: kernel.Pack(l.precision, rows(v, 0, p.Inner))}
+				m.up = &linear{weight: kernel.Pack(l.precision, rows(v, p.Inner, p.Inner))}
+				l.done(p.GateUp.Weight)
+			}
+		}
+		m.down = l.linear(p.Down, hidden, p.Inner)
+		return m
+	}
+	e := p.Experts
+	m.perToken, m.normalize = e.PerToken, e.Normalize
+	m.router = l.linear(e.Router, e.Count, hidden)
+	for i := 0; i < e.Count && l.err == nil; i++ {
+		name := func(part arch.Linear) arch.Linear {
+			part.Weight = strings.ReplaceAll(part.Weight, "{expert}", strconv.Itoa(i))
+			part.Bias = strings.ReplaceAll(part.Bias, "{expert}", strconv.Itoa(i))
+			return part
+		}
+		one := arch.MLP{Activation: p.Activation, Inner: p.Inner, Gate: name(p.Gate), Up: name(p.Up), Down: name(p.Down)}
+		m.experts = append(m.experts, l.mlp(&one, hidden))
+	}
+	if e.Shared != nil {
+		shared := l.mlp(e.Shared, hidden)
+		m.shared = &shared
+		m.sharedGate = l.linear(e.SharedGate, 1, hidden)
+	}
+	return m
+}
+
+var activations = map[arch.Activation]kernel.Activation{
+	arch.SiLU: kernel.SiLU, arch.GELU: kernel.GELU, arch.GELUTanh: kernel.GELUTanh, arch.ReLU: kernel.ReLU,
+}
+
+// copied takes a matrix out of the checkpoint as it is stored, so that the
+// checkpoint may be closed.
+func (l *loader) copied(name string, rows, cols int) kernel.View {
+	v := l.tensor(name, rows, cols)
+	if l.err != nil {
+		return v
+	}
+	v.Data = append([]byte(nil), v.Data...)
+	l.done(name)
+	return v
+}
+
+// positions reads learned positions [positions, hidden].
+func (l *loader) positions(name string, hidden int) []float32 {
+	v := l.tensor(name, -1, hidden)
+	if l.err != nil {
+		return nil
+	}
+	out := make([]float32, v.Rows*hidden)
+	for r := range v.Rows {
+		v.Row(r, out[r*hidden:])
+	}
+	return out
+}

@@ -1,0 +1,44 @@
+package cpu
+
+import "github.com/steervec/steer/lm/cpu/kernel"
+
+// logitRows is how many rows of logits are held at a time.
+const logitRows = 32
+
+// giveLogits computes the logits of the rows that are asked for and hands them
+// over in order.
+func (p *pass) giveLogits() {
+	d, h := p.model.Decoder, &p.model.head
+	hidden, width := d.Hidden, h.weight.In
+	wanted := p.LogitRows
+	for len(wanted) > 0 {
+		now := wanted[:min(len(wanted), logitRows)]
+		wanted = wanted[len(now):]
+		states := size(&p.gathered, len(now)*hidden)
+		for i, node := range now {
+			row, _ := p.row(node)
+			state := states[i*hidden : (i+1)*hidden]
+			copy(state, p.residual[row*hidden:])
+			if p.model.norm != nil {
+				p.model.norm.apply(state, state)
+			}
+		}
+		if h.project != nil {
+			projected := size(&p.expert, len(now)*width)
+			kernel.Product(projected, states, len(now), h.project.weight, h.project.bias, false)
+			states = projected
+		}
+		logits := size(&p.logits, len(now)*d.Vocabulary)
+		kernel.Product(logits, states, len(now), h.weight, h.bias, false)
+		for i, node := range now {
+			row := logits[i*d.Vocabulary : (i+1)*d.Vocabulary]
+			if d.Head.Scale != 0 {
+				kernel.Scale(row, d.Head.Scale)
+			}
+			if d.Head.SoftCap != 0 {
+				kernel.SoftCap(row, d.Head.SoftCap)
+			}
+			p.Logits(node, row)
+		}
+	}
+}

@@ -1,0 +1,363 @@
+package cpu
+
+import (
+	"context"
+	"slices"
+
+	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/cpu/kernel"
+)
+
+// pass is one run on its way through the blocks. Its buffers are [rows, width].
+type pass struct {
+	*Run
+	*buffers
+	model *Model
+	cache *Cache
+
+	kept      []int // node of each row; nil: row i is node i
+	positions []int // of each node
+	slots     []int // of each node
+	angles    map[*arch.Rope]angles
+	edits     map[address][]Edit
+	taps      map[address][]Tap
+	last      int // layer after which nothing is read
+	waiting   int // readers of the last layer that are not served; the logits count as one
+}
+
+type address struct {
+	layer int
+	site  arch.Site
+}
+
+// buffers is the memory of a pass, reused by later ones.
+type buffers struct {
+	residual []float32 // [rows, hidden]
+	normed   []float32 // [rows, hidden]: the output of the norm before a sublayer
+	sublayer []float32 // [rows, hidden]: what attention or the MLP gives
+	qkv      []float32 // [nodes, (heads + 2*key/value heads)*head size]
+	heads    []float32 // [rows, heads*head size]
+	gate, up []float32 // [rows, inner]
+	input    []float32 // what the sublayer reads: normed, or the residual itself
+	logits   []float32 // [logitRows, vocabulary]
+	gathered []float32 // [rows of one expert, hidden]
+	expert   []float32 // [rows of one expert, hidden]
+}
+
+// Run computes the nodes of a run: their keys and values go into the cache at
+// the slots that their segments name, taps and logits are called. It stops at
+// the last tap when no logits are asked for, and past the keys and values of
+// the last layer only the rows that are read go on. When ctx ends it returns
+// with its error before the next layer.
+func (m *Model) Run(ctx context.Context, cache *Cache, run *Run) error {
+	p := m.begin(cache, run)
+	defer m.end(p)
+	p.embed()
+	for layer := 0; layer <= p.last; layer++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		d, b := &m.Decoder.Blocks[layer], &m.blocks[layer]
+
+		// norm before attention
+		p.normalise(layer, b.beforeAttention)
+		if p.finished(layer) {
+			return nil
+		}
+		// queries, keys, values; norms, rotation
+		p.project(layer, b)
+		// keys and values into the cache
+		p.store(layer)
+		// past here, what is read
+		if layer == p.last && !p.keepRead(layer) {
+			return nil
+		}
+		// attention over ancestors
+		p.attend(layer)
+		p.show(layer, arch.AttnHeads, p.heads)
+		p.product(&p.sublayer, p.heads, b.output)
+		// a parallel mlp reads the block's input
+		if d.Parallel && b.beforeMLP != nil {
+			p.normalise(layer, b.beforeMLP)
+		}
+		// attention into the residual stream
+		p.add(layer, arch.SelfAttn, b.afterAttention, b.afterAttentionAdd)
+		if !d.Parallel {
+			p.show(layer, arch.ResidualMid, p.residual)
+		}
+		if p.finished(layer) {
+			return nil
+		}
+		// norm before the mlp
+		if !d.Parallel {
+			p.normalise(layer, b.beforeMLP)
+		}
+		if p.finished(layer) {
+			return nil
+		}
+		// mlp into the residual stream
+		p.mlp(&p.sublayer, p.input, p.rows(), &b.mlp)
+		p.add(layer, arch.MLPOutput, b.afterMLP, b.afterMLPAdd)
+		p.show(layer, arch.DecoderBlock, p.residual)
+	}
+	p.giveLogits()
+	return nil
+}
+
+func (m *Model) begin(cache *Cache, run *Run) *pass {
+	memory, _ := m.scratch.Get().(*buffers)
+	if memory == nil {
+		memory = &buffers{}
+	}
+	p := &pass{Run: run, buffers: memory, model: m, cache: cache}
+	p.last = -1
+	if run.Logits != nil {
+		p.last, p.waiting = len(m.blocks)-1, 1
+	}
+	p.taps = make(map[address][]Tap)
+	for _, t := range run.Taps {
+		a := address{t.Layer, t.Site}
+		p.taps[a] = append(p.taps[a], t)
+		p.last = max(p.last, t.Layer)
+	}
+	for _, t := range run.Taps {
+		if t.Layer == p.last {
+			p.waiting++
+		}
+	}
+	p.edits = make(map[address][]Edit)
+	for _, e := range run.Edits {
+		a := address{e.Layer, e.Site}
+		p.edits[a] = append(p.edits[a], e)
+	}
+	for _, s := range run.Segments {
+		own := s.Path.Len() - s.Nodes
+		for i := range s.Nodes {
+			p.positions = append(p.positions, s.Position+i)
+		}
+		for _, span := range s.Path {
+			for i := range span.Len {
+				if own > 0 {
+					own--
+					continue
+				}
+				p.slots = append(p.slots, span.Slot+i)
+			}
+		}
+	}
+	p.turn()
+	return p
+}
+
+func (m *Model) end(p *pass) { m.scratch.Put(p.buffers) }
+
+// rows returns the number of rows that are still computed.
+func (p *pass) rows() int {
+	if p.kept != nil {
+		return len(p.kept)
+	}
+	return len(p.Tokens)
+}
+
+// finished reports whether nothing more is read.
+func (p *pass) finished(layer int) bool { return layer == p.last && p.waiting == 0 }
+
+// size makes a buffer n elements long; what is in it means nothing.
+func size(buffer *[]float32, n int) []float32 {
+	if cap(*buffer) < n {
+		*buffer = make([]float32, n)
+	}
+	*buffer = (*buffer)[:n]
+	return *buffer
+}
+
+// each calls f for every row in 0 … n-1, shared over the workers.
+func each(n int, f func(row int)) {
+	const together = 8
+	kernel.Parallel((n+together-1)/together, func(task int) {
+		for row := task * together; row < min(n, (task+1)*together); row++ {
+			f(row)
+		}
+	})
+}
+
+// embed writes the residual stream that enters the first block.
+func (p *pass) embed() {
+	e, hidden := &p.model.embedding, p.model.Decoder.Hidden
+	residual := size(&p.residual, len(p.Tokens)*hidden)
+	rows := residual
+	if e.project != nil {
+		rows = size(&p.sublayer, len(p.Tokens)*e.width)
+	}
+	each(len(p.Tokens), func(i int) {
+		row := rows[i*e.width : (i+1)*e.width]
+		if e.tied != nil {
+			e.tied.Row(p.Tokens[i], row)
+		} else {
+			e.tokens.Row(p.Tokens[i], row)
+		}
+		if e.scale != 0 {
+			kernel.Scale(row, e.scale)
+		}
+	})
+	if e.project != nil {
+		kernel.Product(residual, rows, len(p.Tokens), e.project.weight, e.project.bias, false)
+	}
+	each(len(p.Tokens), func(i int) {
+		row := residual[i*hidden : (i+1)*hidden]
+		if e.positions != nil {
+			kernel.AddScaled(row, e.positions[(p.positions[i]+e.offset)*hidden:], 1)
+		}
+		if e.norm != nil {
+			e.norm.apply(row, row)
+		}
+	})
+}
+
+// apply writes the norm of one row.
+func (n *norm) apply(dst, x []float32) {
+	if n.Kind == arch.RMS {
+		kernel.RMSNorm(dst, x, n.weight, n.Epsilon, n.Offset)
+	} else {
+		kernel.LayerNorm(dst, x, n.weight, n.bias, n.Epsilon)
+	}
+}
+
+// applyRows normalises rows in place, or from src.
+func (p *pass) applyRows(n *norm, dst, src []float32) {
+	width := p.model.Decoder.Hidden
+	each(p.rows(), func(i int) { n.apply(dst[i*width:(i+1)*width], src[i*width:(i+1)*width]) })
+}
+
+// normalise prepares the input of a sublayer: the norm of the residual stream,
+// or without a norm the stream itself.
+func (p *pass) normalise(layer int, n *norm) {
+	if n == nil {
+		p.input = p.residual
+		return
+	}
+	p.input = size(&p.normed, len(p.residual))
+	p.applyRows(n, p.input, p.residual)
+	p.show(layer, n.Site, p.input)
+	if p.model.Decoder.Blocks[layer].ResidualAfterNorm {
+		copy(p.residual, p.input)
+	}
+}
+
+// product is dst = x·Wᵀ + bias over the rows that are still computed.
+func (p *pass) product(dst *[]float32, x []float32, l *linear) {
+	kernel.Product(size(dst, p.rows()*l.weight.Out), x, p.rows(), l.weight, l.bias, false)
+}
+
+// add puts what a sublayer gave into the residual stream.
+func (p *pass) add(layer int, site arch.Site, after, afterAdd *norm) {
+	b := &p.model.Decoder.Blocks[layer]
+	if b.SublayersAddResidual {
+		kernel.AddScaled(p.sublayer, p.residual, 1)
+	}
+	p.show(layer, site, p.sublayer)
+	if after != nil {
+		p.applyRows(after, p.sublayer, p.sublayer)
+		p.show(layer, after.Site, p.sublayer)
+	}
+	if b.SublayersAddResidual {
+		p.residual, p.sublayer = p.sublayer, p.residual
+	} else {
+		scale := b.ResidualScale
+		if scale == 0 {
+			scale = 1
+		}
+		width := p.model.Decoder.Hidden
+		each(p.rows(), func(i int) {
+			kernel.AddScaled(p.residual[i*width:(i+1)*width], p.sublayer[i*width:], scale)
+		})
+	}
+	if afterAdd != nil {
+		p.applyRows(afterAdd, p.residual, p.residual)
+		p.show(layer, afterAdd.Site, p.residual)
+	}
+}
+
+// show applies the edits of an address to its rows [rows, width], then serves
+// its taps.
+func (p *pass) show(layer int, site arch.Site, rows []float32) {
+	if site == "" || p.rows() == 0 {
+		return
+	}
+	a := address{layer, site}
+	width := len(rows) / p.rows()
+	for _, e := range p.edits[a] {
+		p.change(e, rows, width)
+	}
+	for _, t := range p.taps[a] {
+		for _, node := range t.Rows {
+			if row, ok := p.row(node); ok {
+				t.Read(node, rows[row*width:(row+1)*width])
+			}
+		}
+		if layer == p.last {
+			p.waiting--
+		}
+	}
+}
+
+// change adds an edit's delta to each of its rows.
+func (p *pass) change(e Edit, rows []float32, width int) {
+	const together = 16
+	kernel.Parallel((len(e.Rows)+together-1)/together, func(task int) {
+		delta := make([]float32, width)
+		for i, node := range e.Rows[task*together : min(len(e.Rows), (task+1)*together)] {
+			row, ok := p.row(node)
+			if !ok {
+				continue
+			}
+			if i > 0 {
+				clear(delta)
+			}
+			activation := rows[row*width : (row+1)*width]
+			e.Delta(delta, activation)
+			kernel.AddScaled(activation, delta, 1)
+		}
+	})
+}
+
+// row returns where a node's row is, unless it is not computed any more.
+func (p *pass) row(node int) (int, bool) {
+	if p.kept == nil {
+		return node, true
+	}
+	return slices.BinarySearch(p.kept, node)
+}
+
+// keepRead drops the rows that nobody reads from here on. It reports whether
+// any is left.
+func (p *pass) keepRead(layer int) bool {
+	var read []int
+	for _, t := range p.Taps {
+		if t.Layer == layer {
+			read = append(read, t.Rows...)
+		}
+	}
+	read = append(read, p.LogitRows...)
+	slices.Sort(read)
+	read = slices.Compact(read)
+	if len(read) == len(p.Tokens) {
+		return true
+	}
+	p.kept = read
+	width := p.model.Decoder.Hidden
+	compact := func(rows []float32) []float32 {
+		for i, node := range read {
+			copy(rows[i*width:(i+1)*width], rows[node*width:])
+		}
+		return rows[:len(read)*width]
+	}
+	inputIsResidual := len(p.input) > 0 && &p.input[0] == &p.residual[0]
+	p.residual = compact(p.residual)
+	if inputIsResidual {
+		p.input = p.residual
+	} else {
+		p.input = compact(p.input)
+	}
+	return len(read) > 0
+}
