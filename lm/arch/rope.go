@@ -33,6 +33,17 @@ func (r *Rope) Regime(length int) int {
 	return r.threshold + 1
 }
 
+// Regime names the positions that a sequence of this many tokens is computed
+// with; 0 for the usual ones. Nothing computed under one regime can be used
+// under another.
+func (d *Decoder) Regime(length int) int {
+	regime := 0
+	for i := range d.Blocks {
+		regime = max(regime, d.Blocks[i].Attention.Rope.Regime(length))
+	}
+	return regime
+}
+
 // Angles writes the cosines and sines of a position under a regime, each [Size/2].
 // Angles are products of float32 numbers, as the reference computes them.
 func (r *Rope) Angles(position, regime int, cos, sin []float32) {

@@ -3,6 +3,7 @@ package cpu
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -122,7 +123,7 @@ func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers N
 	}
 	m.embedding.project = l.linear(d.Embedding.Project, d.Hidden, width)
 	if d.Embedding.Positions != "" {
-		m.embedding.positions = l.positions(d.Embedding.Positions, d.Hidden)
+		m.embedding.positions = l.positions(d.Embedding.Positions, d.MaxPositions+d.Embedding.PositionOffset, d.Hidden)
 	}
 	m.embedding.norm = l.norm(d.Embedding.Norm, d.Hidden)
 	m.norm = l.norm(d.Norm, d.Hidden)
@@ -190,8 +191,7 @@ func (l *loader) find(name string) (safetensors.Tensor, bool) {
 	return safetensors.Tensor{}, false
 }
 
-// tensor returns the tensor of that name as a view and checks its shape; a
-// negative number in shape matches any.
+// tensor returns the tensor of that name as a view and checks its shape.
 func (l *loader) tensor(name string, shape ...int) kernel.View {
 	if l.err != nil {
 		return kernel.View{}
@@ -205,11 +205,7 @@ func (l *loader) tensor(name string, shape ...int) kernel.View {
 		l.fail("tensor %q is missing from the checkpoint", name)
 		return kernel.View{}
 	}
-	same := len(t.Shape) == len(shape)
-	for i := 0; same && i < len(shape); i++ {
-		same = shape[i] < 0 || t.Shape[i] == shape[i]
-	}
-	if !same {
+	if !slices.Equal(t.Shape, shape) {
 		l.fail("tensor %q has shape %v; the config asks for %v", name, t.Shape, shape)
 		return kernel.View{}
 	}
@@ -451,9 +447,9 @@ func (l *loader) copied(name string, rows, cols int) kernel.View {
 	return v
 }
 
-// positions reads learned positions [positions, hidden].
-func (l *loader) positions(name string, hidden int) []float32 {
-	v := l.tensor(name, -1, hidden)
+// positions reads learned positions [count, hidden].
+func (l *loader) positions(name string, count, hidden int) []float32 {
+	v := l.tensor(name, count, hidden)
 	if l.err != nil {
 		return nil
 	}
