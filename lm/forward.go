@@ -55,12 +55,17 @@ func (m *Model) Forward(ctx context.Context, inputs []Input, opts ForwardOptions
 	if err != nil {
 		return Usage{}, err
 	}
-	limit := opts.RunNodes
+	return s.usage, s.compute(ctx, m.executor.NewCache(), nil)
+}
+
+// compute runs the forest. With keep, the cache holds on to every node, and keep
+// is told the path of each input when that is complete.
+func (s *schedule) compute(ctx context.Context, cache *cpu.Cache, keep func(input int, path cpu.Path)) error {
+	limit := s.opts.RunNodes
 	if limit == 0 {
 		limit = 1024
 	}
 	var path cpu.Path
-	cache := m.executor.NewCache()
 	done := 0
 	for run := range s.forest.Runs(limit) {
 		packed := s.newRun()
@@ -70,24 +75,30 @@ func (m *Model) Forward(ctx context.Context, inputs []Input, opts ForwardOptions
 				path = path.With(cache.Reserve(n), n)
 				packed.add(segment, path)
 			}
+			if segment.Done && keep != nil {
+				keep(segment.Sequence, path)
+			}
 		}
-		if err := m.executor.Run(ctx, cache, packed.finish()); err != nil {
-			return s.usage, fmt.Errorf("compute: %w", err)
+		if err := s.model.executor.Run(ctx, cache, packed.finish()); err != nil {
+			return fmt.Errorf("compute: %w", err)
 		}
 		for _, segment := range run.Segments {
-			if segment.Done && opts.Completed != nil {
-				if err := opts.Completed(segment.Sequence); err != nil {
-					return s.usage, err
+			if segment.Done && s.opts.Completed != nil {
+				if err := s.opts.Completed(segment.Sequence); err != nil {
+					return err
 				}
 			}
 		}
 		done += len(packed.Tokens)
-		if opts.Progress != nil {
-			opts.Progress(done, s.usage.Computed)
+		if s.opts.Progress != nil {
+			s.opts.Progress(done, s.usage.Computed)
 		}
-		path = cache.Keep(path.Upto(run.Keep))
+		path = path.Upto(run.Keep)
+		if keep == nil {
+			path = cache.Keep(path)
+		}
 	}
-	return s.usage, nil
+	return nil
 }
 
 // schedule is a checked request: the forest and what its nodes are read and

@@ -1,0 +1,105 @@
+package lm
+
+import (
+	"cmp"
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+// sampler chooses a token from logits.
+type sampler struct {
+	opts   *GenerateOptions
+	random *rand.Rand
+}
+
+type candidate struct {
+	token int
+	p     float64 // logit, then probability
+}
+
+// choose picks the next token given the logits [vocabulary] and the tokens so
+// far. Among equal logits the lowest token comes first.
+func (s sampler) choose(logits []float32, tokens []int) int {
+	if r := s.opts.RepetitionPenalty; r != 0 && r != 1 {
+		logits = slices.Clone(logits)
+		seen := map[int]bool{}
+		for _, t := range tokens {
+			if seen[t] {
+				continue
+			}
+			seen[t] = true
+			if logits[t] > 0 {
+				logits[t] /= float32(r)
+			} else {
+				logits[t] *= float32(r)
+			}
+		}
+	}
+	if s.opts.Temperature == 0 {
+		best := 0
+		for t, v := range logits {
+			if v > logits[best] {
+				best = t
+			}
+		}
+		return best
+	}
+	return s.draw(s.candidates(logits))
+}
+
+// candidates returns the tokens that the limits leave, likeliest first, with
+// their probabilities.
+func (s sampler) candidates(logits []float32) []candidate {
+	all := make([]candidate, len(logits))
+	for t, v := range logits {
+		all[t] = candidate{t, float64(v) / s.opts.Temperature}
+	}
+	slices.SortFunc(all, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(b.p, a.p), cmp.Compare(a.token, b.token))
+	})
+	if k := s.opts.TopK; k > 0 && k < len(all) {
+		all = all[:k]
+	}
+	var sum float64
+	largest := all[0].p
+	for i := range all {
+		all[i].p = math.Exp(all[i].p - largest)
+		sum += all[i].p
+	}
+	for i := range all {
+		all[i].p /= sum
+	}
+	if limit := s.opts.TopP; limit > 0 && limit < 1 {
+		total := 0.0
+		for i, c := range all {
+			if total += c.p; total >= limit {
+				all = all[:i+1]
+				break
+			}
+		}
+	}
+	if s.opts.MinP > 0 {
+		for i, c := range all {
+			if c.p < s.opts.MinP*all[0].p {
+				all = all[:i]
+				break
+			}
+		}
+	}
+	return all
+}
+
+func (s sampler) draw(candidates []candidate) int {
+	var sum float64
+	for _, c := range candidates {
+		sum += c.p
+	}
+	left := s.random.Float64() * sum
+	for _, c := range candidates {
+		if left -= c.p; left < 0 {
+			return c.token
+		}
+	}
+	return candidates[len(candidates)-1].token
+}
