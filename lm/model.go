@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint"
@@ -220,4 +222,16 @@ func shorten(text string) string {
 		return string(runes[:most]) + "…"
 	}
 	return text
+}
+
+// Modules returns, for every layer, the paths of the Hugging Face modules whose
+// output a site is: path -> site.
+func (m *Model) Modules() map[string]Site {
+	out := map[string]Site{}
+	for site, path := range m.Decoder().Modules {
+		for layer := range m.Layers() {
+			out[strings.ReplaceAll(path, "{num}", strconv.Itoa(layer))] = site
+		}
+	}
+	return out
 }

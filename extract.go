@@ -1,0 +1,276 @@
+package steer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/steervec/steer/lm"
+)
+
+// ExtractOptions say which activations of the samples are read. The zero value
+// reads the last token of each prompt at every layer's decoder_block.
+type ExtractOptions struct {
+	LayerType   lm.Site     // "": decoder_block
+	LayerConfig LayerConfig // finds the layer type by module path where it has an entry; nil: the model's own answer
+	Layers      []int       // negative ones count from the last; nil: all that have the layer type
+
+	// ReadToken is the position that is read, negative ones counted from the
+	// prompt's end; nil: -1. ReadTokenOf, where it is given, chooses per prompt text
+	// instead. A sample's own positions go before both.
+	ReadToken   *int
+	ReadTokenOf func(prompt string) int
+
+	// MaxTokens is how many tokens are computed together. It bounds memory and
+	// never changes results; 0: 1024.
+	MaxTokens int
+
+	Progress func(done, total int) // tokens computed; nil: none
+	Usage    *lm.Usage             // filled with the counts of tokens; nil: not
+}
+
+// Activations are what a model shows at the read token of each sample.
+type Activations struct {
+	LayerType          lm.Site
+	Positive, Negative map[int][][]float32 // layer -> [samples][width]
+}
+
+// SampleActivations are the activations of one sample.
+type SampleActivations struct {
+	Sample             int
+	Positive, Negative map[int][]float32 // layer -> [width]
+}
+
+// Extract computes all prompts as one prefix forest and returns the activations
+// at their read tokens, in the samples' order. Errors name the sample and the
+// value that is wrong.
+func Extract(ctx context.Context, model *lm.Model, samples []Sample, opts ExtractOptions) (*Activations, error) {
+	e, err := prepare(model, samples, opts)
+	if err != nil {
+		return nil, err
+	}
+	out := &Activations{e.site, map[int][][]float32{}, map[int][][]float32{}}
+	for _, layer := range e.layers {
+		out.Positive[layer] = make([][]float32, len(samples))
+		out.Negative[layer] = make([][]float32, len(samples))
+	}
+	err = e.run(ctx, nil, func(a SampleActivations) error {
+		for _, layer := range e.layers {
+			out.Positive[layer][a.Sample] = a.Positive[layer]
+			out.Negative[layer][a.Sample] = a.Negative[layer]
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ExtractEach is Extract as an iterator: samples come as they are completed, in
+// an order that depends on the prompts alone. An error is the last that comes.
+func ExtractEach(ctx context.Context, model *lm.Model, samples []Sample, opts ExtractOptions) iter.Seq2[SampleActivations, error] {
+	return func(yield func(SampleActivations, error) bool) {
+		stopped := errors.New("stopped")
+		e, err := prepare(model, samples, opts)
+		if err == nil {
+			err = e.run(ctx, nil, func(a SampleActivations) error {
+				if !yield(a, nil) {
+					return stopped
+				}
+				return nil
+			})
+		}
+		if err != nil && err != stopped {
+			yield(SampleActivations{}, err)
+		}
+	}
+}
+
+// extraction is a checked request.
+type extraction struct {
+	model   *lm.Model
+	samples []Sample
+	opts    ExtractOptions
+	site    lm.Site
+	layers  []int      // ascending
+	inputs  []lm.Input // sample i: positive at 2i, negative at 2i+1
+}
+
+func prepare(model *lm.Model, samples []Sample, opts ExtractOptions) (*extraction, error) {
+	if len(samples) == 0 {
+		return nil, errors.New("there are no samples")
+	}
+	e := &extraction{model: model, samples: samples, opts: opts}
+	var err error
+	if e.site, err = siteOf(model, opts.LayerType, opts.LayerConfig); err != nil {
+		return nil, err
+	}
+	if e.layers, err = layersOf(model, e.site, opts.Layers); err != nil {
+		return nil, err
+	}
+	for i, s := range samples {
+		for _, side := range []struct {
+			name, text string
+			ids        []int
+			read       *int
+		}{{"positive", s.Positive, s.PositiveIDs, s.ReadPositive}, {"negative", s.Negative, s.NegativeIDs, s.ReadNegative}} {
+			fail := func(err error) (*extraction, error) {
+				return nil, fmt.Errorf("sample %d, %s prompt: %w", i, side.name, err)
+			}
+			tokens := side.ids
+			if tokens == nil {
+				if side.text == "" {
+					return fail(errors.New("it is empty"))
+				}
+				if tokens, err = model.Tokenize(side.text); err != nil {
+					return fail(err)
+				}
+			}
+			position, err := e.readPosition(side.text, side.read, len(tokens))
+			if err != nil {
+				return fail(err)
+			}
+			e.inputs = append(e.inputs, lm.Input{Tokens: tokens, Read: []int{position}})
+		}
+	}
+	return e, nil
+}
+
+// readPosition resolves the position that is read of a prompt.
+func (e *extraction) readPosition(text string, own *int, tokens int) (int, error) {
+	position := -1
+	switch {
+	case own != nil:
+		position = *own
+	case e.opts.ReadTokenOf != nil:
+		position = e.opts.ReadTokenOf(text)
+	case e.opts.ReadToken != nil:
+		position = *e.opts.ReadToken
+	}
+	if position < -tokens || position >= tokens {
+		return 0, fmt.Errorf("read token %d is outside its %d tokens", position, tokens)
+	}
+	if position < 0 {
+		position += tokens
+	}
+	return position, nil
+}
+
+// siteOf says which site of the model a layer type is: the one of that name, or
+// the one whose module the config's matcher finds.
+func siteOf(model *lm.Model, layerType lm.Site, config LayerConfig) (lm.Site, error) {
+	if layerType == "" {
+		layerType = lm.DecoderBlock
+	}
+	matcher, ok := config[layerType]
+	if !ok {
+		return layerType, nil
+	}
+	modules := model.Modules()
+	paths, err := CollectMatchingLayers(slices.Collect(maps.Keys(modules)), matcher)
+	if err != nil {
+		return "", err
+	}
+	if len(paths) == 0 {
+		return "", fmt.Errorf("the matcher for layer type %q finds no module of model %s", layerType, model.ID())
+	}
+	return modules[paths[0]], nil
+}
+
+// layersOf resolves the layers that are asked for, all that show the site for
+// nil, in ascending order.
+func layersOf(model *lm.Model, site lm.Site, asked []int) ([]int, error) {
+	if asked == nil {
+		var all []int
+		for layer := range model.Layers() {
+			if model.CheckSite(layer, site) == nil {
+				all = append(all, layer)
+			}
+		}
+		if len(all) == 0 {
+			return nil, model.CheckSite(0, site)
+		}
+		return all, nil
+	}
+	if len(asked) == 0 {
+		return nil, errors.New("the list of layers is empty")
+	}
+	var layers []int
+	for _, n := range asked {
+		layer, err := model.Layer(n)
+		if err != nil {
+			return nil, err
+		}
+		if err := model.CheckSite(layer, site); err != nil {
+			return nil, err
+		}
+		layers = append(layers, layer)
+	}
+	slices.Sort(layers)
+	return slices.Compact(layers), nil
+}
+
+// run computes the samples that are not in done and visits each when both of
+// its prompts are computed, in the forest's order. It holds the activations of
+// samples of which one side is computed.
+func (e *extraction) run(ctx context.Context, done map[int]bool, visit func(SampleActivations) error) error {
+	var inputs []lm.Input
+	var sides []int // of each input: 2*sample, or 2*sample+1 for the negative side
+	for side, input := range e.inputs {
+		if !done[side/2] {
+			inputs, sides = append(inputs, input), append(sides, side)
+		}
+	}
+	var taps []lm.Tap
+	for _, layer := range e.layers {
+		taps = append(taps, lm.Tap{Layer: layer, Site: e.site})
+	}
+	pending := map[int]map[int][]float32{} // side -> layer -> activation
+	complete := map[int]bool{}
+	usage, err := e.model.Forward(ctx, inputs, lm.ForwardOptions{
+		Taps: taps, RunNodes: e.opts.MaxTokens, Progress: e.opts.Progress,
+		Activation: func(input, _ int, tap lm.Tap, activation []float32) {
+			side := sides[input]
+			if pending[side] == nil {
+				pending[side] = map[int][]float32{}
+			}
+			pending[side][tap.Layer] = slices.Clone(activation)
+		},
+		Completed: func(input int) error {
+			side := sides[input]
+			if !complete[side^1] {
+				complete[side] = true
+				return nil
+			}
+			positive, negative := side&^1, side|1
+			a := SampleActivations{side / 2, pending[positive], pending[negative]}
+			delete(pending, positive)
+			delete(pending, negative)
+			delete(complete, side^1)
+			return visit(a)
+		},
+	})
+	if e.opts.Usage != nil {
+		*e.opts.Usage = usage
+	}
+	return err
+}
+
+// hashSamples identifies a list of samples.
+func hashSamples(samples []Sample) string {
+	hash := sha256.New()
+	encoder := json.NewEncoder(hash)
+	for _, s := range samples {
+		if err := encoder.Encode(s); err != nil {
+			panic(err) // texts and integers always encode
+		}
+	}
+	return "sha256:" + hex.EncodeToString(hash.Sum(nil))
+}
