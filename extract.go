@@ -2,9 +2,6 @@ package steer
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -261,16 +258,4 @@ func (e *extraction) run(ctx context.Context, done map[int]bool, visit func(Samp
 		*e.opts.Usage = usage
 	}
 	return err
-}
-
-// hashSamples identifies a list of samples.
-func hashSamples(samples []Sample) string {
-	hash := sha256.New()
-	encoder := json.NewEncoder(hash)
-	for _, s := range samples {
-		if err := encoder.Encode(s); err != nil {
-			panic(err) // texts and integers always encode
-		}
-	}
-	return "sha256:" + hex.EncodeToString(hash.Sum(nil))
 }

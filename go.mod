@@ -8,5 +8,6 @@ require (
 	github.com/mmcloughlin/avo v0.6.0 // indirect
 	golang.org/x/sys v0.43.0 // indirect
 	golang.org/x/text v0.31.0 // indirect
+	golang.org/x/tools v0.44.1-0.20260420230617-19499e7caabc // indirect
 	gonum.org/v1/gonum v0.17.0 // indirect
 )

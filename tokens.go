@@ -68,7 +68,7 @@ func ParseTokens(text string) (lm.Tokens, error) {
 	case strings.Contains(text, ":"):
 		return parseSlice(text)
 	default:
-		return parseList(text)
+		return parsePositions(text)
 	}
 }
 
@@ -109,7 +109,7 @@ func parseSlice(text string) (lm.Tokens, error) {
 	return s, nil
 }
 
-func parseList(text string) (lm.Tokens, error) {
+func parsePositions(text string) (lm.Tokens, error) {
 	var l list
 	for _, field := range strings.Split(text, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(field))

@@ -1,0 +1,134 @@
+// Package vecfile reads and writes steering vectors on disk.
+//
+// The native format is safetensors: tensors layer.<n>, float32 [width], with n
+// the 0-based layer, and the provenance in the metadata.
+package vecfile
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
+)
+
+// File is what a vector file holds.
+type File struct {
+	Layers   map[int][]float32 // layer -> [width]; negative layers count from a model's last
+	Metadata map[string]string // the keys below, and whatever else a file has
+}
+
+// The metadata keys of the native format.
+const (
+	FormatKey       = "steer.format" // the version of the format
+	LayerTypeKey    = "layer_type"
+	ModelKey        = "model"
+	WeightsHashKey  = "weights_hash"
+	PairsHashKey    = "pairs_hash"
+	AggregatorKey   = "aggregator"
+	ReadTokenKey    = "read_token"
+	ChatTemplateKey = "chat_template"
+	VersionKey      = "steer.version"
+)
+
+// format is the version of the format that this package writes.
+const format = 1
+
+const prefix = "layer."
+
+// Write writes the file beside path and renames it. Equal vectors give equal
+// bytes. Errors name what cannot be written.
+func Write(path string, f File) error {
+	if len(f.Layers) == 0 {
+		return fmt.Errorf("write %s: the vector has no layers", path)
+	}
+	metadata := maps.Clone(f.Metadata)
+	if metadata == nil {
+		metadata = map[string]string{}
+	}
+	metadata[FormatKey] = strconv.Itoa(format)
+	var tensors []safetensors.Tensor
+	for _, layer := range slices.Sorted(maps.Keys(f.Layers)) {
+		vector := f.Layers[layer]
+		if err := check(vector); err != nil {
+			return fmt.Errorf("write %s: layer %d: %w", path, layer, err)
+		}
+		tensors = append(tensors, safetensors.New(prefix+strconv.Itoa(layer), []int{len(vector)}, vector))
+	}
+	return safetensors.Write(path, tensors, metadata)
+}
+
+// Read reads a vector file. Errors name the file and the tensor or key that is
+// wrong.
+func Read(path string) (File, error) {
+	file, err := safetensors.Open(path)
+	if err != nil {
+		return File{}, err
+	}
+	defer file.Close()
+	f, err := parse(file)
+	if err != nil {
+		return File{}, fmt.Errorf("read vector %s: %w", path, err)
+	}
+	return f, nil
+}
+
+func parse(file *safetensors.File) (File, error) {
+	metadata := file.Metadata()
+	version, err := strconv.Atoi(metadata[FormatKey])
+	switch {
+	case metadata[FormatKey] == "":
+		return File{}, fmt.Errorf("the metadata has no %s: this is not a steering vector", FormatKey)
+	case err != nil || version < 1:
+		return File{}, fmt.Errorf("%s is %q, not a version number", FormatKey, metadata[FormatKey])
+	case version > format:
+		return File{}, fmt.Errorf("the file has format %d; this version of steer reads up to %d", version, format)
+	}
+	f := File{Layers: map[int][]float32{}, Metadata: metadata}
+	width := 0
+	for _, name := range file.Names() {
+		number, ok := strings.CutPrefix(name, prefix)
+		layer, err := strconv.Atoi(number)
+		if !ok || err != nil || strconv.Itoa(layer) != number {
+			return File{}, fmt.Errorf("tensor %q is not named %s<number>", name, prefix)
+		}
+		t, _ := file.Tensor(name)
+		if t.DType != safetensors.F32 || len(t.Shape) != 1 {
+			return File{}, fmt.Errorf("tensor %q is %s %v, not F32 with one dimension", name, t.DType, t.Shape)
+		}
+		vector, err := t.Float32s()
+		if err == nil {
+			err = check(vector)
+		}
+		if err != nil {
+			return File{}, fmt.Errorf("tensor %q: %w", name, err)
+		}
+		if width == 0 {
+			width = len(vector)
+		}
+		if len(vector) != width {
+			return File{}, fmt.Errorf("tensor %q has %d elements where others have %d", name, len(vector), width)
+		}
+		f.Layers[layer] = vector
+	}
+	if len(f.Layers) == 0 {
+		return File{}, errors.New("the file has no layers")
+	}
+	return f, nil
+}
+
+func check(vector []float32) error {
+	if len(vector) == 0 {
+		return errors.New("the vector is empty")
+	}
+	for i, v := range vector {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			return fmt.Errorf("element %d is %v", i, v)
+		}
+	}
+	return nil
+}
