@@ -36,6 +36,7 @@ type ExtractOptions struct {
 type Activations struct {
 	LayerType          lm.Site
 	Positive, Negative map[int][][]float32 // layer -> [samples][width]
+	Provenance         Provenance
 }
 
 // SampleActivations are the activations of one sample.
@@ -52,7 +53,7 @@ func Extract(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 	if err != nil {
 		return nil, err
 	}
-	out := &Activations{e.site, map[int][][]float32{}, map[int][][]float32{}}
+	out := &Activations{e.site, map[int][][]float32{}, map[int][][]float32{}, e.provenance()}
 	for _, layer := range e.layers {
 		out.Positive[layer] = make([][]float32, len(samples))
 		out.Negative[layer] = make([][]float32, len(samples))

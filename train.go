@@ -16,8 +16,8 @@ type TrainOptions struct {
 	Aggregator Aggregator // nil: Mean()
 
 	// State is the path of a file that keeps the statistics of a run under way, so
-	// that a killed run loses little; "": none. The file is removed when training
-	// succeeds. With Resume, a run continues from it where it is there, and gives
+	// that a killed run loses little; "": none. It is the caller's to remove once the
+	// vector is kept. With Resume, a run continues from it where it is there, and gives
 	// the same vector to the bit. It is an error when the file belongs to another
 	// model, other samples or other options.
 	State  string
@@ -67,11 +67,11 @@ func Train(ctx context.Context, model *lm.Model, samples []Sample, opts TrainOpt
 		}
 		return nil, fmt.Errorf("train: %w", err)
 	}
-	vector, err := s.vector(samples)
+	vector, err := s.vector()
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
-	return vector, s.remove(opts.State)
+	return vector, nil
 }
 
 // Aggregate turns extracted activations into a vector, layer by layer.
@@ -79,7 +79,7 @@ func Aggregate(activations *Activations, aggregator Aggregator) (*Vector, error)
 	if aggregator == nil {
 		aggregator = Mean()
 	}
-	v := &Vector{LayerType: activations.LayerType, Layers: map[int][]float32{}}
+	v := &Vector{LayerType: activations.LayerType, Layers: map[int][]float32{}, Provenance: activations.Provenance}
 	v.Provenance.Aggregator = aggregator.Name()
 	for layer, positive := range activations.Positive {
 		negative := activations.Negative[layer]

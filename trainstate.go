@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strconv"
 
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
@@ -29,13 +28,11 @@ func newTrainState(e *extraction, aggregator Aggregator) *trainState {
 }
 
 // vector asks the accumulators for their directions.
-func (s *trainState) vector(samples []Sample) (*Vector, error) {
+func (s *trainState) vector() (*Vector, error) {
 	e := s.extraction
 	v := &Vector{LayerType: e.site, Layers: map[int][]float32{}}
-	v.Provenance = Provenance{
-		Model: e.model.ID(), WeightsHash: e.model.Fingerprint(), PairsHash: hashSamples(samples),
-		Aggregator: s.aggregator.Name(), ReadToken: e.readDescription(), Version: Version(),
-	}
+	v.Provenance = e.provenance()
+	v.Provenance.Aggregator = s.aggregator.Name()
 	for layer, a := range s.accumulators {
 		direction, err := a.Direction()
 		if err != nil {
@@ -126,17 +123,6 @@ func (s *trainState) load(path string) error {
 		if err := a.UnmarshalBinary(t.Data); err != nil {
 			return fmt.Errorf("%s: layer %d: %w", path, layer, err)
 		}
-	}
-	return nil
-}
-
-// remove deletes the state of a run that has succeeded.
-func (s *trainState) remove(path string) error {
-	if path == "" {
-		return nil
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
 	}
 	return nil
 }

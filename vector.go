@@ -118,13 +118,17 @@ func (v *Vector) fields() map[string]*string {
 
 // Save writes the vector as a safetensors file, beside path and renamed.
 func (v *Vector) Save(path string) error {
+	return vecfile.Write(path, vecfile.File{Layers: v.Layers, Metadata: v.metadata()})
+}
+
+func (v *Vector) metadata() map[string]string {
 	metadata := map[string]string{}
 	for key, field := range v.fields() {
 		if *field != "" {
 			metadata[key] = *field
 		}
 	}
-	return vecfile.Write(path, vecfile.File{Layers: v.Layers, Metadata: metadata})
+	return metadata
 }
 
 // LoadVector reads a vector file.
