@@ -8,9 +8,9 @@ import (
 )
 
 // mapFile reads the file, where no mapping is at hand.
-func mapFile(file *os.File, _ int64) ([]byte, func() error, error) {
-	data, err := io.ReadAll(file)
-	return data, func() error { return nil }, err
+func mapFile(file *os.File, _ int64) (data []byte, unmap func() error, err error) {
+	data, err = io.ReadAll(file)
+	return data, nil, err
 }
 
 func release([]byte) {}

@@ -5,32 +5,34 @@ package safetensors
 import (
 	"errors"
 	"os"
-	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
-// mapFile maps a file read-only.
-func mapFile(file *os.File, size int64) ([]byte, func() error, error) {
+// mapFile maps a file read-only; unmap is nil where there is nothing to undo.
+func mapFile(file *os.File, size int64) (data []byte, unmap func() error, err error) {
 	if size == 0 {
-		return nil, func() error { return nil }, nil
+		return nil, nil, nil
 	}
 	if int64(int(size)) != size {
 		return nil, nil, errors.New("the file is too large for this machine's addresses")
 	}
-	data, err := syscall.Mmap(int(file.Fd()), 0, int(size), syscall.PROT_READ, syscall.MAP_SHARED)
+	data, err = unix.Mmap(int(file.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		return nil, nil, err
 	}
-	return data, func() error { return syscall.Munmap(data) }, nil
+	return data, func() error { return unix.Munmap(data) }, nil
 }
 
-// release drops the whole pages inside data from memory.
+// release drops the whole pages inside data from the process's memory. Only
+// whole ones: the pages at its ends are shared with the tensors beside it.
 func release(data []byte) {
-	page := uintptr(os.Getpagesize())
+	page := os.Getpagesize()
 	start := uintptr(unsafe.Pointer(unsafe.SliceData(data)))
-	skip := int((page - start%page) % page)
-	if n := (len(data) - skip) / int(page) * int(page); n > 0 {
+	skip := int(-start & uintptr(page-1))
+	if n := (len(data) - skip) &^ (page - 1); n > 0 {
 		// Advice that the system does not take costs nothing but memory.
-		_ = syscall.Madvise(data[skip:skip+n], syscall.MADV_DONTNEED)
+		_ = unix.Madvise(data[skip:skip+n], unix.MADV_DONTNEED)
 	}
 }

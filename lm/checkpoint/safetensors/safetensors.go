@@ -2,20 +2,24 @@
 // little-endian header length, a JSON header that gives each tensor's type,
 // shape and byte range, and the tensors' bytes.
 //
-// Files are untrusted until read: every number in a header is checked against
-// the file's size before it is used.
+// A file is mapped, not read: a tensor's bytes come from disk when they are
+// looked at. Files are untrusted until their header has been checked; every
+// number in it is held against the file's size before it is used.
 package safetensors
 
 import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 )
 
 // DType is the type of a tensor's elements, as the format spells it.
 type DType string
 
+// The types whose elements take whole bytes. A file may hold others: they are
+// listed, and refused when their numbers are asked for.
 const (
 	F64  DType = "F64"
 	F32  DType = "F32"
@@ -32,25 +36,28 @@ const (
 	Bool DType = "BOOL"
 	F8E4 DType = "F8_E4M3"
 	F8E5 DType = "F8_E5M2"
+	F8E8 DType = "F8_E8M0"
+	C64  DType = "C64"
 )
 
 // Size returns the bytes of one element, 0 for a type that is not known.
 func (d DType) Size() int {
 	switch d {
-	case F64, I64, U64:
+	case F64, I64, U64, C64:
 		return 8
 	case F32, I32, U32:
 		return 4
 	case F16, BF16, I16, U16:
 		return 2
-	case I8, U8, Bool, F8E4, F8E5:
+	case I8, U8, Bool, F8E4, F8E5, F8E8:
 		return 1
 	}
 	return 0
 }
 
-// Tensor is one tensor of a file. Data is a view of the file's memory, little
-// endian; it is valid until the file is closed and must not be written.
+// Tensor is one tensor of a file. Data holds its elements row by row, little
+// endian and not necessarily aligned. It is a view of the file's memory: valid
+// until the file is closed, and not to be written.
 type Tensor struct {
 	Name  string
 	DType DType
@@ -58,17 +65,13 @@ type Tensor struct {
 	Data  []byte
 }
 
-// New returns a float32 tensor that holds a copy of values, whose number must
-// be the product of shape.
+// New returns an F32 tensor that holds a copy of values, whose number must be
+// the product of shape.
 func New(name string, shape []int, values []float32) Tensor {
-	t := Tensor{Name: name, DType: F32, Shape: slices.Clone(shape), Data: make([]byte, 0, 4*len(values))}
-	for _, v := range values {
-		t.Data = binary.LittleEndian.AppendUint32(t.Data, math.Float32bits(v))
-	}
-	return t
+	return Tensor{Name: name, DType: F32, Shape: slices.Clone(shape), Data: appendFloats(nil, F32, values)}
 }
 
-// Len returns the number of elements.
+// Len returns the number of elements, the product of Shape; 1 for a scalar.
 func (t Tensor) Len() int {
 	n := 1
 	for _, s := range t.Shape {
@@ -77,42 +80,120 @@ func (t Tensor) Len() int {
 	return n
 }
 
-// Float32s returns a copy of the elements as float32. F32, F16 and BF16 are
-// exact, F64 is rounded; other types are an error.
+// Float32s returns a copy of the elements as float32. F32, F16 and BF16 come
+// out exactly, F64 rounded to the nearest; any other type is an error that
+// names the tensor, as is Data that does not fit Shape.
 func (t Tensor) Float32s() ([]float32, error) {
-	out := make([]float32, t.Len())
 	switch t.DType {
-	case F64:
-		for i := range out {
-			out[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(t.Data[8*i:])))
-		}
-	case F32:
-		for i := range out {
-			out[i] = math.Float32frombits(binary.LittleEndian.Uint32(t.Data[4*i:]))
-		}
-	case BF16:
-		for i := range out {
-			out[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(t.Data[2*i:])) << 16)
-		}
-	case F16:
-		for i := range out {
-			out[i] = fromHalf(binary.LittleEndian.Uint16(t.Data[2*i:]))
-		}
+	case F64, F32, F16, BF16:
 	default:
-		return nil, fmt.Errorf("tensor %q holds %s, not floating-point numbers", t.Name, t.DType)
+		return nil, fmt.Errorf("tensor %q holds %s; only F32, F16, BF16 and F64 can be read as numbers", t.Name, t.DType)
 	}
+	size, ok := byteSize(t.DType, t.Shape)
+	if !ok || size != len(t.Data) {
+		return nil, fmt.Errorf("tensor %q: shape %v of %s does not fit its %d bytes", t.Name, t.Shape, t.DType, len(t.Data))
+	}
+	out := make([]float32, size/t.DType.Size())
+	decodeFloats(out, t.DType, t.Data)
 	return out, nil
 }
 
-// fromHalf widens an IEEE 754 half; exact.
-func fromHalf(h uint16) float32 {
-	sign := uint32(h&0x8000) << 16
-	exponent, fraction := uint32(h>>10)&0x1f, uint32(h&0x3ff)
-	switch exponent {
-	case 0:
-		return math.Float32frombits(math.Float32bits(float32(fraction)/(1<<24)) | sign)
-	case 0x1f:
-		return math.Float32frombits(sign | 0x7f800000 | fraction<<13)
+// byteSize returns the bytes that a tensor takes, and false where a dimension is
+// negative or the product does not fit. For a type of unknown size it counts elements.
+func byteSize(d DType, shape []int) (int, bool) {
+	size := max(d.Size(), 1)
+	for _, n := range shape {
+		if n < 0 {
+			return 0, false
+		}
+		high, low := bits.Mul64(uint64(size), uint64(n))
+		if high != 0 || low > math.MaxInt {
+			return 0, false
+		}
+		size = int(low)
 	}
-	return math.Float32frombits(sign | (exponent+112)<<23 | fraction<<13)
+	return size, true
+}
+
+// decodeFloats widens or rounds the elements in data to out; their numbers agree.
+func decodeFloats(out []float32, d DType, data []byte) {
+	switch d {
+	case F64:
+		for i := range out {
+			out[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(data[8*i:])))
+		}
+	case F32:
+		for i := range out {
+			out[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+		}
+	case BF16:
+		for i := range out {
+			out[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(data[2*i:])) << 16)
+		}
+	case F16:
+		for i := range out {
+			out[i] = fromHalf(binary.LittleEndian.Uint16(data[2*i:]))
+		}
+	}
+}
+
+// appendFloats appends values as elements of type d, each rounded to the
+// nearest, ties to even.
+func appendFloats(data []byte, d DType, values []float32) []byte {
+	data = slices.Grow(data, d.Size()*len(values))
+	switch d {
+	case F64:
+		for _, v := range values {
+			data = binary.LittleEndian.AppendUint64(data, math.Float64bits(float64(v)))
+		}
+	case F32:
+		for _, v := range values {
+			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
+		}
+	case BF16:
+		for _, v := range values {
+			data = binary.LittleEndian.AppendUint16(data, toBrain(v))
+		}
+	case F16:
+		for _, v := range values {
+			data = binary.LittleEndian.AppendUint16(data, toHalf(v))
+		}
+	}
+	return data
+}
+
+// fromHalf widens an IEEE 754 half. A half's exponent and fraction, moved to a
+// float's places, read 2^112 times too small: the exponents are biased by 15
+// and by 127. The product restores that exactly, subnormal halves included.
+func fromHalf(h uint16) float32 {
+	sign, rest := uint32(h&0x8000)<<16, uint32(h&0x7fff)<<13
+	if rest >= 0x1f<<23 { // infinity or not a number
+		return math.Float32frombits(sign | 0x7f800000 | rest)
+	}
+	return math.Float32frombits(sign | math.Float32bits(math.Float32frombits(rest)*0x1p112))
+}
+
+// toHalf rounds to the nearest IEEE 754 half, ties to even.
+func toHalf(v float32) uint16 {
+	b := math.Float32bits(v)
+	sign, magnitude := uint16(b>>16)&0x8000, b&0x7fffffff
+	switch {
+	case magnitude > 0x7f800000: // not a number; stays one when its low bits fall off
+		return sign | 0x7e00 | uint16(magnitude>>13)&0x3ff
+	case magnitude >= 0x477ff000: // 65520 and more round to infinity
+		return sign | 0x7c00
+	case magnitude < 0x38800000: // below 2^-14: a multiple of 2^-24, the spacing of floats at 0.5
+		return sign | uint16(math.Float32bits(math.Float32frombits(magnitude)+0.5)-0x3f000000)
+	}
+	magnitude -= 112 << 23
+	return sign | uint16((magnitude+0xfff+magnitude>>13&1)>>13)
+}
+
+// toBrain rounds to the nearest bfloat16, ties to even.
+func toBrain(v float32) uint16 {
+	b := math.Float32bits(v)
+	if b&0x7fffffff > 0x7f800000 { // not a number; stays one when its low bits fall off
+		return uint16(b>>16) | 0x40
+	}
+	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }

@@ -1,94 +1,275 @@
 package safetensors
 
 import (
-	"bufio"
+	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
+	"unicode/utf8"
 )
 
 // Write writes the tensors in the order given. The file is written beside path
 // and renamed, so that path never holds half a file; equal arguments give equal
-// bytes.
+// bytes. Errors name the tensor that is wrong.
 func Write(path string, tensors []Tensor, metadata map[string]string) error {
-	header, err := header(tensors, metadata)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+	infos := make([]TensorInfo, len(tensors))
+	for i, t := range tensors {
+		infos[i] = TensorInfo{t.Name, t.DType, t.Shape}
+		if size, ok := byteSize(t.DType, t.Shape); t.DType.Size() != 0 && (!ok || size != len(t.Data)) {
+			return fmt.Errorf("write %s: tensor %q: shape %v of %s does not fit its %d bytes", path, t.Name, t.Shape, t.DType, len(t.Data))
+		}
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
+	w, err := Create(path, infos, metadata)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name()) // fails once the file is renamed
-	w := bufio.NewWriterSize(file, 1<<20)
-	w.Write(header)
+	defer w.Abort()
 	for _, t := range tensors {
-		w.Write(t.Data)
+		if err := w.WriteAt(t.Name, t.Data, 0); err != nil {
+			return err
+		}
 	}
-	err = w.Flush() // also returns what a Write above met
-	if err == nil {
-		err = file.Chmod(0o644)
+	return w.Commit()
+}
+
+// TensorInfo says what a tensor will be before its data is there.
+type TensorInfo struct {
+	Name  string
+	DType DType
+	Shape []int
+}
+
+// Writer writes a file whose tensors' shapes are known before their data. The
+// data may come in any order and from several goroutines. Only Commit makes
+// the file appear under its name, and only when every byte has been given.
+type Writer struct {
+	path    string
+	file    *os.File // beside path; nil once committed or aborted
+	tensors map[string]*slot
+
+	mu sync.Mutex // guards the slots' spans
+}
+
+// slot is a tensor's place in the file.
+type slot struct {
+	TensorInfo
+	offset, size int64
+	written      []span // sorted, disjoint, not touching
+}
+
+// span is a range of bytes [from, to).
+type span struct{ from, to int64 }
+
+// Create starts a file of these tensors, in this order. Finish it with Commit;
+// Abort, which does nothing after Commit, is for a defer.
+func Create(path string, tensors []TensorInfo, metadata map[string]string) (*Writer, error) {
+	header, slots, size, err := layOut(tensors, metadata)
+	if err != nil {
+		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
-	if err == nil {
-		err = file.Sync()
+	beside := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()+".tmp")
+	file, err := os.OpenFile(beside, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
-	if closing := file.Close(); err == nil {
+	w := &Writer{path: path, file: file, tensors: slots}
+	if _, err = file.Write(header); err == nil {
+		err = file.Truncate(size)
+	}
+	if err != nil {
+		w.Abort()
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return w, nil
+}
+
+// WriteAt writes bytes of a tensor, beginning at a byte offset within it.
+func (w *Writer) WriteAt(name string, data []byte, offset int64) error {
+	s, err := w.slot(name)
+	if err != nil {
+		return err
+	}
+	if offset < 0 || offset > s.size || int64(len(data)) > s.size-offset {
+		return fmt.Errorf("write %s: tensor %q: %d bytes at %d do not fit into %d", w.path, name, len(data), offset, s.size)
+	}
+	if _, err := w.file.WriteAt(data, s.offset+offset); err != nil {
+		return fmt.Errorf("write %s: tensor %q: %w", w.path, name, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.add(span{offset, offset + int64(len(data))})
+	return nil
+}
+
+// WriteRows writes whole rows of a tensor [rows, ...], beginning at row, rounding
+// the values to its type: F32, F16, BF16 or F64. A row is what one step of the first
+// dimension holds.
+func (w *Writer) WriteRows(name string, row int, values []float32) error {
+	s, err := w.slot(name)
+	if err != nil {
+		return err
+	}
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("write %s: tensor %q: %s", w.path, name, fmt.Sprintf(format, args...))
+	}
+	switch s.DType {
+	case F64, F32, F16, BF16:
+	default:
+		return fail("numbers cannot be written as %s", s.DType)
+	}
+	if len(s.Shape) == 0 {
+		return fail("a scalar has no rows")
+	}
+	width, _ := byteSize(U8, s.Shape[1:]) // elements of a row; fits, as the whole does
+	if row < 0 || row > s.Shape[0] || width == 0 && len(values) > 0 || width > 0 && len(values)%width != 0 {
+		return fail("%d values are not whole rows of shape %v from row %d on", len(values), s.Shape, row)
+	}
+	return w.WriteAt(name, appendFloats(nil, s.DType, values), int64(row)*int64(width)*int64(s.DType.Size()))
+}
+
+// Commit makes the file durable and gives it its name. A tensor of which bytes
+// are missing is an error, and no file appears.
+func (w *Writer) Commit() error {
+	if w.file == nil {
+		return fmt.Errorf("write %s: already committed or aborted", w.path)
+	}
+	defer w.Abort()
+	for _, name := range slices.Sorted(maps.Keys(w.tensors)) {
+		if s := w.tensors[name]; s.size > 0 && !slices.Equal(s.written, []span{{0, s.size}}) {
+			return fmt.Errorf("write %s: tensor %q: not all of its %d bytes were written", w.path, name, s.size)
+		}
+	}
+	err := w.file.Sync()
+	if closing := w.file.Close(); err == nil {
 		err = closing
 	}
 	if err == nil {
-		err = os.Rename(file.Name(), path)
+		err = os.Rename(w.file.Name(), w.path)
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return fmt.Errorf("write %s: %w", w.path, err)
+	}
+	w.file = nil
+	// The new name is durable once the folder is. Where a folder cannot be
+	// synced, the system does without.
+	if folder, err := os.Open(filepath.Dir(w.path)); err == nil {
+		_ = folder.Sync()
+		folder.Close()
 	}
 	return nil
 }
 
-// header returns the length and the JSON that begin a file, padded so that the
-// data is aligned to 8 bytes.
-func header(tensors []Tensor, metadata map[string]string) ([]byte, error) {
-	out := []byte{0, 0, 0, 0, 0, 0, 0, 0, '{'}
+// Abort removes what was written; path is as it was. After Commit it does nothing.
+func (w *Writer) Abort() error {
+	if w.file == nil {
+		return nil
+	}
+	name := w.file.Name()
+	closing := w.file.Close()
+	if errors.Is(closing, fs.ErrClosed) {
+		closing = nil
+	}
+	w.file = nil
+	return errors.Join(closing, os.Remove(name))
+}
+
+func (w *Writer) slot(name string) (*slot, error) {
+	if w.file == nil {
+		return nil, fmt.Errorf("write %s: already committed or aborted", w.path)
+	}
+	s, ok := w.tensors[name]
+	if !ok {
+		return nil, fmt.Errorf("write %s: tensor %q was not announced", w.path, name)
+	}
+	return s, nil
+}
+
+// add merges a span into the written ones.
+func (s *slot) add(next span) {
+	if next.from == next.to {
+		return
+	}
+	first := 0 // of the spans that next touches
+	for first < len(s.written) && s.written[first].to < next.from {
+		first++
+	}
+	last := first
+	for last < len(s.written) && s.written[last].from <= next.to {
+		next.from = min(next.from, s.written[last].from)
+		next.to = max(next.to, s.written[last].to)
+		last++
+	}
+	s.written = slices.Replace(s.written, first, last, next)
+}
+
+// layOut returns the bytes before the data, padded so that the data is aligned
+// to 8 bytes, where each tensor goes, and the size of the file.
+func layOut(tensors []TensorInfo, metadata map[string]string) (header []byte, slots map[string]*slot, size int64, err error) {
+	header = append(make([]byte, 8), '{')
 	if len(metadata) > 0 {
-		text, err := json.Marshal(metadata) // sorts the keys
-		if err != nil {
-			return nil, err
+		for key, value := range metadata {
+			if !utf8.ValidString(key) || !utf8.ValidString(value) {
+				return nil, nil, 0, fmt.Errorf("metadata %q is not UTF-8", key)
+			}
 		}
-		out = append(append(out, `"__metadata__":`...), text...)
+		header = append(header, `"`+metadataKey+`":`...)
+		header = appendJSON(header, metadata) // sorts the keys
 	}
-	seen := map[string]bool{"__metadata__": true}
-	at := 0
+	slots = map[string]*slot{}
+	at := 0 // behind the header
 	for _, t := range tensors {
-		if seen[t.Name] {
-			return nil, fmt.Errorf("tensor %q comes twice", t.Name)
+		if t.Name == metadataKey || !utf8.ValidString(t.Name) {
+			return nil, nil, 0, fmt.Errorf("%q cannot name a tensor", t.Name)
 		}
-		seen[t.Name] = true
-		if t.Len()*t.DType.Size() != len(t.Data) {
-			return nil, fmt.Errorf("tensor %q: shape %v of %s needs %d bytes; %d are given", t.Name, t.Shape, t.DType, t.Len()*t.DType.Size(), len(t.Data))
+		if slots[t.Name] != nil {
+			return nil, nil, 0, fmt.Errorf("tensor %q comes twice", t.Name)
 		}
-		name, err := json.Marshal(t.Name)
-		if err != nil {
-			return nil, err
+		if t.DType.Size() == 0 {
+			return nil, nil, 0, fmt.Errorf("tensor %q: %q is not a known type", t.Name, t.DType)
 		}
-		shape := t.Shape
-		if shape == nil {
-			shape = []int{}
+		bytes, ok := byteSize(t.DType, t.Shape)
+		if !ok || at+bytes < at {
+			return nil, nil, 0, fmt.Errorf("tensor %q: shape %v of %s is impossible", t.Name, t.Shape, t.DType)
 		}
-		entry, err := json.Marshal(map[string]any{"dtype": t.DType, "shape": shape, "data_offsets": []int{at, at + len(t.Data)}})
-		if err != nil {
-			return nil, err
+		if len(header) > 9 {
+			header = append(header, ',')
 		}
-		if out[len(out)-1] != '{' {
-			out = append(out, ',')
-		}
-		out = append(append(append(out, name...), ':'), entry...)
-		at += len(t.Data)
+		header = appendJSON(header, t.Name)
+		header = append(header, ':')
+		header = appendJSON(header, struct {
+			DType   DType  `json:"dtype"`
+			Shape   []int  `json:"shape"`
+			Offsets [2]int `json:"data_offsets"`
+		}{t.DType, append([]int{}, t.Shape...), [2]int{at, at + bytes}})
+		slots[t.Name] = &slot{TensorInfo: t, offset: int64(at), size: int64(bytes)}
+		at += bytes
 	}
-	out = append(out, '}')
-	for len(out)%8 != 0 {
-		out = append(out, ' ')
+	header = append(header, '}')
+	for len(header)%8 != 0 {
+		header = append(header, ' ')
 	}
-	binary.LittleEndian.PutUint64(out, uint64(len(out)-8))
-	return out, nil
+	if len(header)-8 > maxHeader {
+		return nil, nil, 0, fmt.Errorf("the header takes %d bytes; at most %d are allowed", len(header)-8, maxHeader)
+	}
+	binary.LittleEndian.PutUint64(header, uint64(len(header)-8))
+	for _, s := range slots {
+		s.offset += int64(len(header))
+	}
+	return header, slots, int64(len(header)) + int64(at), nil
+}
+
+// appendJSON appends a value that always has a JSON form.
+func appendJSON(out []byte, value any) []byte {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(err)
+	}
+	return append(out, text...)
 }

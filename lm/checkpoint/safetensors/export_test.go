@@ -1,0 +1,4 @@
+package safetensors
+
+// Round rounds values as WriteRows does.
+func Round(d DType, values []float32) []byte { return appendFloats(nil, d, values) }
