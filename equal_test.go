@@ -1,0 +1,157 @@
+package steer_test
+
+import (
+	"math"
+	"path/filepath"
+	"testing"
+
+	"github.com/steervec/steer"
+	"github.com/steervec/steer/lm"
+)
+
+// Sharing prefixes, cutting the work into runs and decoding token by token from
+// the cache change no result: every way gives what each prompt gives alone, for
+// every family, steered or not.
+func TestResultsDoNotDependOnWhatIsComputedTogether(t *testing.T) {
+	const tolerance = 1e-5
+	for _, dir := range goldenFolders(t) {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			g, model := openGolden(t, dir)
+			inputs := []lm.Input{{Tokens: g.Probe.IDs}, {Tokens: g.Probe.IDs[:5]}, {Tokens: g.Probe.IDs}}
+			for _, p := range g.Pairs[:4] {
+				inputs = append(inputs, lm.Input{Tokens: p.PositiveIDs}, lm.Input{Tokens: p.NegativeIDs})
+			}
+			vector := g.vector(t, model)
+			for _, operator := range []struct {
+				name     string
+				operator steer.Operator
+			}{{"unsteered", nil}, {"add", steer.Add}, {"ablate", steer.Ablate}, {"ablate then add", steer.AblateThenAdd}} {
+				t.Run(operator.name, func(t *testing.T) {
+					model := model
+					if operator.operator != nil {
+						edit, err := vector.Edit(steer.EditOptions{Operator: operator.operator, Tokens: steer.From(2)})
+						if err != nil {
+							t.Fatal(err)
+						}
+						model = model.With(edit)
+					}
+					var alone [][]float32
+					for _, in := range inputs {
+						alone = append(alone, logitsOf(t, model, []lm.Input{in}, 0)...)
+					}
+					for _, way := range []struct {
+						name  string
+						nodes int
+					}{{"one forest", 0}, {"runs of seven nodes", 7}, {"token by token", 1}} {
+						together := logitsOf(t, model, inputs, way.nodes)
+						for i := range inputs {
+							if d := largestDifference(alone[i], together[i]); !(d <= tolerance) {
+								t.Errorf("%s: prompt %d differs by %g", way.name, i, d)
+							}
+						}
+					}
+				})
+			}
+		})
+	}
+}
+
+// logitsOf returns each input's logits, all positions one after the other.
+func logitsOf(t *testing.T, model *lm.Model, inputs []lm.Input, nodes int) [][]float32 {
+	t.Helper()
+	vocabulary := model.Decoder().Vocabulary
+	out := make([][]float32, len(inputs))
+	for i := range inputs {
+		out[i] = make([]float32, len(inputs[i].Tokens)*vocabulary)
+	}
+	_, err := model.Forward(t.Context(), inputs, lm.ForwardOptions{RunNodes: nodes, Logits: func(input, position int, logits []float32) {
+		copy(out[input][position*vocabulary:], logits)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func largestDifference(a, b []float32) float64 {
+	worst := 0.0
+	for i := range a {
+		if d := math.Abs(float64(a[i]) - float64(b[i])); !(d <= worst) {
+			worst = d
+		}
+	}
+	return worst
+}
+
+// vector is the golden mean vector at layers 1 and 2.
+func (g *golden) vector(t *testing.T, model *lm.Model) *steer.Vector {
+	t.Helper()
+	edit := g.edit(t, model, steering{Vector: "train.decoder_block.mean.-1", VectorLayers: []int{1, 2}}, "")
+	return &steer.Vector{LayerType: edit.Site, Layers: edit.Layers}
+}
+
+// A sequence shares the prefix that it is not yet steered on with one that is
+// not steered at all.
+func TestSteeringPartsSequencesOnlyWhereItActs(t *testing.T) {
+	g, model := openGolden(t, firstGolden())
+	edit, err := g.vector(t, model).Edit(steer.EditOptions{Tokens: steer.From(10)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := len(g.Probe.IDs)
+	usage, err := model.Forward(t.Context(), []lm.Input{{Tokens: g.Probe.IDs}, {Tokens: g.Probe.IDs, Edits: []lm.Edit{edit}}}, lm.ForwardOptions{
+		Logits: func(int, int, []float32) {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if usage.Given != 2*n || usage.Computed != n+(n-10) {
+		t.Errorf("%d given and %d computed, want %d and %d", usage.Given, usage.Computed, 2*n, n+(n-10))
+	}
+}
+
+// What the reference does silently is an error that names the value.
+func TestMistakesAreNamed(t *testing.T) {
+	g, model := openGolden(t, firstGolden())
+	sample := steer.Sample{Positive: g.Pairs[0].Positive, Negative: g.Pairs[0].Negative}
+	read := new(-40)
+	for _, test := range []struct {
+		name    string
+		samples []steer.Sample
+		opts    steer.TrainOptions
+		want    string
+	}{
+		{"no samples", nil, steer.TrainOptions{}, "train: there are no samples"},
+		{"empty prompt", []steer.Sample{sample, {Positive: "a"}}, steer.TrainOptions{}, "train: sample 1, negative prompt: it is empty"},
+		{"layer out of range", []steer.Sample{sample}, steer.TrainOptions{ExtractOptions: steer.ExtractOptions{Layers: []int{9}}},
+			"train: layer 9 is out of range: model " + filepath.Base(g.dir) + " has layers 0 to 3 (or -4 to -1)"},
+		{"read token outside", []steer.Sample{{Positive: "a", Negative: "b", ReadPositive: read}}, steer.TrainOptions{},
+			"train: sample 0, positive prompt: read token -40 is outside its 1 tokens"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := steer.Train(t.Context(), model, test.samples, test.opts)
+			if err == nil || err.Error() != test.want {
+				t.Errorf("error %q, want %q", err, test.want)
+			}
+		})
+	}
+	t.Run("selection past the prompt", func(t *testing.T) {
+		edit, err := g.vector(t, model).Edit(steer.EditOptions{Tokens: steer.At(99)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := steer.Record(t.Context(), model.With(edit), g.Probe.IDs, steer.RecordOptions{}); err == nil {
+			t.Error("a selection of token 99 of 24 was accepted")
+		}
+	})
+	t.Run("multiplier 0 with an ablation", func(t *testing.T) {
+		if _, err := g.vector(t, model).Edit(steer.EditOptions{Operator: steer.Ablate, Multiplier: new(0.0)}); err == nil {
+			t.Error("it was accepted")
+		}
+	})
+}
+
+// firstGolden is a golden that is always there.
+func firstGolden() string {
+	return "testdata/goldens/gpt2"
+}

@@ -1,0 +1,193 @@
+package steer_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/steervec/steer"
+)
+
+func aggregators() []steer.Aggregator {
+	return []steer.Aggregator{steer.Mean(), steer.PCA(), steer.Logistic(steer.LogisticOptions{}),
+		steer.AggregatorFunc("first", func(positive, _ [][]float32) ([]float32, error) { return positive[0], nil })}
+}
+
+func randomRows(random *rand.Rand, n, width int) [][2][]float32 {
+	rows := make([][2][]float32, n)
+	for i := range rows {
+		for side := range rows[i] {
+			for range width {
+				rows[i][side] = append(rows[i][side], float32(random.NormFloat64())+float32(1-side))
+			}
+		}
+	}
+	return rows
+}
+
+// Stopping, keeping the state and going on gives the same bits as one go, also
+// where PCA changes from rows to a scatter matrix.
+func TestAccumulatorsContinueFromTheirBinaryForm(t *testing.T) {
+	const width = 8
+	for _, a := range aggregators() {
+		for _, n := range []int{1, 5, 7, 8, 9, 20} {
+			rows := randomRows(rand.New(rand.NewPCG(3, uint64(n))), n, width)
+			whole, part := a.New(width), a.New(width)
+			for i, r := range rows {
+				whole.Add(r[0], r[1])
+				part.Add(r[0], r[1])
+				data, err := part.MarshalBinary()
+				if err != nil {
+					t.Fatal(err)
+				}
+				part = a.New(width)
+				if err := part.UnmarshalBinary(data); err != nil {
+					t.Fatalf("%s after %d: %v", a.Name(), i+1, err)
+				}
+			}
+			want, err := whole.Direction()
+			got, err2 := part.Direction()
+			if err != nil || err2 != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s of %d: %v (%v), want %v (%v)", a.Name(), n, got, err2, want, err)
+			}
+		}
+	}
+}
+
+func TestMergedShardsGiveTheDirectionOfTheWhole(t *testing.T) {
+	const width = 6
+	for _, a := range aggregators() {
+		for _, n := range []int{2, 5, 13, 30} {
+			rows := randomRows(rand.New(rand.NewPCG(4, uint64(n))), n, width)
+			whole, left, right := a.New(width), a.New(width), a.New(width)
+			for i, r := range rows {
+				whole.Add(r[0], r[1])
+				if i < n/2 {
+					left.Add(r[0], r[1])
+				} else {
+					right.Add(r[0], r[1])
+				}
+			}
+			if err := left.Merge(right); err != nil {
+				t.Fatal(err)
+			}
+			want, err := whole.Direction()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := left.Direction()
+			if err != nil {
+				t.Fatal(err)
+			}
+			closeDirection(t, got, want, 1-1e-9)
+		}
+	}
+}
+
+func TestAccumulatorsRefuseForeignState(t *testing.T) {
+	for _, a := range aggregators() {
+		for _, data := range [][]byte{nil, {1}, make([]byte, 16), {4, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 127, 0, 0, 0, 0}} {
+			if err := a.New(4).UnmarshalBinary(data); err == nil {
+				t.Errorf("%s took %v", a.Name(), data)
+			}
+		}
+		if _, err := a.New(4).Direction(); err == nil {
+			t.Errorf("%s gives a direction of nothing", a.Name())
+		}
+		other := steer.Aggregator(steer.Mean())
+		if a.Name() == "mean" {
+			other = steer.PCA()
+		}
+		if err := a.New(4).Merge(other.New(4)); err == nil {
+			t.Errorf("%s merged with %s", a.Name(), other.Name())
+		}
+	}
+}
+
+func TestDegenerateDifferencesAreErrors(t *testing.T) {
+	for _, a := range []steer.Aggregator{steer.PCA(), steer.Logistic(steer.LogisticOptions{})} {
+		accumulator := a.New(3)
+		accumulator.Add([]float32{1, 2, 3}, []float32{1, 2, 3})
+		if d, err := accumulator.Direction(); err == nil {
+			t.Errorf("%s of equal activations is %v", a.Name(), d)
+		}
+	}
+}
+
+// A run that is stopped midway and resumed writes the same vector to the bit.
+func TestResumedTrainingIsIdentical(t *testing.T) {
+	g, model := openGolden(t, firstGolden())
+	var samples []steer.Sample
+	for _, p := range g.Pairs {
+		samples = append(samples, steer.Sample{Positive: p.Positive, Negative: p.Negative})
+	}
+	for _, a := range aggregators() {
+		t.Run(a.Name(), func(t *testing.T) {
+			dir := t.TempDir()
+			opts := steer.TrainOptions{Aggregator: a}
+			want, err := steer.Train(t.Context(), model, samples, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			opts.State, opts.MaxTokens = filepath.Join(dir, "state"), 20
+			opts.Progress = func(done, total int) {
+				if done > total/2 {
+					cancel()
+				}
+			}
+			if _, err := steer.Train(ctx, model, samples, opts); !errors.Is(err, context.Canceled) {
+				t.Fatalf("stopped with %v", err)
+			}
+			if _, err := os.Stat(opts.State); err != nil {
+				t.Fatal(err)
+			}
+			opts.Progress, opts.Resume = nil, true
+			got, err := steer.Train(t.Context(), model, samples, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Error("the resumed run gave another vector")
+			}
+			if _, err := steer.Train(t.Context(), model, samples[1:], opts); err == nil {
+				t.Error("the state of other samples was accepted")
+			}
+		})
+	}
+}
+
+func TestVectorsAndActivationsSurviveTheirFiles(t *testing.T) {
+	g, model := openGolden(t, firstGolden())
+	dir := t.TempDir()
+	vector := g.vector(t, model)
+	vector.Provenance = steer.Provenance{Model: "m", WeightsHash: "w", PairsHash: "p", Aggregator: "mean", ReadToken: "-1", Version: "v"}
+	path := filepath.Join(dir, "v.safetensors")
+	if err := vector.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	back, err := steer.LoadVector(path)
+	if err != nil || !reflect.DeepEqual(back, vector) {
+		t.Errorf("%+v came back as %+v (%v)", vector, back, err)
+	}
+
+	activations, err := steer.Extract(t.Context(), model, []steer.Sample{{PositiveIDs: []int{1, 2}, NegativeIDs: []int{1, 3}}}, steer.ExtractOptions{Layers: []int{0, -1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(dir, "a.safetensors")
+	if err := activations.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	again, err := steer.LoadActivations(path)
+	if err != nil || !reflect.DeepEqual(again, activations) {
+		t.Errorf("activations came back otherwise (%v)", err)
+	}
+	if _, err := steer.LoadVector(path); err == nil {
+		t.Error("activations were read as a vector")
+	}
+}
