@@ -1,0 +1,80 @@
+package arch
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const llamaConfig = `{"model_type":"llama","hidden_size":64,"vocab_size":512,"num_hidden_layers":4,"num_attention_heads":4,"num_key_value_heads":2,"intermediate_size":128}`
+
+func TestMistakesInAConfigAreNamed(t *testing.T) {
+	with := func(field string) string { return strings.Replace(llamaConfig, "{", "{"+field+",", 1) }
+	for _, test := range []struct{ name, config, want string }{
+		{"not JSON", "{", "config.json: unexpected EOF"},
+		{"no model_type", "{}", "config.json: model_type is missing"},
+		{"unknown model_type", `{"model_type":"mamba"}`, `model_type "mamba" is not supported; known are `},
+		{"missing size", strings.Replace(llamaConfig, `"hidden_size":64,`, "", 1), "config.json of a llama: hidden_size is missing"},
+		{"size of the wrong kind", strings.Replace(llamaConfig, `"hidden_size":64`, `"hidden_size":"64"`, 1), "hidden_size is 64, not a number"},
+		{"a billion layers", strings.Replace(llamaConfig, `"num_hidden_layers":4`, `"num_hidden_layers":1000000000`, 1), "num_hidden_layers is 1000000000, not from 1 to 4096"},
+		{"a vast vocabulary", strings.Replace(llamaConfig, `"vocab_size":512`, `"vocab_size":2147483647`, 1), "the vocabulary size is 2147483647"},
+		{"heads that do not divide", strings.Replace(llamaConfig, `"num_attention_heads":4`, `"num_attention_heads":3`, 1), "64 is not a multiple of 3"},
+		{"no heads", strings.Replace(llamaConfig, `"num_attention_heads":4`, `"num_attention_heads":0`, 1), "hidden size by attention heads"},
+		{"unknown activation", with(`"hidden_act":"mish"`), `hidden_act "mish" is not supported`},
+		{"unknown rope", with(`"rope_scaling":{"rope_type":"spiral"}`), `rope_scaling of type "spiral" is not supported`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if _, err := Parse([]byte(test.config)); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want one that says %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestUnscaledRopeTurnsByThePublishedFrequencies(t *testing.T) {
+	d, err := Parse([]byte(llamaConfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rope := d.Blocks[0].Attention.Rope
+	cos, sin := make([]float32, 8), make([]float32, 8)
+	rope.Angles(1, rope.Regime(1), cos, sin)
+	if cos[0] != 0.5403023 || sin[0] != 0.84147096 || sin[4] != 0.009999833 {
+		t.Errorf("position 1 turns by cos %v, sin %v", cos, sin)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(llamaConfig))
+	for _, pattern := range []string{"../../testdata/goldens/*/config.json", "../../../shared/goldens/*/config.json"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, path := range paths {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d, err := Parse(data)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "config.json") {
+				t.Fatalf("error %q does not name the file", err)
+			}
+			return
+		}
+		for layer := range d.Blocks {
+			for _, site := range Sites() {
+				if d.HasSite(layer, site) && d.Width(layer, site) < 1 {
+					t.Fatalf("site %s of layer %d has width %d", site, layer, d.Width(layer, site))
+				}
+			}
+		}
+		d.Regime(1 << 20)
+	})
+}

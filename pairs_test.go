@@ -1,0 +1,138 @@
+package steer_test
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/steervec/steer"
+)
+
+func TestPairsAreReadFromEveryForm(t *testing.T) {
+	want := []steer.Sample{{Positive: "I am happy", Negative: "I am sad"}, {Positive: "a", Negative: "b"}}
+	ids := []steer.Sample{{PositiveIDs: []int{1, 15}, NegativeIDs: []int{1, 9}}}
+	for _, test := range []struct {
+		name, content string
+		want          []steer.Sample
+	}{
+		{"JSON Lines of objects", `{"positive":"I am happy","negative":"I am sad"}` + "\n" + `{"positive":"a","negative":"b"}` + "\n", want},
+		{"JSON Lines of lists", `["I am happy","I am sad"]` + "\r\n" + `["a","b"]`, want},
+		{"JSON array of objects", `[{"positive":"I am happy","negative":"I am sad"}, {"positive":"a","negative":"b"}]`, want},
+		{"JSON array of lists", `[["I am happy","I am sad"],["a","b"]]`, want},
+		{"CSV", "positive,negative\nI am happy,I am sad\na,b\n", want},
+		{"CSV in the other order, with a byte order mark", "\ufeffnegative,positive\r\nI am sad,I am happy\r\nb,a\r\n", want},
+		{"token ids", `{"positive_ids":[1,15],"negative_ids":[1,9]}`, ids},
+		{"token ids in CSV", "positive_ids,negative_ids\n1 15,1 9\n", ids},
+		{"positions", `{"positive":"a","negative":"b","read_positive":-2,"read_negative":0}`,
+			[]steer.Sample{{Positive: "a", Negative: "b", ReadPositive: new(-2), ReadNegative: new(0)}}},
+		{"CAA", `[{"question":" Is it? ","answer_matching_behavior":" (A) ","answer_not_matching_behavior":"(B)"}]`,
+			[]steer.Sample{{Positive: "Input: Is it?\nResponse: (A)", Negative: "Input: Is it?\nResponse: (B)"}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := steer.ReadPairs(strings.NewReader(test.content), "pairs")
+			if err != nil || !reflect.DeepEqual(got, test.want) {
+				t.Errorf("read %+v (%v), want %+v", got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestMistakesInPairsNameTheirLine(t *testing.T) {
+	for _, test := range []struct{ name, content, want string }{
+		{"empty file", "", "pairs: there are no pairs in it"},
+		{"empty array", "[]", "pairs: there are no pairs in it"},
+		{"missing side", "{\"positive\":\"a\",\"negative\":\"b\"}\n{\"positive\":\"a\"}", "line 2"},
+		{"empty prompt", `{"positive":"","negative":"b"}`, "line 1"},
+		{"misspelt field", `{"postive":"a","negative":"b"}`, `is "positive" meant?`},
+		{"list of three", `["a","b","c"]`, "this one has 3 items"},
+		{"number for a text", `{"positive":1,"negative":"b"}`, "where a text is expected"},
+		{"negative id", `{"positive_ids":[-1],"negative_ids":[1]}`, "which is negative"},
+		{"two kinds", "{\"positive\":\"a\",\"negative\":\"b\"}\n[\"a\",\"b\"]", "a file has one kind only"},
+		{"open array", `[["a","b"]`, "the array is not closed"},
+		{"broken JSON", "[\"a\",\"b\"]\n{\"positive\":", "line 2"},
+		{"not UTF-8", "[\"a\",\"\xff\"]", "not valid UTF-8"},
+		{"no header", "happy,sad\na,b\n", "neither JSON nor the header"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := steer.ReadPairs(strings.NewReader(test.content), "pairs")
+			if err == nil {
+				t.Fatalf("it was read as %+v", got)
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %q does not say %q", err, test.want)
+			}
+		})
+	}
+}
+
+// The data sets that people have are read whole.
+func TestPublishedPairsAreRead(t *testing.T) {
+	files, err := filepath.Glob("../shared/data/caa/generate/*/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Skip("the CAA data sets are not beside the project")
+	}
+	for _, path := range files {
+		samples, err := steer.OpenPairs(path)
+		if err != nil || len(samples) < 10 {
+			t.Errorf("%s: %d samples, %v", path, len(samples), err)
+		}
+	}
+}
+
+func FuzzReadPairs(f *testing.F) {
+	for _, seed := range []string{
+		`{"positive":"a","negative":"b","read_positive":-1}`, `[["a","b"],["c","d"]]`, "positive,negative\na,\"b,c\"\n",
+		`{"positive_ids":[1,2],"negative_ids":[3]}`, `[{"question":"q","answer_matching_behavior":"(A)","answer_not_matching_behavior":"(B)"}]`,
+		"positive_ids,negative_ids\n1 2,3\n", `[`, `{"positive":"\ud800"}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		samples, err := steer.ReadPairs(strings.NewReader(string(data)), "pairs")
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "pairs: ") {
+				t.Fatalf("error %q does not name the file", err)
+			}
+			return
+		}
+		if len(samples) == 0 {
+			t.Fatal("no samples and no error")
+		}
+		for i, s := range samples {
+			if (s.Positive == "" || s.Negative == "") && (len(s.PositiveIDs) == 0 || len(s.NegativeIDs) == 0) {
+				t.Fatalf("sample %d has a side without prompt: %+v", i, s)
+			}
+		}
+	})
+}
+
+func FuzzLoadVector(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "v")
+	if err := (&steer.Vector{Layers: map[int][]float32{0: {1, 2}, -1: {3, 4}}}).Save(path); err != nil {
+		f.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(good[:20])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "v")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		v, err := steer.LoadVector(path)
+		if err != nil {
+			return
+		}
+		if _, err := v.Edit(steer.EditOptions{}); err != nil {
+			t.Fatalf("a vector that loads does not act: %v", err)
+		}
+	})
+}
