@@ -1,20 +1,20 @@
 // Package checkpoint opens Hugging Face checkpoints: a local folder, an
 // embedded file system, or a repository of the Hub, which is downloaded into
-// the standard cache.
+// the cache that the Python library uses too.
+//
+// A checkpoint's weights are mapped, not read: opening one costs its headers.
 package checkpoint
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,66 +22,65 @@ import (
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 )
 
-// Options say how a repository of the Hub is downloaded. The zero value takes
-// everything from the environment: HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT,
-// HF_HUB_OFFLINE.
+// Options say how a repository of the Hub is downloaded. What is empty is taken
+// from the environment, as the Python library takes it: HF_ENDPOINT;
+// HF_HUB_CACHE, or else HF_HOME; HF_HUB_OFFLINE; HF_TOKEN, or else the file
+// that logging in leaves in HF_HOME.
 type Options struct {
-	Revision string      // branch, tag or commit; "": what the reference names, else main
-	Progress func(Event) // called as files arrive, from one goroutine at a time; nil: none
-	Offline  bool        // use only what is cached
-	Token    string
-	Endpoint string
-	CacheDir string // the folder that holds models--org--name
-	Client   *http.Client
+	Revision string       // branch, tag or commit; "": the one after the reference's "@", or else main
+	Progress func(Event)  // called as files arrive, from one goroutine at a time; nil: none
+	Offline  bool         // use only what is cached
+	Token    string       // sent to the endpoint and to no other host
+	Endpoint string       // "https://huggingface.co" unless told
+	CacheDir string       // the folder that holds models--org--name
+	Client   *http.Client // nil: the usual one
 }
 
 // Event reports the download of one file. Note, when not empty, says something
 // that the user should know, such as that a cached revision stands in for one
-// that could not be looked up.
+// that could not be looked up; File is then empty.
 type Event struct {
 	File        string
 	Done, Total int64 // bytes
 	Note        string
 }
 
-// Checkpoint is an open checkpoint, safe for concurrent readers.
+// Checkpoint is an open checkpoint. Any number of goroutines may read it; Close
+// must come after them.
 type Checkpoint struct {
 	id, revision, dir string
 	fsys              fs.FS
 	config            []byte
-	files             []*safetensors.File
-	tensors           map[string]located
-	fingerprint       string
+	weights
 }
-
-type located struct {
-	file *safetensors.File
-	name string
-}
-
-// maxJSON bounds the JSON files that are read whole, in bytes.
-const maxJSON = 64 << 20
 
 // Open opens ref: the path of a local folder, or a Hub id "org/name" or "name",
-// either with "@revision". A path that exists wins. Errors name the file and
-// the tensor.
+// the latter two with "@revision" where one is wanted. A path that exists wins.
+// Errors name the file and the tensor, or say what was tried.
 func Open(ctx context.Context, ref string, opts Options) (*Checkpoint, error) {
 	if info, err := os.Stat(ref); err == nil {
 		if !info.IsDir() {
 			return nil, fmt.Errorf("open checkpoint %s: not a folder; name the folder that holds config.json", ref)
 		}
-		return open(os.DirFS(ref), ref, filepath.Base(absolute(ref)), "")
+		absolute, err := filepath.Abs(ref)
+		if err != nil {
+			return nil, fmt.Errorf("open checkpoint %s: %w", ref, err)
+		}
+		return open(os.DirFS(ref), ref, filepath.Base(absolute), "")
 	}
-	id, revision, _ := strings.Cut(ref, "@")
-	if revision != "" {
+	id, revision, named := strings.Cut(ref, "@")
+	if named && opts.Revision != "" && opts.Revision != revision {
+		return nil, fmt.Errorf("open checkpoint %s: revision %q is asked for besides", ref, opts.Revision)
+	}
+	if named {
 		opts.Revision = revision
 	}
-	if !validID(id) {
-		return nil, fmt.Errorf("open checkpoint %s: no such folder, and not a Hub id of the form org/name", ref)
+	if !validID(id) || named && revision == "" {
+		return nil, fmt.Errorf("open checkpoint %s: there is no such folder, and it is not a Hub id (org/name or org/name@revision) either", ref)
 	}
 	dir, commit, err := download(ctx, id, opts)
 	if err != nil {
-		return nil, fmt.Errorf("open checkpoint %s: no such folder; from the Hub: %w", ref, err)
+		return nil, fmt.Errorf("open checkpoint %s: there is no such folder; from the Hub: %w", ref, err)
 	}
 	return open(os.DirFS(dir), dir, id, commit)
 }
@@ -90,18 +89,14 @@ func Open(ctx context.Context, ref string, opts Options) (*Checkpoint, error) {
 // it in errors and provenance.
 func OpenFS(fsys fs.FS, id string) (*Checkpoint, error) { return open(fsys, "", id, "") }
 
-func absolute(dir string) string {
-	if abs, err := filepath.Abs(dir); err == nil {
-		return abs
-	}
-	return dir
-}
-
 // ID returns the Hub id, or the name of the local folder.
 func (c *Checkpoint) ID() string { return c.id }
 
 // Revision returns the commit of a checkpoint from the Hub, "" for others.
 func (c *Checkpoint) Revision() string { return c.revision }
+
+// Dir returns the folder on disk, "" for a checkpoint of [OpenFS].
+func (c *Checkpoint) Dir() string { return c.dir }
 
 // FS returns the folder's files.
 func (c *Checkpoint) FS() fs.FS { return c.fsys }
@@ -109,23 +104,26 @@ func (c *Checkpoint) FS() fs.FS { return c.fsys }
 // Config returns the bytes of config.json.
 func (c *Checkpoint) Config() []byte { return c.config }
 
-// Fingerprint returns "sha256:…" over config.json and the headers of the weight
-// files: cheap, and different whenever a tensor's name, type, shape or place is.
+// Fingerprint returns "sha256:" and a hash over config.json and the headers of
+// the weight files in the order of their names. It changes whenever a tensor's
+// name, type, shape or place does, or the configuration, and costs no look at
+// the weights: two trainings of one architecture share it.
 func (c *Checkpoint) Fingerprint() string { return c.fingerprint }
 
-// Names returns the names of all tensors, aliases included, sorted.
-func (c *Checkpoint) Names() []string {
-	names := make([]string, 0, len(c.tensors))
-	for name := range c.tensors {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
+// Metadata returns the free-form entries of the weight files. Where files
+// disagree on a key, the first in the order of names counts.
+func (c *Checkpoint) Metadata() map[string]string { return maps.Clone(c.metadata) }
 
-// Tensor returns the tensor of a name. A weight that is stored once for two
-// names is found under both where the file's metadata maps one to the other,
-// as the Python library records shared tensors.
+// Names returns the names of all tensors, aliases included, sorted.
+func (c *Checkpoint) Names() []string { return slices.Sorted(maps.Keys(c.tensors)) }
+
+// Tensor returns the tensor of a name, and whether there is one.
+//
+// Tensors that share memory, such as tied embeddings, are stored once. The
+// Python library records each name that it left out as a key of the file's
+// metadata, with the name under which the tensor is stored as its value. Such
+// an alias is found here like any other name, unless a tensor of that name is
+// stored as well.
 func (c *Checkpoint) Tensor(name string) (safetensors.Tensor, bool) {
 	at, ok := c.tensors[name]
 	if !ok {
@@ -137,6 +135,7 @@ func (c *Checkpoint) Tensor(name string) (safetensors.Tensor, bool) {
 }
 
 // Release tells the system that a tensor's memory is not needed any more.
+// Reading it again brings it back from disk.
 func (c *Checkpoint) Release(t safetensors.Tensor) {
 	if at, ok := c.tensors[t.Name]; ok {
 		at.file.Release(t)
@@ -152,20 +151,23 @@ func (c *Checkpoint) Close() error {
 	return errors.Join(errs...)
 }
 
-// open reads config.json and the weight files of a folder; dir is its path, ""
-// for a file system that is not on disk.
+// open reads config.json and the headers of the weight files.
 func open(fsys fs.FS, dir, id, revision string) (*Checkpoint, error) {
-	c := &Checkpoint{id: id, revision: revision, dir: dir, fsys: fsys, tensors: map[string]located{}}
+	c := &Checkpoint{id: id, revision: revision, dir: dir, fsys: fsys}
 	var err error
-	if c.config, err = readJSON(fsys, "config.json"); err != nil {
-		return nil, fmt.Errorf("open checkpoint %s: %w", id, err)
+	if c.config, err = readJSON(fsys, configFile); err == nil {
+		err = c.weights.open(fsys, c.config)
 	}
-	if err := c.openWeights(); err != nil {
+	if err != nil {
 		c.Close()
-		return nil, fmt.Errorf("open checkpoint %s: %w", id, err)
+		return nil, fmt.Errorf("open checkpoint %s: %w", cmp.Or(dir, id), err)
 	}
 	return c, nil
 }
+
+// maxJSON bounds the files that are read whole, in bytes. The largest in use
+// are tokenizers of some 35 MB.
+const maxJSON = 128 << 20
 
 // readJSON reads a file of bounded size.
 func readJSON(fsys fs.FS, name string) ([]byte, error) {
@@ -176,128 +178,15 @@ func readJSON(fsys fs.FS, name string) ([]byte, error) {
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxJSON+1))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if len(data) > maxJSON {
-		return nil, fmt.Errorf("%s is longer than %d bytes", name, maxJSON)
+		return nil, fmt.Errorf("read %s: longer than %d bytes", name, maxJSON)
 	}
 	return data, nil
-}
-
-const (
-	singleFile = "model.safetensors"
-	indexFile  = "model.safetensors.index.json"
-)
-
-func (c *Checkpoint) openWeights() error {
-	shards, index := []string{singleFile}, map[string]string(nil)
-	if !exists(c.fsys, singleFile) {
-		var err error
-		if shards, index, err = readIndex(c.fsys); err != nil {
-			return err
-		}
-	}
-	hash := sha256.New()
-	hash.Write(c.config)
-	for _, shard := range shards {
-		f, err := c.openShard(shard)
-		if err != nil {
-			return err
-		}
-		c.files = append(c.files, f)
-		hash.Write(f.Header())
-		for _, name := range f.Names() {
-			if _, twice := c.tensors[name]; twice {
-				return fmt.Errorf("tensor %q is in %s and in another shard", name, shard)
-			}
-			if index != nil && index[name] != shard {
-				continue
-			}
-			c.tensors[name] = located{f, name}
-		}
-	}
-	for name, shard := range index {
-		if _, ok := c.tensors[name]; !ok {
-			return fmt.Errorf("%s: tensor %q is not in %s", indexFile, name, shard)
-		}
-	}
-	for _, f := range c.files {
-		for alias, name := range f.Metadata() {
-			_, taken := c.tensors[alias]
-			if _, ok := f.Tensor(name); ok && !taken {
-				c.tensors[alias] = located{f, name}
-			}
-		}
-	}
-	c.fingerprint = "sha256:" + hex.EncodeToString(hash.Sum(nil))
-	return nil
-}
-
-func (c *Checkpoint) openShard(name string) (*safetensors.File, error) {
-	if c.dir == "" {
-		return safetensors.OpenFS(c.fsys, name)
-	}
-	return safetensors.Open(filepath.Join(c.dir, filepath.FromSlash(name)))
 }
 
 func exists(fsys fs.FS, name string) bool {
 	_, err := fs.Stat(fsys, name)
 	return err == nil
-}
-
-// readIndex returns the shards that the index lists, sorted, and the shard of
-// each tensor.
-func readIndex(fsys fs.FS) ([]string, map[string]string, error) {
-	data, err := readJSON(fsys, indexFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		if exists(fsys, "pytorch_model.bin") || exists(fsys, "pytorch_model.bin.index.json") {
-			return nil, nil, errors.New("the weights are in pytorch_model.bin, which can hold code; only safetensors are read: convert them with the transformers library")
-		}
-		return nil, nil, fmt.Errorf("neither %s nor %s is there", singleFile, indexFile)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	return parseIndex(data)
-}
-
-func parseIndex(data []byte) ([]string, map[string]string, error) {
-	var index struct {
-		WeightMap map[string]string `json:"weight_map"`
-	}
-	if err := json.Unmarshal(data, &index); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", indexFile, err)
-	}
-	if len(index.WeightMap) == 0 {
-		return nil, nil, fmt.Errorf("%s: weight_map lists no tensors", indexFile)
-	}
-	var shards []string
-	for name, shard := range index.WeightMap {
-		if shard != path.Base(shard) || !fs.ValidPath(shard) || shard == "." {
-			return nil, nil, fmt.Errorf("%s: tensor %q: shard %q is not the name of a file in the folder", indexFile, name, shard)
-		}
-		shards = append(shards, shard)
-	}
-	slices.Sort(shards)
-	return slices.Compact(shards), index.WeightMap, nil
-}
-
-// validID reports whether id has the form of a Hub repository: one or two
-// names of letters, digits, '-', '_' and '.'.
-func validID(id string) bool {
-	parts := strings.Split(id, "/")
-	if len(parts) > 2 {
-		return false
-	}
-	for _, p := range parts {
-		if p == "" || len(p) > 96 || p[0] == '.' || strings.Contains(p, "..") || strings.Contains(p, "--") {
-			return false
-		}
-		for _, r := range p {
-			if !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.", r)) {
-				return false
-			}
-		}
-	}
-	return true
 }
