@@ -107,7 +107,7 @@ func prepare(model *lm.Model, samples []Sample, opts ExtractOptions) (*extractio
 	}
 	e := &extraction{model: model, samples: samples, opts: opts}
 	var err error
-	if e.site, err = siteOf(model, opts.LayerType, opts.LayerConfig); err != nil {
+	if e.site, err = SiteOf(model, opts.LayerType, opts.LayerConfig); err != nil {
 		return nil, err
 	}
 	if e.layers, err = layersOf(model, e.site, opts.Layers); err != nil {
@@ -161,9 +161,9 @@ func (e *extraction) readPosition(text string, own *int, tokens int) (int, error
 	return position, nil
 }
 
-// siteOf says which site of the model a layer type is: the one of that name, or
+// SiteOf says which site of the model a layer type is: the one of that name, or
 // the one whose module the config's matcher finds.
-func siteOf(model *lm.Model, layerType lm.Site, config LayerConfig) (lm.Site, error) {
+func SiteOf(model *lm.Model, layerType lm.Site, config LayerConfig) (lm.Site, error) {
 	if layerType == "" {
 		layerType = lm.DecoderBlock
 	}

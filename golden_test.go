@@ -19,10 +19,11 @@ import (
 
 // golden is what the Python library computes on one checkpoint, in float32.
 type golden struct {
-	Note       string
-	ModelType  string            `json:"model_type"`
-	TypeErrors map[string]string `json:"layer_type_errors"`
-	Pairs      []struct {
+	Note      string
+	ModelType string `json:"model_type"`
+	// LayerConfig is what the reference guesses, right or wrong.
+	LayerConfig map[lm.Site]steer.LayerTemplate `json:"layer_config"`
+	Pairs       []struct {
 		Positive, Negative string
 		PositiveIDs        []int `json:"positive_ids"`
 		NegativeIDs        []int `json:"negative_ids"`
@@ -140,6 +141,15 @@ func (g *golden) tensor(t *testing.T, key string) []float32 {
 	return values
 }
 
+// config is the layer config that the reference guesses.
+func (g *golden) config() steer.LayerConfig {
+	config := steer.LayerConfig{}
+	for site, template := range g.LayerConfig {
+		config[site] = template
+	}
+	return config
+}
+
 func TestGoldens(t *testing.T) {
 	for _, dir := range goldenFolders(t) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
@@ -171,14 +181,13 @@ func testGoldenTokens(t *testing.T, g *golden, model *lm.Model) {
 func testGoldenRecord(t *testing.T, g *golden, model *lm.Model) {
 	for _, entry := range g.Tensors {
 		want := g.tensor(t, entry.Key)
-		opts := steer.RecordOptions{LayerType: entry.LayerType, Layers: []int{entry.Layer}}
+		opts := steer.RecordOptions{LayerType: entry.LayerType, Layers: []int{entry.Layer}, LayerConfig: g.config()}
 		switch kind, _, _ := strings.Cut(entry.Key, "."); {
 		case want == nil:
 			continue
 		case kind == "logits":
 			opts = steer.RecordOptions{Logits: true}
 		case kind == "act_custom":
-			opts.LayerConfig = steer.LayerConfig{}
 			for name, template := range entry.LayerConfig {
 				opts.LayerConfig[lm.Site(name)] = steer.LayerTemplate(template)
 			}
@@ -229,7 +238,7 @@ func testGoldenTrain(t *testing.T, g *golden, model *lm.Model) {
 			}
 			vector := trained[r]
 			if vector == nil {
-				opts.LayerType, opts.ReadToken = r.site, &r.read
+				opts.LayerType, opts.LayerConfig, opts.ReadToken = r.site, g.config(), &r.read
 				switch r.aggregator {
 				case "mean":
 				case "pca":
@@ -341,7 +350,11 @@ func testGoldenSteer(t *testing.T, g *golden, model *lm.Model) {
 			continue
 		}
 		t.Run(strings.TrimPrefix(entry.Key, "steer."), func(t *testing.T) {
-			edit := g.edit(t, model, entry.steering, entry.LayerType)
+			site, err := steer.SiteOf(model, entry.LayerType, g.config())
+			if err != nil {
+				t.Fatal(err)
+			}
+			edit := g.edit(t, model, entry.steering, site)
 			r, err := steer.Record(t.Context(), model.With(edit), g.Probe.IDs, steer.RecordOptions{Layers: []int{0}, Logits: true})
 			if err != nil {
 				t.Fatal(err)

@@ -27,7 +27,7 @@ type Recording struct {
 // Record computes one prompt, given as token ids, and returns the activations
 // of every token; for a steered view of a model, as the steered model has them.
 func Record(ctx context.Context, model *lm.Model, tokens []int, opts RecordOptions) (*Recording, error) {
-	site, err := siteOf(model, opts.LayerType, opts.LayerConfig)
+	site, err := SiteOf(model, opts.LayerType, opts.LayerConfig)
 	if err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
