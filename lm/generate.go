@@ -135,7 +135,7 @@ func (g *generator) prefill(ctx context.Context, prompts []Input) error {
 			sampler: sampler{&g.opts, rand.New(rand.NewPCG(g.opts.Seed, uint64(i)))},
 		}
 		if m.tokens != nil {
-			s.stream = m.tokens.NewStream(true)
+			s.stream = m.tokens.NewStream(!g.opts.IgnoreEnd)
 		}
 		g.sequences = append(g.sequences, s)
 	}
