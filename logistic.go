@@ -45,7 +45,7 @@ func Logistic(opts LogisticOptions) Aggregator {
 
 func separate(positive, negative [][]float32, opts LogisticOptions) ([]float32, error) {
 	if !(opts.C > 0) || !(opts.Tolerance > 0) || opts.MaxIterations < 1 {
-		return nil, fmt.Errorf("C %v, tolerance %v and %d iterations must be positive", opts.C, opts.Tolerance, opts.MaxIterations)
+		return nil, fmt.Errorf("logistic regression: C %v, tolerance %v and %d iterations must be positive", opts.C, opts.Tolerance, opts.MaxIterations)
 	}
 	width := len(positive[0])
 	halves := make([][]float64, len(positive)) // ½δ
