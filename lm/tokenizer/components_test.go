@@ -92,7 +92,7 @@ func TestUnknownComponentsAreNamed(t *testing.T) {
 		{"post-processor", `{"post_processor":{"type":"Polish"}}`, `parse tokenizer.json: post_processor: the post-processor "Polish" is not known`},
 		{"decoder", `{"decoder":{"type":"Enigma"}}`, `parse tokenizer.json: decoder: the decoder "Enigma" is not known`},
 		{"model", `{"model":{"type":"Oracle","vocab":{}}}`, `parse tokenizer.json: model: the model "Oracle" is not known`},
-		{"behavior", `{"pre_tokenizer":{"type":"Split","pattern":{"String":" "},"behavior":"Shattered"}}`, `parse tokenizer.json: pre_tokenizer: Split: the behavior "Shattered" is not known`},
+		{"behavior", `{"pre_tokenizer":{"type":"Split","pattern":{"String":" "},"behavior":"Shattered"}}`, `parse tokenizer.json: pre_tokenizer: type Split: the behavior "Shattered" is not known`},
 		{"merge", `{"model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]}}`, `parse tokenizer.json: model: merge 0: "b" is not in the vocabulary`},
 		{"dropout", `{"model":{"type":"BPE","vocab":{"a":0},"merges":[],"dropout":0.1}}`, `parse tokenizer.json: model: a dropout of 0.1 makes tokens random`},
 		{"id", `{"model":{"type":"WordLevel","vocab":{"a":2000000000}}}`, `parse tokenizer.json: model: token "a": id 2000000000 is out of range for a vocabulary of 1 tokens`},

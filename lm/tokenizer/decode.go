@@ -160,7 +160,7 @@ func appendDecoder(list []decoder, data json.RawMessage, depth int, fused bool) 
 	case "Strip":
 		content, size := utf8.DecodeRuneInString(p.Content)
 		if size == 0 || size != len(p.Content) || p.Start < 0 || p.Stop < 0 {
-			return nil, fused, fmt.Errorf("decoder Strip: content %q, start %d, stop %d", p.Content, p.Start, p.Stop)
+			return nil, fused, fmt.Errorf("type Strip: content %q, start %d, stop %d", p.Content, p.Start, p.Stop)
 		}
 		if fused {
 			return append(list, func() step {
@@ -179,7 +179,7 @@ func appendDecoder(list []decoder, data json.RawMessage, depth int, fused bool) 
 	case "Replace":
 		found, err := parsePattern(p.Pattern)
 		if err != nil {
-			return nil, fused, fmt.Errorf("decoder Replace: %w", err)
+			return nil, fused, fmt.Errorf("type Replace: %w", err)
 		}
 		d = each(func(token string) string { return replaceAll(token, found, p.Content) })
 	case "ByteLevel":

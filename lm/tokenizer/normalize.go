@@ -76,7 +76,7 @@ func parseNormalizer(data json.RawMessage, depth int) (normalizer, error) {
 	case "Replace":
 		found, err := parsePattern(p.Pattern)
 		if err != nil {
-			return nil, fmt.Errorf("normalizer Replace: %w", err)
+			return nil, fmt.Errorf("type Replace: %w", err)
 		}
 		return normalizeFunc(func(t text) (text, error) { return t.replace(found, p.Content) }), nil
 	case "NFC", "NFKC", "NFD", "NFKD":

@@ -86,11 +86,11 @@ func parseSplitter(data json.RawMessage, depth int) (splitter, error) {
 	case "Split":
 		found, err := parsePattern(p.Pattern)
 		if err != nil {
-			return nil, fmt.Errorf("pre-tokenizer Split: %w", err)
+			return nil, fmt.Errorf("type Split: %w", err)
 		}
 		how, err := parseBehavior(p.Behavior)
 		if err != nil {
-			return nil, fmt.Errorf("pre-tokenizer Split: %w", err)
+			return nil, fmt.Errorf("type Split: %w", err)
 		}
 		return cut{found, how, p.Invert}, nil
 	case "Metaspace":
@@ -105,7 +105,7 @@ func parseSplitter(data json.RawMessage, depth int) (splitter, error) {
 		how := isolated
 		if p.Behavior != "" {
 			if how, err = parseBehavior(p.Behavior); err != nil {
-				return nil, fmt.Errorf("pre-tokenizer Punctuation: %w", err)
+				return nil, fmt.Errorf("type Punctuation: %w", err)
 			}
 		}
 		return cut{eachRune(isPunctuation), how, false}, nil
@@ -236,7 +236,7 @@ type metaspace struct {
 
 func newMetaspace(replacement, scheme string, addPrefixSpace *bool, words bool) (splitter, error) {
 	if utf8.RuneCountInString(replacement) != 1 {
-		return nil, fmt.Errorf("pre-tokenizer Metaspace: the replacement %q is not one character", replacement)
+		return nil, fmt.Errorf("type Metaspace: the replacement %q is not one character", replacement)
 	}
 	switch scheme {
 	case "":
@@ -246,7 +246,7 @@ func newMetaspace(replacement, scheme string, addPrefixSpace *bool, words bool) 
 		}
 	case "always", "never", "first":
 	default:
-		return nil, fmt.Errorf("pre-tokenizer Metaspace: the prepend_scheme %q is not known", scheme)
+		return nil, fmt.Errorf("type Metaspace: the prepend_scheme %q is not known", scheme)
 	}
 	return metaspace{replacement, scheme, words}, nil
 }
