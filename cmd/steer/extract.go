@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -18,12 +17,12 @@ func extractCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "extract --model REF --pairs FILE --out A.safetensors",
 		Short: "Write the activations of contrastive pairs",
-		Long: `Write the activations that a model shows at the read token of each pair:
+		Long: `Write the activations that a model shows at the read token of each prompt:
 tensors positive.<layer> and negative.<layer>, [samples, width], in the pairs' order.`,
 		Example: "  steer extract --model ./llama --pairs pairs.csv --layers 4 --out activations.safetensors",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
-			model, samples, opts, err := f.prepare(c.Context(), c)
+			model, samples, opts, err := f.prepare(c)
 			if err != nil {
 				return err
 			}
@@ -34,62 +33,24 @@ tensors positive.<layer> and negative.<layer>, [samples, width], in the pairs' o
 			opts.Usage = &w.Usage
 			start := time.Now()
 			activations, err := steer.Extract(c.Context(), model, samples, opts)
-			progress.finish()
 			if err != nil {
 				return err
 			}
 			if err := activations.Save(f.out); err != nil {
 				return err
 			}
+			progress.finish()
 			w.Seconds = time.Since(start).Seconds()
+			w.Layers = slices.Sorted(maps.Keys(activations.Positive))
 			return w.print(c, asJSON, "activations")
 		},
 	}
 	f.add(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print machine-readable output")
+	f.addOutput(c, &asJSON)
 	return c
 }
 
-func aggregateCommand() *cobra.Command {
-	var in, out, aggregator string
-	c := &cobra.Command{
-		Use:     "aggregate --activations A.safetensors --out V.safetensors",
-		Short:   "Turn written activations into a steering vector",
-		Example: "  steer aggregate --activations activations.safetensors --aggregator pca --out happy.safetensors",
-		Args:    noArguments,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if err := require(c, "activations", "out"); err != nil {
-				return err
-			}
-			recipe, err := aggregatorOf(aggregator)
-			if err != nil {
-				return err
-			}
-			if err := checkOutput(out); err != nil {
-				return err
-			}
-			activations, err := steer.LoadActivations(in)
-			if err != nil {
-				return err
-			}
-			vector, err := steer.Aggregate(activations, recipe)
-			if err != nil {
-				return err
-			}
-			if err := vector.Save(out); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "vector written to %s: layers %s\n", out, layerList(slices.Sorted(maps.Keys(vector.Layers))))
-			return err
-		},
-	}
-	c.Flags().StringVar(&in, "activations", "", "`FILE` that steer extract wrote")
-	c.Flags().StringVar(&aggregator, "aggregator", "mean", "how differences become a direction: mean, pca or logistic")
-	c.Flags().StringVar(&out, "out", "", "safetensors `FILE` to write")
-	return c
-}
-
-// layerList writes layers as 0-3,7.
+// layerList writes ascending layers as 0-3,7.
 func layerList(layers []int) string {
 	text := ""
 	for i := 0; i < len(layers); {

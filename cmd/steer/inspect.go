@@ -2,11 +2,16 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
@@ -16,78 +21,96 @@ import (
 func inspectCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:     "inspect FILE|REF",
-		Short:   "Show what is in a vector file or a model",
+		Use:   "inspect FILE|REF",
+		Short: "Show what is in a vector file or a model",
+		Long: `Show what is in a vector file: layers, norms, where it comes from; or in a model:
+family, sizes, and the sites where it can be read and steered.`,
 		Example: "  steer inspect happy.safetensors\n  steer inspect ./llama --json",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usage("give one vector file or one model; %d are given", len(args))
+				return usage("it takes one vector file or one model, not %d", len(args))
 			}
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
-				return inspectVector(c, args[0], asJSON)
+			info, err := os.Stat(args[0])
+			switch {
+			case err == nil && !info.IsDir():
+				return inspectVector(c.OutOrStdout(), args[0], asJSON)
+			case err != nil && strings.HasSuffix(args[0], ".safetensors"):
+				return fmt.Errorf("open %s: %w", args[0], fs.ErrNotExist)
 			}
-			return inspectModel(c, args[0], asJSON)
+			m, err := (&modelFlags{ref: args[0]}).open(c.Context(), c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return inspectModel(c.OutOrStdout(), m, asJSON)
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print machine-readable output")
+	flagsUnder(c, "Output", func(flags *pflag.FlagSet) { jsonFlag(flags, &asJSON) })
 	return c
 }
 
-func inspectVector(c *cobra.Command, path string, asJSON bool) error {
+type shownLayer struct {
+	Layer int     `json:"layer"`
+	Width int     `json:"width"`
+	Norm  float64 `json:"norm"`
+}
+
+func inspectVector(w io.Writer, path string, asJSON bool) error {
 	v, err := steer.LoadVector(path)
 	if err != nil {
 		return err
 	}
-	type layer struct {
-		Layer int     `json:"layer"`
-		Width int     `json:"width"`
-		Norm  float64 `json:"norm"`
-	}
 	norms := v.Norms()
-	var layers []layer
+	var layers []shownLayer
 	for _, n := range slices.Sorted(maps.Keys(v.Layers)) {
-		layers = append(layers, layer{n, len(v.Layers[n]), norms[n]})
+		layers = append(layers, shownLayer{n, len(v.Layers[n]), norms[n]})
 	}
 	p := v.Provenance
 	if asJSON {
-		return printJSON(c.OutOrStdout(), map[string]any{
-			"layer_type": v.LayerType, "layers": layers, "model": p.Model, "weights_hash": p.WeightsHash, "pairs_hash": p.PairsHash,
-			"aggregator": p.Aggregator, "read_token": p.ReadToken, "chat_template": p.ChatTemplate, "version": p.Version,
-		})
+		return printJSON(w, struct {
+			Kind         string       `json:"kind"`
+			LayerType    lm.Site      `json:"layer_type"`
+			Layers       []shownLayer `json:"layers"`
+			Model        string       `json:"model"`
+			WeightsHash  string       `json:"weights_hash"`
+			PairsHash    string       `json:"pairs_hash"`
+			Aggregator   string       `json:"aggregator"`
+			ReadToken    string       `json:"read_token"`
+			ChatTemplate string       `json:"chat_template"`
+			Version      string       `json:"version"`
+		}{"vector", v.LayerType, layers, p.Model, p.WeightsHash, p.PairsHash, p.Aggregator, p.ReadToken, p.ChatTemplate, p.Version})
 	}
-	out := c.OutOrStdout()
-	fmt.Fprintf(out, "steering vector at %s\n", v.LayerType)
-	for _, line := range [][2]string{{"model", p.Model}, {"weights", p.WeightsHash}, {"pairs", p.PairsHash}, {"aggregator", p.Aggregator},
-		{"read token", p.ReadToken}, {"chat template", p.ChatTemplate}, {"made by steer", p.Version}} {
-		if line[1] != "" {
-			fmt.Fprintf(out, "  %-14s %s\n", line[0], line[1])
-		}
-	}
+	text := &listing{}
+	text.line("steering vector", path)
+	text.line("layer type", v.LayerType)
+	text.line("model", p.Model)
+	text.line("weights", p.WeightsHash)
+	text.line("pairs", p.PairsHash)
+	text.line("aggregator", p.Aggregator)
+	text.line("read token", p.ReadToken)
+	text.line("chat template", p.ChatTemplate)
+	text.line("made by steer", p.Version)
 	for _, l := range layers {
-		fmt.Fprintf(out, "  layer %-8d %d elements, norm %.4f\n", l.Layer, l.Width, l.Norm)
+		text.line(fmt.Sprintf("layer %d", l.Layer), fmt.Sprintf("norm %.4f, %d elements", l.Norm, l.Width))
 	}
-	return nil
+	return text.write(w)
 }
 
-func inspectModel(c *cobra.Command, ref string, asJSON bool) error {
-	m, err := (&modelFlags{ref: ref, dtype: "auto"}).open(c.Context(), c.ErrOrStderr())
-	if err != nil {
-		return err
-	}
+type shownSite struct {
+	Site   lm.Site `json:"site"`
+	Module string  `json:"module,omitempty"` // {num} stands for the layer; "": no module has it as its output
+	Layers int     `json:"layers"`           // how many show it
+}
+
+func inspectModel(w io.Writer, m *lm.Model, asJSON bool) error {
 	d := m.Decoder()
-	type site struct {
-		Site   lm.Site `json:"site"`
-		Module string  `json:"module,omitempty"` // {num} stands for the layer
-		Layers int     `json:"layers"`
-	}
-	var sites []site
+	var sites []shownSite
 	for _, s := range arch.Sites() {
-		shown := site{Site: s, Module: d.Modules[s]}
+		shown := shownSite{Site: s, Module: d.Modules[s]}
 		for layer := range m.Layers() {
-			if d.HasSite(layer, s) {
+			if m.CheckSite(layer, s) == nil {
 				shown.Layers++
 			}
 		}
@@ -96,17 +119,58 @@ func inspectModel(c *cobra.Command, ref string, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		return printJSON(c.OutOrStdout(), map[string]any{
-			"model": m.ID(), "revision": m.Revision(), "family": d.Family, "layers": m.Layers(), "hidden": d.Hidden,
-			"vocabulary": d.Vocabulary, "parameters": m.Parameters(), "dtype": m.Stored(), "computes": m.Computes(), "sites": sites,
-			"weights_hash": m.Fingerprint(),
-		})
+		return printJSON(w, struct {
+			Kind        string      `json:"kind"`
+			Model       string      `json:"model"`
+			Revision    string      `json:"revision"`
+			WeightsHash string      `json:"weights_hash"`
+			Family      string      `json:"family"`
+			Layers      int         `json:"layers"`
+			Hidden      int         `json:"hidden"`
+			Vocabulary  int         `json:"vocabulary"`
+			Parameters  int         `json:"parameters"`
+			DType       string      `json:"dtype"`
+			Computes    string      `json:"computes"`
+			Sites       []shownSite `json:"sites"`
+		}{"model", m.ID(), m.Revision(), m.Fingerprint(), d.Family, m.Layers(), d.Hidden, d.Vocabulary, m.Parameters(), m.Stored(), m.Computes(), sites})
 	}
-	out := c.OutOrStdout()
-	fmt.Fprintf(out, "model %s\n  %-14s %s\n  %-14s %d\n  %-14s %d\n  %-14s %d\n  %-14s %d\n  %-14s %s, computes in %s\n", m.ID(),
-		"family", d.Family, "layers", m.Layers(), "hidden size", d.Hidden, "vocabulary", d.Vocabulary, "parameters", m.Parameters(), "dtype", m.Stored(), m.Computes())
+	text := &listing{}
+	text.line("model", m.ID())
+	text.line("revision", m.Revision())
+	text.line("weights", m.Fingerprint())
+	text.line("family", d.Family)
+	text.line("layers", m.Layers())
+	text.line("hidden size", d.Hidden)
+	text.line("vocabulary", d.Vocabulary)
+	text.line("parameters", m.Parameters())
+	text.line("dtype", fmt.Sprintf("%s, computes in %s", m.Stored(), m.Computes()))
+	text.heading("sites, and the modules whose output they are:")
 	for _, s := range sites {
-		fmt.Fprintf(out, "  %-26s %s\n", s.Site, s.Module)
+		module := s.Module
+		if module == "" {
+			module = "(inside the block)"
+		}
+		text.line(string(s.Site), module)
 	}
-	return nil
+	return text.write(w)
+}
+
+// listing is text in two columns.
+type listing struct{ text strings.Builder }
+
+// line adds a name and its value, where it has one.
+func (l *listing) line(name string, value any) {
+	if value := fmt.Sprint(value); value != "" {
+		fmt.Fprintf(&l.text, "%s\t%s\n", name, value)
+	}
+}
+
+func (l *listing) heading(text string) { fmt.Fprintf(&l.text, "\n%s\n", text) }
+
+func (l *listing) write(w io.Writer) error {
+	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if _, err := io.WriteString(columns, l.text.String()); err != nil {
+		return err
+	}
+	return columns.Flush()
 }

@@ -1,6 +1,10 @@
 // Command steer trains steering vectors on Hugging Face checkpoints and
 // applies them: it extracts, aggregates, records, generates and scores, on the
 // CPU, without Python.
+//
+// It exits with 0 when all went well, with 1 after a failure or an interrupt,
+// and with 2 when the command line itself is wrong. Results go to standard
+// output; errors, notes and, on a terminal, progress to standard error.
 package main
 
 import (
@@ -10,6 +14,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -38,47 +44,98 @@ type usageError struct{ error }
 
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// run executes one command line and returns its exit code.
+// run executes one command line and returns its exit code. What goes wrong is
+// told in one line of diagnostics.
 func run(ctx context.Context, args []string, in io.Reader, out, diagnostics io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(diagnostics)
+	begun := false // what is wrong before a command begins is its words
+	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true }
+
 	command, err := root.ExecuteContextC(ctx)
+	name := command.CommandPath()
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.As(err, new(usageError)):
-		fmt.Fprintf(diagnostics, "%s: %v\nRun '%s --help' for its flags.\n", command.CommandPath(), err, command.CommandPath())
+	case !begun || errors.As(err, new(usageError)):
+		fmt.Fprintf(diagnostics, "%s: %s (see %s --help)\n", name, oneLine(err), name)
 		return exitUsage
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintf(diagnostics, "%s: stopped\n", command.CommandPath())
+		fmt.Fprintf(diagnostics, "%s: stopped%s\n", name, whatIsKept(err))
 		return exitFailure
 	}
-	fmt.Fprintf(diagnostics, "%s: %v\n", command.CommandPath(), err)
+	// The library's errors may begin with the same word as the command's name.
+	fmt.Fprintf(diagnostics, "%s: %s\n", name, strings.TrimPrefix(oneLine(err), command.Name()+": "))
 	return exitFailure
+}
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// resumable is the error of an interrupted run that left its state in a file.
+type resumable struct {
+	error
+	state string
+}
+
+func (r resumable) Unwrap() error { return r.error }
+
+func whatIsKept(err error) string {
+	if r := (resumable{}); errors.As(err, &r) {
+		return fmt.Sprintf("; %s keeps what was done: run the same command with --resume to go on", r.state)
+	}
+	return ""
 }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "steer",
-		Short:         "Train steering vectors and steer language models with them, on the CPU",
-		Version:       steer.Version(),
+		Use:   "steer",
+		Short: "Train steering vectors and steer language models with them, on the CPU",
+		Long: `Train steering vectors and steer language models with them, on the CPU.
+
+A model (REF) is a checkpoint's folder, or a Hub id org/name[@revision], which is
+downloaded once into the Hugging Face cache. The exit code is 0 when all went
+well, 1 after a failure or an interrupt, 2 when the command line is wrong.`,
+		Example: `  steer train --model Qwen/Qwen2.5-0.5B-Instruct --pairs pairs.jsonl --out happy.safetensors
+  steer generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt "How are you?" --vector happy.safetensors:2`,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usage("unknown command %q", args[0])
+		Args: func(root *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
 			}
-			return nil
+			if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+				return usage("unknown command %q, did you mean %s?", args[0], strings.Join(near, " or "))
+			}
+			return usage("unknown command %q", args[0])
 		},
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SuggestionsMinimumDistance = 2
+	root.SetUsageFunc(printUsage)
+	root.SetVersionTemplate("steer {{.Version}}\n")
 	root.AddCommand(trainCommand(), extractCommand(), aggregateCommand(), recordCommand(),
-		generateCommand(), scoreCommand(), tokenizeCommand(), inspectCommand())
+		generateCommand(), scoreCommand(), tokenizeCommand(), inspectCommand(), versionCommand())
 	return root
+}
+
+func version() string {
+	return fmt.Sprintf("%s (%s, %s/%s)", steer.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(c.OutOrStdout(), "steer %s\n", version())
+			return err
+		},
+	}
 }
 
 // noArguments refuses words that are not flags.
@@ -89,11 +146,15 @@ func noArguments(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// require returns a usage error for the first of the named flags that is not given.
+// require returns a usage error for the first of the named flags that is
+// missing or empty.
 func require(c *cobra.Command, names ...string) error {
 	for _, name := range names {
-		if !c.Flags().Changed(name) {
+		switch flag := c.Flags().Lookup(name); {
+		case !flag.Changed:
 			return usage("--%s is missing", name)
+		case flag.Value.String() == "":
+			return usage("--%s is empty", name)
 		}
 	}
 	return nil

@@ -4,34 +4,37 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 )
 
-const model = "../../testdata/goldens/gpt2"
+// gpt2 is the checkpoint of tests for which any will do.
+const gpt2 = "../../testdata/goldens/gpt2"
 
-// steerWith runs a command line and returns what it printed.
-func steerWith(t *testing.T, args ...string) (code int, out, diagnostics string) {
-	t.Helper()
-	var o, d bytes.Buffer
-	code = run(t.Context(), args, strings.NewReader(""), &o, &d)
-	return code, o.String(), d.String()
-}
-
-// must runs a command line that has to succeed.
-func must(t *testing.T, args ...string) string {
-	t.Helper()
-	code, out, diagnostics := steerWith(t, args...)
-	if code != exitOK {
-		t.Fatalf("steer %v: exit code %d: %s", args, code, diagnostics)
+// eachGolden runs a test on checkpoints of which the reference's results are known.
+func eachGolden(t *testing.T, test func(t *testing.T, g *golden)) {
+	shared := os.Getenv("STEER_SHARED")
+	if shared == "" {
+		shared = "../../../shared"
 	}
-	return out
+	for _, dir := range []string{gpt2, "../../testdata/goldens/llama_bf16", filepath.Join(shared, "goldens/llama")} {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			if _, err := os.Stat(filepath.Join(dir, "golden.json")); err != nil {
+				t.Skipf("the golden is not there: %v", err)
+			}
+			test(t, readGolden(t, dir))
+		})
+	}
 }
 
 type golden struct {
@@ -43,55 +46,70 @@ type golden struct {
 	Generation struct {
 		Prompt string
 		IDs    []int `json:"prompt_ids"`
-		Max    int   `json:"max_new_tokens"`
 		Cases  []struct {
 			Key    string
 			NewIDs []int `json:"new_ids"`
 			Text   string
 		}
 	}
+
+	dir   string
+	pairs string // a file of the pairs
 }
 
-func readGolden(t *testing.T) (g golden, pairs string) {
+func readGolden(t *testing.T, dir string) *golden {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(model, "golden.json"))
+	data, err := os.ReadFile(filepath.Join(dir, "golden.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(data, &g); err != nil {
+	g := &golden{dir: dir, pairs: filepath.Join(t.TempDir(), "pairs.json")}
+	if err := json.Unmarshal(data, g); err != nil {
 		t.Fatal(err)
 	}
 	text, err := json.Marshal(g.Pairs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pairs = filepath.Join(t.TempDir(), "pairs.json")
-	if err := os.WriteFile(pairs, text, 0o644); err != nil {
+	if err := os.WriteFile(g.pairs, text, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return g, pairs
+	return g
+}
+
+// steerWith runs a command line and returns what it printed.
+func steerWith(ctx context.Context, in string, args ...string) (code int, out, diagnostics string) {
+	var o, d bytes.Buffer
+	code = run(ctx, args, strings.NewReader(in), &o, &d)
+	return code, o.String(), d.String()
+}
+
+// must runs a command line that has to succeed, and say nothing but its result.
+func must(t *testing.T, args ...string) string {
+	t.Helper()
+	code, out, diagnostics := steerWith(t.Context(), "", args...)
+	if code != exitOK || diagnostics != "" {
+		t.Fatalf("steer %q: exit code %d: %s", args, code, diagnostics)
+	}
+	return out
+}
+
+// answer decodes the JSON that a command line prints.
+func answer[T any](t *testing.T, args ...string) (value T) {
+	t.Helper()
+	out := must(t, append(args, "--json")...)
+	decoder := json.NewDecoder(strings.NewReader(out))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&value); err != nil {
+		t.Fatalf("steer %q: %v in %s", args, err, out)
+	}
+	return value
 }
 
 // tensorsWithin compares a file's tensor with the golden of a name.
-func tensorsWithin(t *testing.T, path, name, goldenName string, tolerance float32) {
+func (g *golden) tensorsWithin(t *testing.T, path, name, goldenName string, tolerance float32) {
 	t.Helper()
-	read := func(path, name string) []float32 {
-		f, err := safetensors.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		tensor, ok := f.Tensor(name)
-		if !ok {
-			t.Fatalf("%s has no tensor %q, only %q", path, name, f.Names())
-		}
-		values, err := tensor.Float32s()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return values
-	}
-	got, want := read(path, name), read(filepath.Join(model, "golden.safetensors"), goldenName)
+	got, want := tensor(t, path, name), tensor(t, filepath.Join(g.dir, "golden.safetensors"), goldenName)
 	if len(got) != len(want) {
 		t.Fatalf("%s: %d values, want %d", name, len(got), len(want))
 	}
@@ -102,151 +120,425 @@ func tensorsWithin(t *testing.T, path, name, goldenName string, tolerance float3
 	}
 }
 
+func tensor(t *testing.T, path, name string) []float32 {
+	t.Helper()
+	f, err := safetensors.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	tensor, ok := f.Tensor(name)
+	if !ok {
+		t.Fatalf("%s has no tensor %q, only %q", path, name, f.Names())
+	}
+	values, err := tensor.Float32s()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return values
+}
+
 func TestTrainWritesTheReferencesVector(t *testing.T) {
-	_, pairs := readGolden(t)
-	out := filepath.Join(t.TempDir(), "v.safetensors")
-	report := must(t, "train", "--model", model, "--pairs", pairs, "--out", out, "--layers", "1,-1", "--json")
-	var counts struct {
-		Prompts        int     `json:"prompts"`
-		GivenTokens    int     `json:"given_tokens"`
-		ComputedTokens int     `json:"computed_tokens"`
-		Seconds        float64 `json:"seconds"`
-	}
-	if err := json.Unmarshal([]byte(report), &counts); err != nil {
-		t.Fatalf("%v in %s", err, report)
-	}
-	if counts.Prompts != 14 || counts.ComputedTokens >= counts.GivenTokens || counts.ComputedTokens == 0 {
-		t.Errorf("reported %s", report)
-	}
-	tensorsWithin(t, out, "layer.1", "train.decoder_block.mean.-1.1", 2e-4)
-	tensorsWithin(t, out, "layer.3", "train.decoder_block.mean.-1.3", 2e-4)
-	if _, err := os.Stat(out + ".state"); !os.IsNotExist(err) {
-		t.Error("the state of a finished run is left")
-	}
+	eachGolden(t, func(t *testing.T, g *golden) {
+		out := filepath.Join(t.TempDir(), "v.safetensors")
+		report := answer[struct {
+			Prompts        int     `json:"prompts"`
+			GivenTokens    int     `json:"given_tokens"`
+			ComputedTokens int     `json:"computed_tokens"`
+			Seconds        float64 `json:"seconds"`
+			Layers         []int   `json:"layers"`
+			Out            string  `json:"out"`
+		}](t, "train", "--model", g.dir, "--pairs", g.pairs, "--out", out, "--layers", "1,-1", "--dtype", "f32")
+		if report.Prompts != 2*len(g.Pairs) || report.ComputedTokens >= report.GivenTokens || report.ComputedTokens == 0 ||
+			report.Seconds <= 0 || !slices.Equal(report.Layers, []int{1, 3}) || report.Out != out {
+			t.Errorf("reported %+v", report)
+		}
+		g.tensorsWithin(t, out, "layer.1", "train.decoder_block.mean.-1.1", 2e-4)
+		g.tensorsWithin(t, out, "layer.3", "train.decoder_block.mean.-1.3", 2e-4)
+		if names := filesBeside(t, out); len(names) != 1 {
+			t.Errorf("beside the vector %q are left", names)
+		}
+	})
 }
 
 func TestExtractThenAggregateIsTrain(t *testing.T) {
-	_, pairs := readGolden(t)
-	dir := t.TempDir()
-	at := func(name string) string { return filepath.Join(dir, name) }
-	must(t, "train", "--model", model, "--pairs", pairs, "--out", at("v"), "--read-token", "-2", "--aggregator", "pca", "--layer-type", "mlp")
-	must(t, "extract", "--model", model, "--pairs", pairs, "--out", at("a"), "--read-token", "-2", "--layer-type", "mlp")
-	must(t, "aggregate", "--activations", at("a"), "--aggregator", "pca", "--out", at("w"))
-	v, err := steer.LoadVector(at("v"))
+	g := readGolden(t, gpt2)
+	for _, aggregator := range []string{"mean", "pca", "logistic"} {
+		t.Run(aggregator, func(t *testing.T) {
+			dir := t.TempDir()
+			at := func(name string) string { return filepath.Join(dir, name) }
+			selection := []string{"--model", gpt2, "--pairs", g.pairs, "--read-token", "-2", "--layer-type", "mlp", "--layers", "-1,2"}
+			must(t, append([]string{"train", "--out", at("v"), "--aggregator", aggregator}, selection...)...)
+			must(t, append([]string{"extract", "--out", at("a")}, selection...)...)
+			must(t, "aggregate", "--activations", at("a"), "--aggregator", aggregator, "--out", at("w"))
+			for _, side := range []string{"positive", "negative"} {
+				if n := len(tensor(t, at("a"), side+".3")); n != 64*len(g.Pairs) {
+					t.Errorf("%s.3 has %d values", side, n)
+				}
+			}
+			v, w := loadVector(t, at("v")), loadVector(t, at("w"))
+			if v.Provenance != w.Provenance || v.LayerType != w.LayerType || len(v.Layers) != 2 || len(w.Layers) != 2 {
+				t.Errorf("%+v and %+v differ", v, w)
+			}
+			for layer, direction := range v.Layers {
+				for i, x := range direction {
+					if d := x - w.Layers[layer][i]; d > 1e-5 || d < -1e-5 {
+						t.Fatalf("layer %d, value %d: %v and %v", layer, i, x, w.Layers[layer][i])
+					}
+				}
+			}
+		})
+	}
+}
+
+func loadVector(t *testing.T, path string) *steer.Vector {
+	t.Helper()
+	v, err := steer.LoadVector(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := steer.LoadVector(at("w"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if v.Provenance != w.Provenance || v.LayerType != w.LayerType || len(v.Layers) != len(w.Layers) {
-		t.Errorf("%+v and %+v differ", v, w)
-	}
+	return v
 }
 
 func TestRecordWritesTheReferencesActivations(t *testing.T) {
-	g, _ := readGolden(t)
-	out := filepath.Join(t.TempDir(), "r.safetensors")
-	must(t, "record", "--model", model, "--prompt", g.Probe.Text, "--out", out, "--layer-type", "self_attn", "--layers", "-2", "--logits")
-	tensorsWithin(t, out, "self_attn.2", "act.self_attn.2", 1e-3)
-	tensorsWithin(t, out, "logits", "logits", 1e-3)
+	eachGolden(t, func(t *testing.T, g *golden) {
+		out := filepath.Join(t.TempDir(), "r.safetensors")
+		record := []string{"record", "--model", g.dir, "--prompt", g.Probe.Text, "--out", out, "--dtype", "f32"}
+		must(t, append(record, "--layer-type", "self_attn", "--layers", "-2", "--logits")...)
+		g.tensorsWithin(t, out, "self_attn.2", "act.self_attn.2", 1e-3)
+		g.tensorsWithin(t, out, "logits", "logits", 1e-3)
+		must(t, record...)
+		for layer := range 4 {
+			g.tensorsWithin(t, out, fmt.Sprintf("decoder_block.%d", layer), fmt.Sprintf("act.decoder_block.%d", layer), 1e-3)
+		}
+	})
+}
+
+func TestRecordShowsTheSteeredModel(t *testing.T) {
+	eachGolden(t, func(t *testing.T, g *golden) {
+		dir := t.TempDir()
+		vector, out := filepath.Join(dir, "v"), filepath.Join(dir, "r")
+		must(t, "train", "--model", g.dir, "--pairs", g.pairs, "--out", vector, "--dtype", "f32")
+		for golden, flags := range map[string][]string{
+			"steer.add_-1":                 {"--vector", vector + ":-1", "--steer-layers", "1,-2"},
+			"steer.ablation_then_addition": {"--vector", vector + ":2.5", "--steer-layers", "1,2", "--operator", "ablate-then-add"},
+			"steer.token_indices_neg":      {"--vector", vector, "--steer-layers", "1,2", "--tokens", "-1,0"},
+			"steer.slice_1_None_2":         {"--vector", vector, "--steer-layers", "1,2", "--tokens", "1::2"},
+			"steer.min_token_index_3":      {"--vector", vector, "--steer-layers", "1,2", "--min-token", "3"},
+		} {
+			f, err := safetensors.Open(filepath.Join(g.dir, "golden.safetensors"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, there := f.Tensor(golden)
+			f.Close()
+			if !there {
+				continue
+			}
+			must(t, append([]string{"record", "--model", g.dir, "--prompt", g.Probe.Text, "--out", out, "--dtype", "f32", "--logits"}, flags...)...)
+			g.tensorsWithin(t, out, "logits", golden, 1e-3)
+		}
+	})
 }
 
 func TestGenerateWritesTheReferencesTokens(t *testing.T) {
-	g, pairs := readGolden(t)
-	vector := filepath.Join(t.TempDir(), "v.safetensors")
-	must(t, "train", "--model", model, "--pairs", pairs, "--out", vector)
-	for _, c := range g.Generation.Cases {
-		args := []string{"generate", "--model", model, "--prompt", g.Generation.Prompt, "--max-tokens", "12", "--ignore-eos", "--json"}
-		steering := map[string][]string{
-			"unsteered":                {},
-			"add_2.5":                  {"--vector", vector + ":2.5", "--steer-layers", "1,2"},
-			"add_-1":                   {"--vector", vector + ":-1", "--steer-layers", "1,2"},
-			"add_2.5_min_token_index":  {"--vector", vector + ":2.5", "--steer-layers", "1,2", "--tokens", "response"},
-			"ablation_then_addition_2": {"--vector", vector + ":2", "--steer-layers", "1,2", "--operator", "ablate-then-add"},
-		}[c.Key]
-		var got struct {
-			PromptIDs []int `json:"prompt_ids"`
-			IDs       []int
-			Text      string
+	eachGolden(t, func(t *testing.T, g *golden) {
+		vector := filepath.Join(t.TempDir(), "v:1.safetensors") // a colon in a name is no multiplier
+		must(t, "train", "--model", g.dir, "--pairs", g.pairs, "--out", vector, "--dtype", "f32")
+		for _, c := range g.Generation.Cases {
+			steering := map[string][]string{
+				"unsteered":                {},
+				"add_2.5":                  {"--vector", vector + ":2.5", "--steer-layers", "1,2"},
+				"add_-1":                   {"--vector", vector + ":-1", "--steer-layers", "1,-2"},
+				"add_2.5_min_token_index":  {"--vector", vector + ":2.5", "--steer-layers", "1,2", "--tokens", "response"},
+				"ablation_then_addition_2": {"--vector", vector + ":2", "--steer-layers", "1,2", "--operator", "ablate-then-add"},
+			}[c.Key]
+			args := append([]string{"generate", "--model", g.dir, "--dtype", "f32", "--max-tokens", "12", "--ignore-eos"}, steering...)
+			type generation struct {
+				PromptIDs []int  `json:"prompt_ids"`
+				IDs       []int  `json:"ids"`
+				Text      string `json:"text"`
+				Finish    string `json:"finish"`
+			}
+			got := answer[generation](t, append(args, "--prompt", g.Generation.Prompt)...)
+			if !slices.Equal(got.IDs, c.NewIDs) || got.Text != c.Text || !slices.Equal(got.PromptIDs, g.Generation.IDs) || got.Finish != "length" {
+				t.Errorf("%s: wrote %+v, want %v %q", c.Key, got, c.NewIDs, c.Text)
+			}
+			ids := strings.Trim(strings.ReplaceAll(fmt.Sprint(g.Generation.IDs), " ", ","), "[]")
+			if got := answer[generation](t, append(args, "--prompt-ids", ids)...); !slices.Equal(got.IDs, c.NewIDs) {
+				t.Errorf("%s: from ids, wrote %v, want %v", c.Key, got.IDs, c.NewIDs)
+			}
+			if got := must(t, append(args, "--prompt", g.Generation.Prompt)...); got != c.Text+"\n" {
+				t.Errorf("%s: printed %q, want %q", c.Key, got, c.Text)
+			}
 		}
-		if err := json.Unmarshal([]byte(must(t, append(args, steering...)...)), &got); err != nil {
-			t.Fatal(err)
+	})
+}
+
+func TestAPromptMayComeFromStandardInput(t *testing.T) {
+	g := readGolden(t, gpt2)
+	args := []string{"generate", "--model", gpt2, "--max-tokens", "4", "--prompt"}
+	want := must(t, append(args, g.Generation.Prompt)...)
+	if code, got, diagnostics := steerWith(t.Context(), g.Generation.Prompt+"\n", append(args, "-")...); code != exitOK || got != want {
+		t.Errorf("exit code %d, %q, %q; want %q", code, got, diagnostics, want)
+	}
+}
+
+// What is asked for twice and summed must agree with what generation chose.
+func TestScoreGivesEachTokensLogProbability(t *testing.T) {
+	type scores struct {
+		PromptIDs     []int `json:"prompt_ids"`
+		Continuations []struct {
+			Continuation string `json:"continuation"`
+			Tokens       []struct {
+				ID      int     `json:"id"`
+				Token   string  `json:"token"`
+				Logprob float64 `json:"logprob"`
+			} `json:"tokens"`
+			Logprob float64 `json:"logprob"`
+		} `json:"continuations"`
+	}
+	got := answer[scores](t, "score", "--model", gpt2, "--prompt", "The weather is", "--continuation", " good", "--continuation", "\"\n")
+	if len(got.PromptIDs) == 0 || len(got.Continuations) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	for _, c := range got.Continuations {
+		sum := 0.0
+		for _, token := range c.Tokens {
+			sum += token.Logprob
+			if !(token.Logprob < 0) || token.Token == "" {
+				t.Errorf("token %+v", token)
+			}
 		}
-		if !slices.Equal(got.IDs, c.NewIDs) || got.Text != c.Text || !slices.Equal(got.PromptIDs, g.Generation.IDs) {
-			t.Errorf("%s: wrote %v %q, want %v %q", c.Key, got.IDs, got.Text, c.NewIDs, c.Text)
+		if sum != c.Logprob || len(c.Tokens) == 0 {
+			t.Errorf("%q: %v, but its tokens sum to %v", c.Continuation, c.Logprob, sum)
 		}
 	}
 }
 
-func TestOtherCommandsAnswer(t *testing.T) {
-	_, pairs := readGolden(t)
+func TestInformationCommandsAnswer(t *testing.T) {
+	g := readGolden(t, gpt2)
 	vector := filepath.Join(t.TempDir(), "v.safetensors")
-	must(t, "train", "--model", model, "--pairs", pairs, "--out", vector)
+	must(t, "train", "--model", gpt2, "--pairs", g.pairs, "--out", vector)
 	for _, test := range []struct {
 		args []string
 		want string
 	}{
-		{[]string{"score", "--model", model, "--prompt", "The sky", "--continuation", " is", "--json"}, `"logprob": -`},
-		{[]string{"tokenize", "--model", model, "--text", "The sky", "--json"}, `"ids": [`},
-		{[]string{"inspect", vector}, "aggregator     mean"},
-		{[]string{"inspect", model}, "transformer.h.{num}.mlp"},
-		{[]string{"inspect", model, "--json"}, `"family": "gpt2"`},
-		{[]string{"--version"}, "steer version"},
-		{[]string{}, "Available Commands"},
+		{[]string{"score", "--model", gpt2, "--prompt", "The sky", "--continuation", " is"}, `" is"`},
+		{[]string{"tokenize", "--model", gpt2, "--text", "The sky"}, `"T`},
+		{[]string{"tokenize", "--model", gpt2, "--text", "The sky", "--json"}, `"offsets": [`},
+		{[]string{"inspect", vector}, "mean\n"},
+		{[]string{"inspect", vector, "--json"}, `"pairs_hash": "sha256:`},
+		{[]string{"inspect", gpt2}, "transformer.h.{num}.mlp"},
+		{[]string{"inspect", gpt2, "--json"}, `"family": "gpt2"`},
+		{[]string{"--version"}, "steer (devel)"},
+		{[]string{"version"}, "steer (devel)"},
+		{[]string{}, "\nCommands:\n"},
+		{[]string{"completion", "bash"}, "bash completion"},
 	} {
 		if out := must(t, test.args...); !strings.Contains(out, test.want) {
-			t.Errorf("steer %v printed %q, which does not say %q", test.args, out, test.want)
+			t.Errorf("steer %q printed %q, which does not say %q", test.args, out, test.want)
 		}
 	}
 }
 
-func TestMistakesHaveTheirExitCode(t *testing.T) {
-	_, pairs := readGolden(t)
-	out := filepath.Join(t.TempDir(), "out")
+func TestEveryCommandsHelpHasAnExampleAndGroupsItsFlags(t *testing.T) {
+	for _, c := range newRoot().Commands() {
+		if c.Name() == "version" || c.Name() == "completion" || c.Name() == "help" {
+			continue
+		}
+		help := must(t, c.Name(), "--help")
+		for _, want := range []string{"\nExample:\n", "\nOutput:\n", "--json", "steer " + c.Name() + " "} {
+			if !strings.Contains(help, want) {
+				t.Errorf("steer %s --help has no %q:\n%s", c.Name(), want, help)
+			}
+		}
+	}
+}
+
+func TestMistakesHaveTheirExitCodeAndOneLine(t *testing.T) {
+	g := readGolden(t, gpt2)
+	dir := t.TempDir()
+	out, vector := filepath.Join(dir, "out"), filepath.Join(dir, "v")
+	must(t, "train", "--model", gpt2, "--pairs", g.pairs, "--out", vector, "--layers", "1")
+	empty := filepath.Join(dir, "empty.jsonl")
+	if err := os.WriteFile(empty, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	train := []string{"train", "--model", gpt2, "--pairs", g.pairs, "--out", out}
+	generate := []string{"generate", "--model", gpt2, "--prompt", "a"}
+	with := func(base []string, more ...string) []string { return append(slices.Clone(base), more...) }
 	for _, test := range []struct {
 		name string
 		args []string
 		code int
 		want string
 	}{
-		{"unknown command", []string{"frobnicate"}, exitUsage, `unknown command "frobnicate"`},
-		{"unknown flag", []string{"train", "--frob"}, exitUsage, "unknown flag: --frob"},
-		{"missing flag", []string{"train", "--model", model}, exitUsage, "--pairs is missing"},
+		{"unknown command", []string{"frobnicate"}, exitUsage, `steer: unknown command "frobnicate" (see steer --help)`},
+		{"command with a slip", []string{"trian"}, exitUsage, `did you mean train?`},
+		{"unknown flag", []string{"train", "--frob"}, exitUsage, "steer train: unknown flag: --frob (see steer train --help)"},
+		{"missing flag", []string{"train", "--model", gpt2}, exitUsage, "--pairs is missing"},
+		{"empty flag", []string{"train", "--model", ""}, exitUsage, "--model is empty"},
+		{"flag without its value", []string{"train", "--model"}, exitUsage, "flag needs an argument: --model"},
 		{"stray argument", []string{"train", "more"}, exitUsage, `unexpected argument "more"`},
-		{"unknown aggregator", []string{"train", "--aggregator", "median"}, exitUsage, "it is mean, pca or logistic"},
-		{"bad layer list", []string{"train", "--model", model, "--pairs", pairs, "--out", out, "--layers", "1,x"}, exitUsage, `"x" is not a whole number`},
-		{"steering without a vector", []string{"generate", "--model", model, "--prompt", "a", "--operator", "add"}, exitUsage, "no --vector is given"},
-		{"vector that is not there", []string{"generate", "--model", model, "--prompt", "a", "--vector", "nothing"}, exitFailure, "nothing"},
-		{"multiplier that is no number", []string{"generate", "--model", model, "--prompt", "a", "--vector", "v:two"}, exitUsage, `"two" is not a multiplier`},
-		{"layer out of range", []string{"train", "--model", model, "--pairs", pairs, "--out", out, "--layers", "7"}, exitFailure, "layer 7 is out of range"},
-		{"model that is not there", []string{"inspect", "./nowhere"}, exitFailure, "no such"},
-		{"output in no folder", []string{"train", "--model", model, "--pairs", pairs, "--out", filepath.Join(out, "no", "v")}, exitFailure, "--out"},
+		{"unknown aggregator", with(train, "--aggregator", "median"), exitUsage, "it is one of mean, pca, logistic"},
+		{"unknown number format", with(train, "--dtype", "f8"), exitUsage, "it is one of auto, f32, bf16"},
+		{"unknown layer type", with(train, "--layer-type", "attention"), exitUsage, "it is one of decoder_block"},
+		{"bad layer list", with(train, "--layers", "1,x"), exitUsage, `"x" is not a whole number`},
+		{"empty layer list", with(train, "--layers", ""), exitUsage, `"" is not a whole number`},
+		{"no memory to compute in", with(train, "--max-tokens", "0"), exitUsage, "it is less than 1"},
+		{"read token that is no number", with(train, "--read-token", "last"), exitUsage, "it is not a whole number"},
+		{"output that is a folder", []string{"train", "--model", gpt2, "--pairs", g.pairs, "--out", dir}, exitUsage, "is not a file"},
+		{"output that is a device", []string{"train", "--model", gpt2, "--pairs", g.pairs, "--out", os.DevNull}, exitUsage, "is not a file"},
+		{"no prompt", []string{"generate", "--model", gpt2}, exitUsage, "give one of --prompt and --prompt-ids"},
+		{"two prompts", with(generate, "--prompt-ids", "1"), exitUsage, "give one of --prompt and --prompt-ids"},
+		{"empty prompt", []string{"generate", "--model", gpt2, "--prompt", ""}, exitUsage, "--prompt is empty"},
+		{"empty continuation", []string{"score", "--model", gpt2, "--prompt", "a", "--continuation", ""}, exitUsage, "--continuation is empty"},
+		{"chat from ids", []string{"generate", "--model", gpt2, "--prompt-ids", "1", "--chat"}, exitUsage, "--chat needs --prompt"},
+		{"probability out of range", with(generate, "--top-p", "1.5"), exitUsage, "it is not from 0 to 1"},
+		{"temperature that is no number", with(generate, "--temperature", "NaN"), exitUsage, "it is not from 0"},
+		{"steering without a vector", with(generate, "--operator", "add"), exitUsage, "no --vector is given"},
+		{"unknown operator", with(generate, "--vector", vector, "--operator", "rotate"), exitUsage, "it is one of add, ablate, ablate-then-add"},
+		{"two selections of tokens", with(generate, "--vector", vector, "--tokens", "prompt", "--min-token", "1"), exitUsage, "give one of"},
+		{"selection with a mistake", with(generate, "--vector", vector, "--tokens", "1::0"), exitUsage, "step 0 is not positive"},
+		{"negative first token", with(generate, "--vector", vector, "--min-token", "-1"), exitUsage, "it is less than 0"},
+		{"multiplier that is no number", with(generate, "--vector", "v:two"), exitUsage, `"two" is not a multiplier`},
+		{"multiplier without end", with(generate, "--vector", vector+":Inf"), exitUsage, "+Inf"},
+		{"ablation by nothing", with(generate, "--vector", vector+":0", "--operator", "ablate"), exitUsage, "multiplier is 0"},
+		{"layer that the vector lacks", with(generate, "--vector", vector, "--steer-layers", "-1"), exitUsage, "has no layer 3"},
+		{"layer to steer out of range", with(generate, "--vector", vector, "--steer-layers", "4"), exitUsage, "layer 4 is out of range"},
+		{"two things to inspect", []string{"inspect", "a", "b"}, exitUsage, "not 2"},
+
+		{"token outside the prompt", with(generate, "--vector", vector, "--tokens", "7"), exitFailure, "token 7 is outside the prompt"},
+		{"vector that is not there", with(generate, "--vector", "nothing:2"), exitFailure, "open nothing"},
+		{"vector that is none", with(generate, "--vector", empty), exitFailure, "empty.jsonl"},
+		{"activations that are none", []string{"aggregate", "--activations", vector, "--out", out}, exitFailure, "not named positive.<layer>"},
+		{"pairs that are not there", []string{"train", "--model", gpt2, "--pairs", "nothing", "--out", out}, exitFailure, "open nothing"},
+		{"pairs file without pairs", []string{"train", "--model", gpt2, "--pairs", empty, "--out", out}, exitFailure, "empty.jsonl"},
+		{"layer out of range", with(train, "--layers", "7"), exitFailure, "layer 7 is out of range"},
+		{"read token outside a prompt", with(train, "--read-token", "99"), exitFailure, "read token 99 is outside"},
+		{"token id outside the vocabulary", []string{"generate", "--model", gpt2, "--prompt-ids", "1,99999"}, exitFailure, "99999"},
+		{"model without a chat template", with(generate, "--chat"), exitFailure, "no chat template"},
+		{"model that is not there", []string{"inspect", "./nowhere"}, exitFailure, "./nowhere"},
+		{"file that is not there", []string{"inspect", "nowhere.safetensors"}, exitFailure, "open nowhere.safetensors: file does not exist"},
+		{"output in no folder", []string{"train", "--model", gpt2, "--pairs", g.pairs, "--out", filepath.Join(out, "no", "v")}, exitFailure, "cannot be written"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			code, _, diagnostics := steerWith(t, test.args...)
+			code, printed, diagnostics := steerWith(t.Context(), "", test.args...)
 			if code != test.code || !strings.Contains(diagnostics, test.want) {
 				t.Errorf("exit code %d and %q, want %d and %q", code, diagnostics, test.code, test.want)
+			}
+			if printed != "" || strings.Count(diagnostics, "\n") != 1 || !strings.HasPrefix(diagnostics, "steer") {
+				t.Errorf("printed %q and %q: a mistake is told in one line", printed, diagnostics)
+			}
+		})
+	}
+	if files := filesBeside(t, out); len(files) != 2 {
+		t.Errorf("mistakes left %q", files)
+	}
+}
+
+// An interrupt leaves the state of the run and no half-written file. The run
+// goes on from there to the same bytes.
+func TestAnInterruptedRunGoesOnToTheSameBytes(t *testing.T) {
+	g := readGolden(t, gpt2)
+	for _, aggregator := range []string{"mean", "pca", "logistic"} {
+		t.Run(aggregator, func(t *testing.T) {
+			dir := t.TempDir()
+			whole, out := filepath.Join(dir, "whole"), filepath.Join(dir, "out")
+			args := func(out string, more ...string) []string {
+				return append([]string{"train", "--model", gpt2, "--pairs", g.pairs, "--out", out, "--max-tokens", "5", "--aggregator", aggregator}, more...)
+			}
+			ctx := &interrupted{Context: t.Context(), after: math.MaxInt64}
+			if code, _, diagnostics := steerWith(ctx, "", args(whole)...); code != exitOK {
+				t.Fatal(diagnostics)
+			}
+
+			asked := math.MaxInt64 - ctx.after
+			ctx = &interrupted{Context: t.Context(), after: asked * 3 / 4}
+			code, printed, diagnostics := steerWith(ctx, "", args(out)...)
+			if code != exitFailure || printed != "" || !strings.Contains(diagnostics, "steer train: stopped; "+out+".state keeps what was done") {
+				t.Fatalf("exit code %d, %q, %q", code, printed, diagnostics)
+			}
+			if files := filesBeside(t, out); !slices.Equal(files, []string{"out.state", "whole"}) {
+				t.Errorf("an interrupt leaves %q", files)
+			}
+
+			report := answer[map[string]any](t, args(out, "--resume")...)
+			if given := report["given_tokens"].(float64); given == 0 || given >= answer[map[string]any](t, args(whole)...)["given_tokens"].(float64) {
+				t.Errorf("the second run was given %v tokens: not what was left", given)
+			}
+			if files := filesBeside(t, out); !slices.Equal(files, []string{"out", "whole"}) {
+				t.Errorf("a finished run leaves %q", files)
+			}
+			one, err := os.ReadFile(whole)
+			if err != nil {
+				t.Fatal(err)
+			}
+			two, err := os.ReadFile(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(one, two) {
+				t.Error("the vector of the resumed run differs")
 			}
 		})
 	}
 }
 
-// An interrupt leaves no half-written file, and the run can go on.
-func TestAnInterruptedRunLeavesNoOutput(t *testing.T) {
-	_, pairs := readGolden(t)
-	dir := t.TempDir()
+// interrupted is a context that is cancelled after it was asked a number of times.
+type interrupted struct {
+	context.Context
+	after int64
+}
+
+func (c *interrupted) Err() error {
+	if atomic.AddInt64(&c.after, -1) < 0 {
+		return context.Canceled
+	}
+	return c.Context.Err()
+}
+
+func TestARunBeginsAnewWithANoteAboutAnOldState(t *testing.T) {
+	g := readGolden(t, gpt2)
+	out := filepath.Join(t.TempDir(), "v")
+	if err := os.WriteFile(out+".state", []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"train", "--model", gpt2, "--pairs", g.pairs, "--out", out}
+	if code, _, diagnostics := steerWith(t.Context(), "", append(args, "--resume")...); code != exitFailure || !strings.Contains(diagnostics, "v.state") {
+		t.Errorf("a broken state: exit code %d, %q", code, diagnostics)
+	}
+	code, _, diagnostics := steerWith(t.Context(), "", args...)
+	if code != exitOK || !strings.HasPrefix(diagnostics, "note: ") {
+		t.Errorf("exit code %d, %q", code, diagnostics)
+	}
+	if files := filesBeside(t, out); len(files) != 1 {
+		t.Errorf("left %q", files)
+	}
+}
+
+func TestAnInterruptEndsWaitingForStandardInput(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
+	in, hold := io.Pipe()
+	defer hold.Close()
 	cancel()
 	var out, diagnostics bytes.Buffer
-	args := []string{"train", "--model", model, "--pairs", pairs, "--out", filepath.Join(dir, "v")}
-	if code := run(ctx, args, nil, &out, &diagnostics); code != exitFailure || !strings.Contains(diagnostics.String(), "stopped") {
-		t.Errorf("exit code %d and %q", code, diagnostics.String())
+	if code := run(ctx, []string{"generate", "--model", gpt2, "--prompt", "-"}, in, &out, &diagnostics); code != exitFailure || diagnostics.String() != "steer generate: stopped\n" {
+		t.Errorf("exit code %d, %q", code, diagnostics.String())
 	}
-	files, err := os.ReadDir(dir)
-	if err != nil || len(files) != 0 {
-		t.Errorf("%v is left (%v)", files, err)
+}
+
+// filesBeside returns the names in a file's folder.
+func filesBeside(t *testing.T, path string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
 	}
-	must(t, append(args, "--resume")...)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }

@@ -2,8 +2,12 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/tokenizer"
@@ -13,7 +17,7 @@ import (
 type scored struct {
 	Continuation string        `json:"continuation"`
 	Tokens       []scoredToken `json:"tokens"`
-	Logprob      float64       `json:"logprob"`
+	Logprob      float64       `json:"logprob"` // their sum
 }
 
 type scoredToken struct {
@@ -32,20 +36,24 @@ func scoreCommand() *cobra.Command {
 		Use:   "score --model REF --prompt TEXT --continuation TEXT",
 		Short: "Give the log-probability of continuations of a prompt",
 		Long: `Give the natural log-probability of continuations of a prompt, per token and
-summed. Prompt and continuation are tokenized apart, the continuation without
-special tokens, so that the prompt is the same for each; begin a continuation
-with a space where the text has one.`,
+summed.
+
+A continuation is tokenized apart from the prompt, so that the prompt's tokens
+are the same for all: no token spans the two, no special token is added, and no
+space is put before it. Begin it with a space where the text has one.`,
 		Example: `  steer score --model gpt2 --prompt "The sky is" --continuation " blue" --continuation " green"`,
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model", "continuation"); err != nil {
 				return err
 			}
-			text, err := prompt.read(c)
-			if err != nil {
+			if slices.Contains(continuations, "") {
+				return usage("--continuation is empty")
+			}
+			if err := prompt.read(c); err != nil {
 				return err
 			}
-			edits, err := steering.edits(c)
+			steers, err := steering.load(c)
 			if err != nil {
 				return err
 			}
@@ -53,7 +61,7 @@ with a space where the text has one.`,
 			if err != nil {
 				return err
 			}
-			tokens, err := prompt.tokens(m, text)
+			tokens, err := prompt.tokens(m)
 			if err != nil {
 				return err
 			}
@@ -63,45 +71,77 @@ with a space where the text has one.`,
 			}
 			var requests []lm.Continuation
 			for _, text := range continuations {
-				e, err := t.Encode(text, tokenizer.EncodeOptions{NoSpecialTokens: true})
+				ids, err := continuationTokens(t, text)
 				if err != nil {
-					return err
+					return fmt.Errorf("--continuation %q: %w", text, err)
 				}
-				if len(e.IDs) == 0 {
-					return usage("--continuation %q has no tokens", text)
-				}
-				requests = append(requests, lm.Continuation{Prompt: tokens, Tokens: e.IDs})
+				requests = append(requests, lm.Continuation{Prompt: tokens, Tokens: ids})
 			}
-			logprobs, err := m.With(edits...).Score(c.Context(), requests)
+			if m, err = steers.apply(m); err != nil {
+				return err
+			}
+			logprobs, err := m.Score(c.Context(), requests)
 			if err != nil {
 				return err
 			}
-			var out []scored
+			scores := make([]scored, len(requests))
 			for i, r := range requests {
-				s := scored{Continuation: continuations[i]}
+				scores[i].Continuation = continuations[i]
 				for k, id := range r.Tokens {
 					name, _ := t.Token(id)
-					s.Tokens = append(s.Tokens, scoredToken{id, name, logprobs[i][k]})
-					s.Logprob += logprobs[i][k]
+					scores[i].Tokens = append(scores[i].Tokens, scoredToken{id, name, logprobs[i][k]})
+					scores[i].Logprob += logprobs[i][k]
 				}
-				out = append(out, s)
 			}
 			if asJSON {
-				return printJSON(c.OutOrStdout(), out)
+				return printJSON(c.OutOrStdout(), struct {
+					PromptIDs     []int    `json:"prompt_ids"`
+					Continuations []scored `json:"continuations"`
+				}{tokens, scores})
 			}
-			for _, s := range out {
-				fmt.Fprintf(c.OutOrStdout(), "%10.4f  %q\n", s.Logprob, s.Continuation)
-				for _, t := range s.Tokens {
-					fmt.Fprintf(c.OutOrStdout(), "%10.4f    %s\n", t.Logprob, t.Token)
-				}
-			}
-			return nil
+			return printScores(c.OutOrStdout(), scores)
 		},
 	}
 	model.add(c)
 	prompt.add(c)
-	c.Flags().StringArrayVar(&continuations, "continuation", nil, "`TEXT` that follows the prompt; repeatable")
-	c.Flags().BoolVar(&asJSON, "json", false, "print machine-readable output")
+	flagsUnder(c, "Prompt", func(flags *pflag.FlagSet) {
+		flags.StringArrayVar(&continuations, "continuation", nil, "`TEXT` that follows the prompt; repeatable")
+	})
 	steering.add(c)
+	flagsUnder(c, "Output", func(flags *pflag.FlagSet) { jsonFlag(flags, &asJSON) })
 	return c
+}
+
+// continuationTokens tokenizes a text as it would be inside another one.
+// SentencePiece tokenizers put a space before whatever begins a text, so it is
+// read behind a line's end, from which no tokenizer merges into a word. Where
+// the line's end does not stay apart, the text is read alone.
+func continuationTokens(t *tokenizer.Tokenizer, text string) ([]int, error) {
+	const before = "\n"
+	opts := tokenizer.EncodeOptions{NoSpecialTokens: true}
+	alone, err := t.Encode(before, opts)
+	if err != nil {
+		return nil, err
+	}
+	both, err := t.Encode(before+text, opts)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(alone.IDs); n < len(both.IDs) && slices.Equal(both.IDs[:n], alone.IDs) {
+		return both.IDs[n:], nil
+	}
+	e, err := t.Encode(text, opts)
+	return e.IDs, err
+}
+
+func printScores(w io.Writer, scores []scored) error {
+	var text strings.Builder
+	for _, s := range scores {
+		fmt.Fprintf(&text, "%10.4f  %q\n", s.Logprob, s.Continuation)
+		for _, t := range s.Tokens {
+			fmt.Fprintf(&text, "%10.4f    %s\n", t.Logprob, t.Token)
+		}
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
 }

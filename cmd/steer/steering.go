@@ -1,11 +1,13 @@
 package main
 
 import (
+	"math"
 	"os"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
@@ -14,53 +16,61 @@ import (
 // steeringFlags say which vectors act and how.
 type steeringFlags struct {
 	vectors  []string
-	layers   string
-	operator string
+	layers   []int
+	operator steer.Operator
 	minToken int
-	tokens   string
+	tokens   lm.Tokens
 }
 
 func (f *steeringFlags) add(c *cobra.Command) {
-	flags := c.Flags()
-	flags.StringArrayVar(&f.vectors, "vector", nil, "steer with the vector in `FILE[:MULTIPLIER]`; repeatable")
-	flags.StringVar(&f.layers, "steer-layers", "", "which of the vectors' layers act, such as `1,2,-1`; default all")
-	flags.StringVar(&f.operator, "operator", "add", "how the vectors act: add, ablate or ablate-then-add")
-	flags.IntVar(&f.minToken, "min-token", 0, "steer from position `N` on")
-	flags.StringVar(&f.tokens, "tokens", "", "steer positions `LIST`: 1,4 or 1::2 or mask:0,0,1,1,0 or prompt or response")
+	flagsUnder(c, "Steering", func(flags *pflag.FlagSet) {
+		flags.StringArrayVar(&f.vectors, "vector", nil, "steer with the vector in `FILE[:MULTIPLIER]`; repeatable")
+		integers(flags, &f.layers, "steer-layers", "which of the vectors' layers act, such as 1,2,-1; all when not given")
+		choice(flags, &f.operator, "operator", []string{"add", "ablate", "ablate-then-add"}, operatorOf, "how the vectors act")
+		number(flags, &f.minToken, "min-token", 0, math.MaxInt32, "steer from position N on")
+		flags.Var(&parsed[lm.Tokens]{&f.tokens, "", "TOKENS", steer.ParseTokens}, "tokens",
+			"steer these positions: 1,4 or 1::2 or mask:0,0,1,1,0 or prompt or response; negative ones count from the prompt's end")
+	})
 }
 
-// edits loads the vectors. A steering flag without a vector is a mistake.
-func (f *steeringFlags) edits(c *cobra.Command) ([]lm.Edit, error) {
+// operatorOf returns the operator of a name that is known to be one.
+func operatorOf(name string) steer.Operator {
+	operator, err := steer.ParseOperator(name)
+	if err != nil {
+		panic(err)
+	}
+	return operator
+}
+
+// steering is what the flags ask for, with the vectors' files read.
+type steering struct {
+	options steer.EditOptions
+	vectors []loadedVector
+}
+
+type loadedVector struct {
+	text       string // as it was given
+	vector     *steer.Vector
+	multiplier *float64
+}
+
+// load checks the flags and reads the vectors. A steering flag without a vector
+// is a mistake.
+func (f *steeringFlags) load(c *cobra.Command) (*steering, error) {
+	s := &steering{options: steer.EditOptions{Layers: f.layers, Operator: f.operator, Tokens: f.tokens}}
 	if len(f.vectors) == 0 {
 		for _, name := range []string{"steer-layers", "operator", "min-token", "tokens"} {
 			if c.Flags().Changed(name) {
 				return nil, usage("--%s says how to steer, but no --vector is given", name)
 			}
 		}
-		return nil, nil
 	}
-	var opts steer.EditOptions
-	var err error
-	if opts.Operator, err = steer.ParseOperator(f.operator); err != nil {
-		return nil, usage("--operator: %w", err)
-	}
-	if opts.Layers, err = parseLayers("steer-layers", f.layers); err != nil {
-		return nil, err
-	}
-	switch {
-	case f.tokens != "" && c.Flags().Changed("min-token"):
-		return nil, usage("give one of --tokens and --min-token")
-	case f.tokens != "":
-		if opts.Tokens, err = steer.ParseTokens(f.tokens); err != nil {
-			return nil, usage("--tokens: %w", err)
+	if c.Flags().Changed("min-token") {
+		if f.tokens != nil {
+			return nil, usage("give one of --tokens and --min-token")
 		}
-	case c.Flags().Changed("min-token"):
-		if f.minToken < 0 {
-			return nil, usage("--min-token is %d, less than 0", f.minToken)
-		}
-		opts.Tokens = steer.From(f.minToken)
+		s.options.Tokens = steer.From(f.minToken)
 	}
-	var edits []lm.Edit
 	for _, text := range f.vectors {
 		path, multiplier, err := splitVector(text)
 		if err != nil {
@@ -70,27 +80,41 @@ func (f *steeringFlags) edits(c *cobra.Command) ([]lm.Edit, error) {
 		if err != nil {
 			return nil, err
 		}
-		opts.Multiplier = multiplier
-		edit, err := vector.Edit(opts)
-		if err != nil {
-			return nil, usage("--vector %s: %w", text, err)
-		}
-		edits = append(edits, edit)
+		s.vectors = append(s.vectors, loadedVector{text, vector, multiplier})
 	}
-	return edits, nil
+	return s, nil
 }
 
-// splitVector parts FILE[:MULTIPLIER]; a file of the whole name wins.
-func splitVector(text string) (path string, multiplier *float64, err error) {
-	if _, err := os.Stat(text); err == nil {
-		return text, nil, nil
+// apply returns a view of the model that is steered as asked.
+func (s *steering) apply(model *lm.Model) (*lm.Model, error) {
+	for _, v := range s.vectors {
+		opts := s.options
+		opts.Multiplier = v.multiplier
+		opts.Layers = nil
+		for _, n := range s.options.Layers {
+			layer, err := model.Layer(n)
+			if err != nil {
+				return nil, usage("--steer-layers: %w", err)
+			}
+			opts.Layers = append(opts.Layers, layer)
+		}
+		edit, err := v.vector.Edit(opts)
+		if err != nil {
+			return nil, usage("--vector %s: %w", v.text, err)
+		}
+		model = model.With(edit)
 	}
+	return model, nil
+}
+
+// splitVector parts FILE[:MULTIPLIER]; a file that has the whole as its name wins.
+func splitVector(text string) (path string, multiplier *float64, err error) {
 	colon := strings.LastIndexByte(text, ':')
-	if colon < 0 {
+	if _, err := os.Stat(text); err == nil || colon < 0 {
 		return text, nil, nil
 	}
 	value, err := strconv.ParseFloat(text[colon+1:], 64)
-	if err != nil {
+	if err != nil || colon == 0 {
 		return "", nil, usage("--vector %s: there is no such file, and %q is not a multiplier", text, text[colon+1:])
 	}
 	return text[:colon], &value, nil

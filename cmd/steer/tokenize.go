@@ -2,8 +2,11 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/steervec/steer/lm/checkpoint"
 	"github.com/steervec/steer/lm/tokenizer"
@@ -13,52 +16,57 @@ func tokenizeCommand() *cobra.Command {
 	var ref, text string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:     "tokenize --model REF --text TEXT",
-		Short:   "Show the tokens of a text",
+		Use:   "tokenize --model REF --text TEXT",
+		Short: "Show the tokens of a text",
+		Long: `Show the tokens of a text as a prompt: id, token, and the bytes of the text that it
+stands for. Tokens that the tokenizer adds stand for no text.`,
 		Example: `  steer tokenize --model gpt2 --text "Hello, world"`,
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model", "text"); err != nil {
 				return err
 			}
-			files, err := checkpoint.Open(c.Context(), ref, checkpoint.Options{})
+			if err := readText(c, "text", &text); err != nil {
+				return err
+			}
+			bar := newBar(c.ErrOrStderr(), "downloading")
+			files, err := checkpoint.Open(c.Context(), ref, downloading(bar, c.ErrOrStderr()))
+			bar.finish()
 			if err != nil {
 				return err
 			}
 			defer files.Close()
 			t, err := tokenizer.Load(files.FS())
 			if err != nil {
-				return err
+				return fmt.Errorf("model %s: %w", ref, err)
 			}
 			e, err := t.Encode(text, tokenizer.EncodeOptions{})
 			if err != nil {
 				return err
 			}
-			type token struct {
-				ID      int    `json:"id"`
-				Token   string `json:"token"`
-				Offsets [2]int `json:"offsets"` // bytes of the text
-				Special bool   `json:"special"`
-			}
-			tokens := []token{}
+			tokens := make([]string, len(e.IDs))
 			for i, id := range e.IDs {
-				name, _ := t.Token(id)
-				tokens = append(tokens, token{id, name, e.Offsets[i], e.Special[i]})
+				tokens[i], _ = t.Token(id)
 			}
 			if asJSON {
 				return printJSON(c.OutOrStdout(), struct {
-					IDs    []int   `json:"ids"`
-					Tokens []token `json:"tokens"`
-				}{append([]int{}, e.IDs...), tokens})
+					IDs     []int    `json:"ids"`
+					Tokens  []string `json:"tokens"`
+					Offsets [][2]int `json:"offsets"` // bytes of the text, [from, to)
+				}{append([]int{}, e.IDs...), tokens, append([][2]int{}, e.Offsets...)})
 			}
-			for i, t := range tokens {
-				fmt.Fprintf(c.OutOrStdout(), "%4d %8d  %-20s %q\n", i, t.ID, t.Token, text[t.Offsets[0]:t.Offsets[1]])
+			var lines strings.Builder
+			for i, id := range e.IDs {
+				fmt.Fprintf(&lines, "%4d %8d  %-20s %q\n", i, id, tokens[i], text[e.Offsets[i][0]:e.Offsets[i][1]])
 			}
-			return nil
+			_, err = io.WriteString(c.OutOrStdout(), lines.String())
+			return err
 		},
 	}
-	c.Flags().StringVar(&ref, "model", "", "`REF`: a checkpoint's folder, or a Hub id org/name[@revision]")
-	c.Flags().StringVar(&text, "text", "", "the `TEXT`")
-	c.Flags().BoolVar(&asJSON, "json", false, "print machine-readable output")
+	flagsUnder(c, "Model", func(flags *pflag.FlagSet) { addRef(flags, &ref) })
+	flagsUnder(c, "Text", func(flags *pflag.FlagSet) {
+		flags.StringVar(&text, "text", "", "the `TEXT`; - reads it from standard input")
+	})
+	flagsUnder(c, "Output", func(flags *pflag.FlagSet) { jsonFlag(flags, &asJSON) })
 	return c
 }

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/steervec/steer"
+	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/arch"
+)
+
+// parsed is a flag whose text becomes a value of any type, so that a mistake in
+// it is found before any work begins.
+type parsed[T any] struct {
+	target *T
+	text   string // as it is given, or the default
+	kind   string // what the help calls the value
+	parse  func(text string) (T, error)
+}
+
+func (p *parsed[T]) Set(text string) error {
+	value, err := p.parse(text)
+	if err != nil {
+		return err
+	}
+	*p.target, p.text = value, text
+	return nil
+}
+
+func (p *parsed[T]) String() string { return p.text }
+
+func (p *parsed[T]) Type() string { return p.kind }
+
+// number is a flag for a number from low to high.
+func number[N int | float64](flags *pflag.FlagSet, target *N, name string, low, high float64, help string) {
+	parse := func(text string) (N, error) {
+		value, err := strconv.ParseFloat(text, 64)
+		if err != nil || float64(N(value)) != value && !math.IsNaN(value) {
+			return 0, fmt.Errorf("it is not %s", kindOf(*target))
+		}
+		if !(low <= value && value <= high) {
+			if high == math.MaxInt32 {
+				return 0, fmt.Errorf("it is less than %v", low)
+			}
+			return 0, fmt.Errorf("it is not from %v to %v", low, high)
+		}
+		return N(value), nil
+	}
+	text := ""
+	if *target != 0 {
+		text = fmt.Sprint(*target)
+	}
+	flags.Var(&parsed[N]{target, text, "N", parse}, name, help)
+}
+
+func kindOf(number any) string {
+	if _, ok := number.(int); ok {
+		return "a whole number"
+	}
+	return "a number"
+}
+
+// choice is a flag for one of a few names, the first of which is the default.
+func choice[T any](flags *pflag.FlagSet, target *T, name string, names []string, of func(name string) T, help string) {
+	*target = of(names[0])
+	flags.Var(&parsed[T]{target, names[0], strings.ToUpper(name), func(text string) (T, error) {
+		if !slices.Contains(names, text) {
+			var none T
+			return none, fmt.Errorf("it is one of %s", strings.Join(names, ", "))
+		}
+		return of(text), nil
+	}}, name, help+": "+strings.Join(names, ", "))
+}
+
+// integers is a flag for a list such as 1,2,-1.
+func integers(flags *pflag.FlagSet, target *[]int, name, help string) {
+	flags.Var(&parsed[[]int]{target, "", "LIST", parseIntegers}, name, help)
+}
+
+func parseIntegers(text string) ([]int, error) {
+	var out []int
+	for part := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(part))
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a whole number", part)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// site is a flag for a layer type; the default is decoder_block.
+func site(flags *pflag.FlagSet, target *lm.Site, help string) {
+	names := []string{string(lm.DecoderBlock)}
+	for _, s := range arch.Sites() {
+		if s != lm.DecoderBlock {
+			names = append(names, string(s))
+		}
+	}
+	choice(flags, target, "layer-type", names, func(name string) lm.Site { return lm.Site(name) }, help)
+}
+
+// aggregator is a flag for one of the recipes that have a name.
+func aggregator(flags *pflag.FlagSet, target *steer.Aggregator) {
+	choice(flags, target, "aggregator", []string{"mean", "pca", "logistic"}, func(name string) steer.Aggregator {
+		switch name {
+		case "pca":
+			return steer.PCA()
+		case "logistic":
+			return steer.Logistic(steer.LogisticOptions{})
+		}
+		return steer.Mean()
+	}, "how activations become a direction")
+}
+
+// jsonFlag is the flag for machine-readable output.
+func jsonFlag(flags *pflag.FlagSet, target *bool) {
+	flags.BoolVar(target, "json", false, "print the result as JSON")
+}
