@@ -3,6 +3,8 @@ package checkpoint_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"log"
 	"maps"
 	"os"
 	"path/filepath"
@@ -238,6 +240,20 @@ func TestLocalFolder(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func ExampleOpen() {
+	c, err := checkpoint.Open(context.Background(), "HuggingFaceTB/SmolLM2-135M@main", checkpoint.Options{
+		Progress: func(e checkpoint.Event) { fmt.Fprintf(os.Stderr, "\r%s %d of %d %s", e.File, e.Done, e.Total, e.Note) },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	for _, name := range c.Names() {
+		tensor, _ := c.Tensor(name)
+		fmt.Println(name, tensor.DType, tensor.Shape)
 	}
 }
 

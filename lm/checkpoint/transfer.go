@@ -65,7 +65,7 @@ func isNotFound(err error) bool {
 
 // refuse makes an error of an answer. Nothing in it comes from the server but
 // its status and codes that are known.
-func (h *hub) refuse(answer *http.Response, what string) *refusal {
+func (h *hub) refuse(answer *http.Response) *refusal {
 	r := &refusal{status: answer.StatusCode}
 	r.passing = r.status == http.StatusTooManyRequests || r.status == http.StatusRequestTimeout || r.status >= 500
 	if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil && seconds > 0 {
@@ -97,34 +97,29 @@ func (h *hub) refuse(answer *http.Response, what string) *refusal {
 	default:
 		r.message = fmt.Sprintf("%s answered with status %d", answer.Request.URL.Host, r.status)
 	}
-	r.message = what + ": " + r.message
 	return r
 }
 
 // withRetries calls try until it succeeds, or fails for good, or has failed the
-// given number of times in a row without progress.
-func withRetries(ctx context.Context, times int, try func() (progress bool, err error)) error {
+// given number of times in a row without progress. Its error says what failed.
+func withRetries(ctx context.Context, what string, times int, try func() (progress bool, err error)) error {
 	for failed := 0; ; {
 		progress, err := try()
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		var r *refusal
-		var fatal *permanent
-		if errors.As(err, &fatal) {
-			return fatal.error
-		}
-		if errors.As(err, &r) && !r.passing {
-			return err
-		}
 		if progress {
 			failed = 0
 		}
-		if failed++; failed >= times {
-			return err
+		failed++
+		var r *refusal
+		var final *permanent
+		switch {
+		case ctx.Err() != nil:
+			err = ctx.Err()
+			fallthrough
+		case failed >= times, errors.As(err, &final), errors.As(err, &r) && !r.passing:
+			return fmt.Errorf("%s: %w", what, err)
 		}
 		pause := min(firstPause<<(failed-1), longPause)
 		pause = pause/2 + rand.N(pause/2+1) // so that many callers do not come back together
@@ -134,7 +129,7 @@ func withRetries(ctx context.Context, times int, try func() (progress bool, err 
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("%s: %w", what, ctx.Err())
 		}
 	}
 }
@@ -142,12 +137,15 @@ func withRetries(ctx context.Context, times int, try func() (progress bool, err 
 // permanent marks an error that trying again does not mend.
 type permanent struct{ error }
 
+func (p *permanent) Unwrap() error { return p.error }
+
 // do sends a request that ends when no byte has come for a while. It hands the
 // answer to read; read calls alive whenever something has arrived.
 func (h *hub) do(ctx context.Context, client *http.Client, method string, address *url.URL, header http.Header, read func(answer *http.Response, alive func()) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	timer := time.AfterFunc(stalled, func() { cancel(fmt.Errorf("nothing arrived for %v", stalled)) })
+	silence := fmt.Errorf("nothing arrived for %v", stalled)
+	timer := time.AfterFunc(stalled, func() { cancel(silence) })
 	defer timer.Stop()
 	request, err := http.NewRequestWithContext(ctx, method, address.String(), nil)
 	if err != nil {
@@ -177,22 +175,21 @@ func (h *hub) do(ctx context.Context, client *http.Client, method string, addres
 // Where the cache can stand in for the answer, it does not wait long.
 func (h *hub) lookUp(ctx context.Context, standIn bool) (commit string, files map[string]bool, err error) {
 	address := h.endpoint.JoinPath("api/models", h.id, "revision", url.PathEscape(h.revision))
-	what := "look up revision " + h.revision
-	times := attempts
-	if standIn { // patience is for those who have nothing cached
+	times := attempts - 2 // sooner than in the middle of a download: there may be no network at all
+	if standIn {          // patience is for those who have nothing cached
 		times = 2
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, shortWait)
 		defer cancel()
 	}
-	err = withRetries(ctx, times, func() (bool, error) {
+	err = withRetries(ctx, "look up revision "+h.revision, times, func() (bool, error) {
 		return false, h.do(ctx, h.client, http.MethodGet, address, http.Header{}, func(answer *http.Response, _ func()) error {
 			if answer.StatusCode != http.StatusOK {
-				return h.refuse(answer, what)
+				return h.refuse(answer)
 			}
 			data, err := io.ReadAll(io.LimitReader(answer.Body, maxJSON))
 			if err != nil {
-				return fmt.Errorf("%s: %w", what, err)
+				return err
 			}
 			var info struct {
 				SHA      string `json:"sha"`
@@ -201,10 +198,10 @@ func (h *hub) lookUp(ctx context.Context, standIn bool) (commit string, files ma
 				} `json:"siblings"`
 			}
 			if err := json.Unmarshal(data, &info); err != nil {
-				return &permanent{fmt.Errorf("%s: the answer of %s: %w", what, h.endpoint.Host, err)}
+				return &permanent{fmt.Errorf("the answer of %s: %w", h.endpoint.Host, err)}
 			}
 			if !validCommit(info.SHA) {
-				return &permanent{fmt.Errorf("%s: the answer of %s names no commit: %.60q", what, h.endpoint.Host, info.SHA)}
+				return &permanent{fmt.Errorf("the answer of %s names no commit: %.60q", h.endpoint.Host, info.SHA)}
 			}
 			commit, files = info.SHA, map[string]bool{}
 			for _, s := range info.Siblings {
@@ -244,13 +241,13 @@ func (h *hub) describe(ctx context.Context, commit, name string) (remoteFile, er
 		}
 		return nil
 	}
-	err := withRetries(ctx, attempts, func() (bool, error) {
+	err := withRetries(ctx, name, attempts, func() (bool, error) {
 		return false, h.do(ctx, &client, http.MethodHead, f.address, http.Header{}, func(answer *http.Response, _ func()) error {
 			if answer.StatusCode >= 400 {
-				return h.refuse(answer, name)
+				return h.refuse(answer)
 			}
 			if at := answer.Header.Get("X-Repo-Commit"); at != "" && at != commit {
-				return &permanent{fmt.Errorf("%s: commit %s was asked for, and %.60q offered", name, commit, at)}
+				return &permanent{fmt.Errorf("commit %s was asked for, and %.60q offered", commit, at)}
 			}
 			etag, size := answer.Header.Get("X-Linked-Etag"), answer.Header.Get("X-Linked-Size")
 			if etag == "" {
@@ -261,14 +258,14 @@ func (h *hub) describe(ctx context.Context, commit, name string) (remoteFile, er
 			}
 			f.etag = strings.Trim(strings.TrimPrefix(etag, "W/"), `"`)
 			if f.etag == "" || len(f.etag) > 128 || strings.ContainsFunc(f.etag, func(r rune) bool { return !wordRune(r) }) {
-				return &permanent{fmt.Errorf("%s: etag %.60q cannot name a file of the cache", name, f.etag)}
+				return &permanent{fmt.Errorf("etag %.60q cannot name a file of the cache", f.etag)}
 			}
 			var err error
 			if f.size, err = strconv.ParseInt(size, 10, 64); err != nil || f.size < 0 {
-				return &permanent{fmt.Errorf("%s: the server says no size (%.60q)", name, size)}
+				return &permanent{fmt.Errorf("the server says no size (%.60q)", size)}
 			}
 			if f.size > maxJSON && !strings.HasSuffix(name, ".safetensors") {
-				return &permanent{fmt.Errorf("%s: of %d bytes; at most %d are taken", name, f.size, maxJSON)}
+				return &permanent{fmt.Errorf("of %d bytes; at most %d are taken", f.size, maxJSON)}
 			}
 			return nil
 		})
@@ -351,7 +348,7 @@ func (h *hub) receive(ctx context.Context, f remoteFile, p *partial) error {
 	if p.done == f.size {
 		return nil
 	}
-	return withRetries(ctx, attempts, func() (bool, error) {
+	return withRetries(ctx, f.name, attempts, func() (bool, error) {
 		before := p.done
 		header := http.Header{}
 		if before > 0 {
@@ -361,19 +358,19 @@ func (h *hub) receive(ctx context.Context, f remoteFile, p *partial) error {
 			switch answer.StatusCode {
 			case http.StatusOK: // from the start, whatever was asked for
 				if err := p.restart(); err != nil {
-					return &permanent{fmt.Errorf("%s: %w", f.name, err)}
+					return &permanent{err}
 				}
 			case http.StatusPartialContent:
 				want := fmt.Sprintf("bytes %d-%d/%d", before, f.size-1, f.size)
 				if got := answer.Header.Get("Content-Range"); before == 0 || got != want {
-					return errors.Join(fmt.Errorf("%s: the server sent %.60q where %q was asked for", f.name, got, want), p.restart())
+					return errors.Join(fmt.Errorf("the server sent %.60q where %q was asked for", got, want), p.restart())
 				}
 			case http.StatusRequestedRangeNotSatisfiable:
-				return errors.Join(fmt.Errorf("%s: the server has no bytes from %d on", f.name, before), p.restart())
+				return errors.Join(fmt.Errorf("the server has no bytes from %d on", before), p.restart())
 			default:
-				return h.refuse(answer, f.name)
+				return h.refuse(answer)
 			}
-			return p.copy(f, answer.Body, func() { alive(); report() })
+			return p.copy(f.size, answer.Body, func() { alive(); report() })
 		})
 		return p.done > before, err
 	})
@@ -411,29 +408,29 @@ func (p *partial) restart() error {
 
 // copy appends a body to the file, calling arrived after each piece. A body
 // longer than the file should be is an error, a shorter one too.
-func (p *partial) copy(f remoteFile, body io.Reader, arrived func()) error {
+func (p *partial) copy(size int64, body io.Reader, arrived func()) error {
 	buffer := make([]byte, 1<<20)
 	for {
 		n, err := body.Read(buffer)
-		if int64(n) > f.size-p.done {
-			return &permanent{fmt.Errorf("%s: the server sends more than its %d bytes", f.name, f.size)}
+		if int64(n) > size-p.done {
+			return &permanent{fmt.Errorf("the server sends more than its %d bytes", size)}
 		}
 		if n > 0 {
 			if _, err := p.file.Write(buffer[:n]); err != nil {
-				return &permanent{fmt.Errorf("%s: %w", f.name, err)}
+				return &permanent{err}
 			}
 			p.hash.Write(buffer[:n])
 			p.done += int64(n)
 			arrived()
 		}
-		if err == io.EOF && p.done == f.size {
+		if err == io.EOF && p.done == size {
 			return nil
 		}
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
-			return fmt.Errorf("%s: the connection ended after %d of %d bytes: %w", f.name, p.done, f.size, err)
+			return fmt.Errorf("the connection ended after %d of %d bytes: %w", p.done, size, err)
 		}
 	}
 }

@@ -56,7 +56,7 @@ func TestWriteThenRead(t *testing.T) {
 		return string(out)
 	}
 	path := filepath.Join(t.TempDir(), "w")
-	for round := range 200 {
+	for round := range 100 {
 		var tensors []safetensors.Tensor
 		for i := range r.IntN(6) {
 			x := safetensors.Tensor{Name: fmt.Sprint(text(), i), DType: types[r.IntN(len(types))], Shape: []int{}}
