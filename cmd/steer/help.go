@@ -33,6 +33,22 @@ func newFlagSet(name string) *pflag.FlagSet {
 	return flags
 }
 
+// helpCommand shows the help of another command.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Show the help of a command",
+		RunE: func(c *cobra.Command, args []string) error {
+			topic, rest, err := c.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usage("there is no command %q", strings.Join(args, " "))
+			}
+			topic.InitDefaultHelpFlag()
+			return topic.Help()
+		},
+	}
+}
+
 // printUsage writes what follows a command's description in its help.
 func printUsage(c *cobra.Command) error {
 	var text strings.Builder

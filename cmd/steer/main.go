@@ -116,6 +116,7 @@ well, 1 after a failure or an interrupt, 2 when the command line is wrong.`,
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetUsageFunc(printUsage)
+	root.SetHelpCommand(helpCommand())
 	root.SetVersionTemplate("steer {{.Version}}\n")
 	root.AddCommand(trainCommand(), extractCommand(), aggregateCommand(), recordCommand(),
 		generateCommand(), scoreCommand(), tokenizeCommand(), inspectCommand(), versionCommand())

@@ -21,13 +21,18 @@ import (
 // gpt2 is the checkpoint of tests for which any will do.
 const gpt2 = "../../testdata/goldens/gpt2"
 
+// shared is a path in the folder of large test data beside the project.
+func shared(path string) string {
+	root := os.Getenv("STEER_SHARED")
+	if root == "" {
+		root = "../../../shared"
+	}
+	return filepath.Join(root, path)
+}
+
 // eachGolden runs a test on checkpoints of which the reference's results are known.
 func eachGolden(t *testing.T, test func(t *testing.T, g *golden)) {
-	shared := os.Getenv("STEER_SHARED")
-	if shared == "" {
-		shared = "../../../shared"
-	}
-	for _, dir := range []string{gpt2, "../../testdata/goldens/llama_bf16", filepath.Join(shared, "goldens/llama")} {
+	for _, dir := range []string{gpt2, "../../testdata/goldens/llama_bf16", shared("goldens/llama")} {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(dir, "golden.json")); err != nil {
 				t.Skipf("the golden is not there: %v", err)
@@ -334,6 +339,7 @@ func TestInformationCommandsAnswer(t *testing.T) {
 		{[]string{"--version"}, "steer (devel)"},
 		{[]string{"version"}, "steer (devel)"},
 		{[]string{}, "\nCommands:\n"},
+		{[]string{"help", "train"}, "--resume"},
 		{[]string{"completion", "bash"}, "bash completion"},
 	} {
 		if out := must(t, test.args...); !strings.Contains(out, test.want) {
@@ -376,6 +382,7 @@ func TestMistakesHaveTheirExitCodeAndOneLine(t *testing.T) {
 	}{
 		{"unknown command", []string{"frobnicate"}, exitUsage, `steer: unknown command "frobnicate" (see steer --help)`},
 		{"command with a slip", []string{"trian"}, exitUsage, `did you mean train?`},
+		{"help for no command", []string{"help", "trian"}, exitUsage, `steer help: there is no command "trian"`},
 		{"unknown flag", []string{"train", "--frob"}, exitUsage, "steer train: unknown flag: --frob (see steer train --help)"},
 		{"missing flag", []string{"train", "--model", gpt2}, exitUsage, "--pairs is missing"},
 		{"empty flag", []string{"train", "--model", ""}, exitUsage, "--model is empty"},
@@ -401,7 +408,7 @@ func TestMistakesHaveTheirExitCodeAndOneLine(t *testing.T) {
 		{"unknown operator", with(generate, "--vector", vector, "--operator", "rotate"), exitUsage, "it is one of add, ablate, ablate-then-add"},
 		{"two selections of tokens", with(generate, "--vector", vector, "--tokens", "prompt", "--min-token", "1"), exitUsage, "give one of"},
 		{"selection with a mistake", with(generate, "--vector", vector, "--tokens", "1::0"), exitUsage, "step 0 is not positive"},
-		{"negative first token", with(generate, "--vector", vector, "--min-token", "-1"), exitUsage, "it is less than 0"},
+		{"position that is no number", with(generate, "--vector", vector, "--min-token", "1.5"), exitUsage, "it is not a whole number"},
 		{"multiplier that is no number", with(generate, "--vector", "v:two"), exitUsage, `"two" is not a multiplier`},
 		{"multiplier without end", with(generate, "--vector", vector+":Inf"), exitUsage, "+Inf"},
 		{"ablation by nothing", with(generate, "--vector", vector+":0", "--operator", "ablate"), exitUsage, "multiplier is 0"},

@@ -73,7 +73,7 @@ func recordCommand() *cobra.Command {
 	model.add(c)
 	prompt.add(c)
 	flagsUnder(c, "What is recorded", func(flags *pflag.FlagSet) {
-		integers(flags, &opts.Layers, "layers", "layers to record, such as 1,2,-1; all when not given")
+		integers(flags, &opts.Layers, "layers", "layers to record, from 0 or negative from the last, such as 1,2,-1; all when not given")
 		site(flags, &opts.LayerType, "where in the layers")
 		flags.BoolVar(&opts.Logits, "logits", false, "record the logits too")
 	})

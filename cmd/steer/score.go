@@ -112,10 +112,10 @@ space is put before it. Begin it with a space where the text has one.`,
 	return c
 }
 
-// continuationTokens tokenizes a text as it would be inside another one.
-// SentencePiece tokenizers put a space before whatever begins a text, so it is
-// read behind a line's end, from which no tokenizer merges into a word. Where
-// the line's end does not stay apart, the text is read alone.
+// continuationTokens tokenizes a text that follows another one, without what a
+// tokenizer puts where a text begins: special tokens, and SentencePiece's space.
+// The text is read behind a line's end, which does not merge with a word. Where
+// it merges all the same, as with another line's end, the text is read alone.
 func continuationTokens(t *tokenizer.Tokenizer, text string) ([]int, error) {
 	const before = "\n"
 	opts := tokenizer.EncodeOptions{NoSpecialTokens: true}

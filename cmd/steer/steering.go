@@ -27,7 +27,7 @@ func (f *steeringFlags) add(c *cobra.Command) {
 		flags.StringArrayVar(&f.vectors, "vector", nil, "steer with the vector in `FILE[:MULTIPLIER]`; repeatable")
 		integers(flags, &f.layers, "steer-layers", "which of the vectors' layers act, such as 1,2,-1; all when not given")
 		choice(flags, &f.operator, "operator", []string{"add", "ablate", "ablate-then-add"}, operatorOf, "how the vectors act")
-		number(flags, &f.minToken, "min-token", 0, math.MaxInt32, "steer from position N on")
+		number(flags, &f.minToken, "min-token", -math.MaxInt32, math.MaxInt32, "steer from position N on, negative from the prompt's end")
 		flags.Var(&parsed[lm.Tokens]{&f.tokens, "", "TOKENS", steer.ParseTokens}, "tokens",
 			"steer these positions: 1,4 or 1::2 or mask:0,0,1,1,0 or prompt or response; negative ones count from the prompt's end")
 	})

@@ -95,7 +95,7 @@ func (f *selectionFlags) add(c *cobra.Command) {
 	f.model.add(c)
 	flagsUnder(c, "What is read", func(flags *pflag.FlagSet) {
 		flags.StringVar(&f.pairs, "pairs", "", "`FILE` of contrastive pairs: JSON Lines, JSON, CSV or CAA's")
-		integers(flags, &f.layers, "layers", "layers to read, such as 1,2,-1; all when not given")
+		integers(flags, &f.layers, "layers", "layers to read, from 0 or negative from the last, such as 1,2,-1; all when not given")
 		site(flags, &f.layerType, "where in the layers")
 		number(flags, &f.readToken, "read-token", -math.MaxInt32, math.MaxInt32, "position to read, negative from the prompt's end, where a pair names none itself")
 		number(flags, &f.maxTokens, "max-tokens", 1, math.MaxInt32, "compute at most N tokens together: bounds memory, never changes results; 1024 when not given")
