@@ -5,11 +5,13 @@
 // negative one does not. Added to the activations while the model writes, the
 // vector makes the model show more of it; subtracted or ablated, less.
 //
-//	model, err := lm.Open(ctx, "Qwen/Qwen2.5-0.5B")
+//	model, err := lm.Open(ctx, "Qwen/Qwen2.5-0.5B", lm.OpenOptions{})
 //	...
 //	pairs, err := steer.OpenPairs("pairs.jsonl")
 //	...
-//	vector, err := steer.Train(ctx, model, pairs, steer.TrainOptions{Layers: []int{8, 9, 10}})
+//	vector, err := steer.Train(ctx, model, pairs, steer.TrainOptions{
+//	    ExtractOptions: steer.ExtractOptions{Layers: []int{8, 9, 10}},
+//	})
 //	...
 //	edit, err := vector.Edit(steer.EditOptions{Multiplier: new(2.5), Tokens: steer.Response()})
 //	...
