@@ -33,20 +33,27 @@ func addRef(flags *pflag.FlagSet, ref *string) {
 }
 
 func (f *modelFlags) open(ctx context.Context, diagnostics io.Writer) (*lm.Model, error) {
-	bar := newBar(diagnostics, "downloading")
-	defer bar.finish()
-	return lm.Open(ctx, f.ref, lm.OpenOptions{Numbers: f.numbers, Checkpoint: downloading(bar, diagnostics)})
+	downloads, finish := showDownloads(diagnostics)
+	defer finish()
+	return lm.Open(ctx, f.ref, lm.OpenOptions{Numbers: f.numbers, Checkpoint: downloads})
 }
 
-// downloading shows downloads on the bar and passes on what the user should know.
-func downloading(bar *bar, diagnostics io.Writer) checkpoint.Options {
-	return checkpoint.Options{Progress: func(e checkpoint.Event) {
+// showDownloads shows a bar for each file that is downloaded, and passes on what
+// the user should know. Call finish when all is there.
+func showDownloads(diagnostics io.Writer) (opts checkpoint.Options, finish func()) {
+	bar := newBar(diagnostics, "")
+	bar.bytes = true
+	opts.Progress = func(e checkpoint.Event) {
 		if e.Note != "" {
 			bar.finish()
 			fmt.Fprintf(diagnostics, "note: %s\n", e.Note)
 			return
 		}
-		bar.describe(e.File)
+		if e.File != bar.text {
+			bar.finish()
+			bar.text = e.File
+		}
 		bar.set(e.Done, e.Total)
-	}}
+	}
+	return opts, bar.finish
 }

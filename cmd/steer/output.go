@@ -40,9 +40,10 @@ func checkOutput(path string) error {
 
 // bar shows the progress of long work on a terminal, and nothing elsewhere.
 type bar struct {
-	w    io.Writer // nil: not a terminal
-	text string
-	bar  *progressbar.ProgressBar // nil until there is progress
+	w     io.Writer // nil: not a terminal
+	text  string
+	bytes bool                     // what is counted
+	bar   *progressbar.ProgressBar // nil until there is progress
 }
 
 func newBar(w io.Writer, text string) *bar {
@@ -52,15 +53,6 @@ func newBar(w io.Writer, text string) *bar {
 	return &bar{w: w, text: text}
 }
 
-// describe begins a new bar where the text is a new one.
-func (b *bar) describe(text string) {
-	if b.text == text {
-		return
-	}
-	b.finish()
-	b.text = text
-}
-
 func (b *bar) set(done, total int64) {
 	if b.w == nil {
 		return
@@ -68,7 +60,7 @@ func (b *bar) set(done, total int64) {
 	if b.bar == nil {
 		b.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(b.w), progressbar.OptionSetDescription(b.text),
 			progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionUseANSICodes(true),
-			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true))
+			progressbar.OptionClearOnFinish(), progressbar.OptionShowCount(), progressbar.OptionShowBytes(b.bytes), progressbar.OptionSetPredictTime(true))
 	}
 	// A picture that cannot be drawn is no reason to stop.
 	_ = b.bar.Set64(done)

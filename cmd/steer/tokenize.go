@@ -29,9 +29,9 @@ stands for. Tokens that the tokenizer adds stand for no text.`,
 			if err := readText(c, "text", &text); err != nil {
 				return err
 			}
-			bar := newBar(c.ErrOrStderr(), "downloading")
-			files, err := checkpoint.Open(c.Context(), ref, downloading(bar, c.ErrOrStderr()))
-			bar.finish()
+			downloads, finish := showDownloads(c.ErrOrStderr())
+			files, err := checkpoint.Open(c.Context(), ref, downloads)
+			finish()
 			if err != nil {
 				return err
 			}
