@@ -280,6 +280,21 @@ func TestGenerateWritesTheReferencesTokens(t *testing.T) {
 	})
 }
 
+func TestSeveralVectorsActTogether(t *testing.T) {
+	g := readGolden(t, gpt2)
+	vector := filepath.Join(t.TempDir(), "v")
+	must(t, "train", "--model", gpt2, "--pairs", g.pairs, "--out", vector, "--layers", "1,2")
+	plain := []string{"generate", "--model", gpt2, "--prompt", g.Generation.Prompt, "--max-tokens", "6"}
+	steered := append(slices.Clone(plain), "--vector", vector+":2.5")
+	unsteered := append(slices.Clone(steered), "--vector", vector+":-2.5")
+	if must(t, steered...) == must(t, plain...) {
+		t.Error("a vector changes nothing")
+	}
+	if got, want := must(t, unsteered...), must(t, plain...); got != want {
+		t.Errorf("a vector and its opposite make %q of %q", got, want)
+	}
+}
+
 func TestAPromptMayComeFromStandardInput(t *testing.T) {
 	g := readGolden(t, gpt2)
 	args := []string{"generate", "--model", gpt2, "--max-tokens", "4", "--prompt"}
