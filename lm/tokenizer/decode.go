@@ -131,7 +131,7 @@ func appendDecoder(list []decoder, data json.RawMessage, depth int, fused bool) 
 		WordDelimiter  *string `json:"word_delimiter_token"`
 	}
 	if err := json.Unmarshal(data, &p); err != nil {
-		return nil, fused, fmt.Errorf("%s: %w", kind, err)
+		return nil, fused, fmt.Errorf("in %s: %w", kind, err)
 	}
 	yes := func(b *bool) bool { return b == nil || *b }
 	or := func(s *string, byDefault string) string {

@@ -55,7 +55,7 @@ func parseNormalizer(data json.RawMessage, depth int) (normalizer, error) {
 		Charsmap           []byte `json:"precompiled_charsmap"`
 	}
 	if err := json.Unmarshal(data, &p); err != nil {
-		return nil, fmt.Errorf("%s: %w", kind, err)
+		return nil, fmt.Errorf("in %s: %w", kind, err)
 	}
 	yes := func(b *bool) bool { return b == nil || *b }
 	switch kind {

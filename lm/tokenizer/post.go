@@ -40,7 +40,7 @@ func parsePostProcessor(data json.RawMessage, depth int) (postProcessor, error) 
 		Sep, Cls      json.RawMessage
 	}
 	if err := json.Unmarshal(data, &p); err != nil {
-		return nil, fmt.Errorf("%s: %w", kind, err)
+		return nil, fmt.Errorf("in %s: %w", kind, err)
 	}
 	yes := func(b *bool) bool { return b == nil || *b }
 	switch kind {
@@ -69,7 +69,7 @@ func parsePostProcessor(data json.RawMessage, depth int) (postProcessor, error) 
 			case part.SpecialToken != nil:
 				token, ok := p.SpecialTokens[part.SpecialToken.ID]
 				if !ok {
-					return nil, fmt.Errorf("TemplateProcessing: the token %q is not among its special_tokens", part.SpecialToken.ID)
+					return nil, fmt.Errorf("in TemplateProcessing: the token %q is not among its special_tokens", part.SpecialToken.ID)
 				}
 				if sequences == 0 {
 					t.before = append(t.before, token.IDs...)
@@ -81,17 +81,17 @@ func parsePostProcessor(data json.RawMessage, depth int) (postProcessor, error) 
 			}
 		}
 		if sequences != 1 {
-			return nil, fmt.Errorf("TemplateProcessing: the text stands %d times in the template", sequences)
+			return nil, fmt.Errorf("in TemplateProcessing: the text stands %d times in the template", sequences)
 		}
 		return t, nil
 	case "BertProcessing", "RobertaProcessing":
 		cls, err := parseTokenPair(p.Cls)
 		if err != nil {
-			return nil, fmt.Errorf("%s: cls: %w", kind, err)
+			return nil, fmt.Errorf("in %s: cls: %w", kind, err)
 		}
 		sep, err := parseTokenPair(p.Sep)
 		if err != nil {
-			return nil, fmt.Errorf("%s: sep: %w", kind, err)
+			return nil, fmt.Errorf("in %s: sep: %w", kind, err)
 		}
 		around := template{[]int{cls}, []int{sep}}
 		if kind == "RobertaProcessing" && yes(p.TrimOffsets) {

@@ -57,7 +57,7 @@ func parseSplitter(data json.RawMessage, depth int) (splitter, error) {
 		Delimiter        string
 	}
 	if err := json.Unmarshal(data, &p); err != nil {
-		return nil, fmt.Errorf("%s: %w", kind, err)
+		return nil, fmt.Errorf("in %s: %w", kind, err)
 	}
 	yes := func(b *bool) bool { return b == nil || *b }
 	switch kind {

@@ -27,7 +27,7 @@ var filters map[string]filterFunc
 func onText(f func(text string) string) filterFunc {
 	return func(s *state, value any, _ arguments) any {
 		text := s.str(value)
-		s.spend(len(text))
+		s.handle(len(text))
 		return f(text)
 	}
 }
@@ -115,7 +115,7 @@ func init() {
 					item = s.path(item, attribute)
 				}
 				text := s.str(item)
-				s.spend(len(text) + len(separator))
+				s.handle(len(text) + len(separator))
 				out.WriteString(text)
 			}
 			return out.String()
@@ -236,8 +236,8 @@ func indent(s *state, value any, given arguments) any {
 	}
 	text := s.str(value)
 	lines := splitLines(text + "\n")
-	s.spend(len(text))
-	s.spendTimes(len(width), int64(len(lines)))
+	s.handle(len(text))
+	s.handle(product(len(width), int64(len(lines))))
 	blank := truth(given.or(2, "blank", false))
 	var out strings.Builder
 	for i, line := range lines {
@@ -571,7 +571,7 @@ type jsonWriter struct {
 }
 
 func (w *jsonWriter) put(text string) {
-	w.s.spend(len(text))
+	w.s.handle(len(text))
 	w.out.WriteString(text)
 }
 

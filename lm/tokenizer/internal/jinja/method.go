@@ -101,7 +101,7 @@ func method(value any, name string) any {
 	case string:
 		if f, ok := stringMethods[name]; ok {
 			return builtin(func(s *state, given arguments) any {
-				s.spend(len(v))
+				s.handle(len(v))
 				return f(s, v, given)
 			})
 		}
@@ -284,7 +284,7 @@ func init() {
 					fail("join of a %s", typeName(item))
 				}
 				parts = append(parts, text)
-				s.spend(len(text) + len(v))
+				s.handle(len(text) + len(v))
 			}
 			return strings.Join(parts, v)
 		},
@@ -434,8 +434,8 @@ func (s *state) replace(v string, given arguments) string {
 	if count >= 0 {
 		n = min(n, count)
 	}
-	s.spend(len(v))
-	s.spendTimes(len(to), int64(n))
+	s.handle(len(v))
+	s.handle(product(len(to), int64(n)))
 	return strings.Replace(v, from, to, count)
 }
 
@@ -474,7 +474,7 @@ func (s *state) format(pattern string, value any) string {
 		case c == 's':
 			text = fmt.Sprintf("%"+flags+"s", s.str(value))
 		case c == 'r':
-			text = fmt.Sprintf("%"+flags+"s", repr(value, 0))
+			text = fmt.Sprintf("%"+flags+"s", s.repr(value, 0))
 		case (c == 'd' || c == 'i') && isNumber:
 			if f, ok := n.(float64); ok {
 				n = int64(f)
@@ -485,7 +485,7 @@ func (s *state) format(pattern string, value any) string {
 		default:
 			fail("the format %q for a %s", pattern, typeName(value))
 		}
-		s.spend(len(text))
+		s.handle(len(text))
 		out.WriteString(text)
 	}
 	if len(values) > 0 && !isMapping(value) {
@@ -533,7 +533,7 @@ func (s *state) formatBraces(pattern string, given arguments) string {
 			fail("the format field %q", field)
 		}
 		text := s.str(value)
-		s.spend(len(text))
+		s.handle(len(text))
 		out.WriteString(text)
 	}
 	return out.String()

@@ -111,7 +111,10 @@ func (p *parser) body(until ...string) []statement {
 }
 
 func (s *state) print(text string) {
-	s.spend(len(text))
+	s.handle(len(text))
+	if s.out.Len()+len(text) > maxText {
+		fail("the text is over %d bytes", maxText)
+	}
 	s.out.WriteString(text)
 }
 
@@ -169,6 +172,7 @@ func (p *parser) block(word string) statement {
 
 // nest opens a scope; the function that it returns closes it.
 func (s *state) nest() func() {
+	s.spend(10)
 	outer := s.scope
 	s.scope = outer.child()
 	return func() { s.scope = outer }

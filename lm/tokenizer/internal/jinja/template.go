@@ -25,7 +25,8 @@ const (
 	maxSource  = 1 << 20 // bytes
 	maxNesting = 200     // of expressions and blocks in the source, and of values
 	maxCalls   = 200     // of macros in each other
-	maxWork    = 1 << 27 // evaluated nodes, and bytes and items that these make
+	maxWork    = 1 << 24 // operations and the items that they handle
+	maxText    = 1 << 26 // bytes of one string
 	maxRange   = 100_000 // items of range(), as in Jinja's sandbox
 )
 
@@ -100,6 +101,15 @@ func (s *state) spend(n int) {
 	if s.work -= n; s.work < 0 || n < 0 {
 		fail("the template computes too much")
 	}
+}
+
+// handle counts the work of an operation on a text of n bytes: copying is
+// cheap.
+func (s *state) handle(n int) {
+	if n > maxText {
+		fail("a text of %d bytes is over %d bytes", n, maxText)
+	}
+	s.spend(1 + n/32)
 }
 
 // scope holds variables. Loop bodies and macros have scopes of their own,

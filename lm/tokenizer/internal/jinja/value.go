@@ -49,10 +49,6 @@ func hash(key any) any {
 			return int64(k)
 		}
 		return k
-	case *list:
-		if k.tuple {
-			return struct{ tuple string }{repr(k, 0)}
-		}
 	}
 	fail("a %s cannot be a key", typeName(key))
 	return nil
@@ -230,24 +226,24 @@ func (s *state) str(value any) string {
 	case undefined:
 		return ""
 	}
-	text := repr(value, 0)
-	s.spend(len(text))
-	return text
+	return s.repr(value, 0)
 }
 
 // repr is the value as Python writes it.
-func repr(value any, depth int) string {
+func (s *state) repr(value any, depth int) string {
+	text := s.reprOf(value, depth)
+	s.handle(len(text))
+	return text
+}
+
+func (s *state) reprOf(value any, depth int) string {
 	if depth > maxNesting {
 		fail("a value is nested more than %d deep", maxNesting)
 	}
 	each := func(items []any) string {
 		parts := make([]string, len(items))
-		size := 0
 		for i, item := range items {
-			parts[i] = repr(item, depth+1)
-			if size += len(parts[i]); size > maxWork {
-				fail("the template computes too much")
-			}
+			parts[i] = s.repr(item, depth+1)
 		}
 		return strings.Join(parts, ", ")
 	}
@@ -276,9 +272,9 @@ func repr(value any, depth int) string {
 		}
 		return "[" + each(v.items) + "]"
 	case *dict:
-		return dictRepr(v, depth)
+		return s.dictRepr(v, depth)
 	case *namespace:
-		return "<Namespace " + dictRepr(&v.dict, depth) + ">"
+		return "<Namespace " + s.dictRepr(&v.dict, depth) + ">"
 	case *loop:
 		return fmt.Sprintf("<LoopContext %d/%d>", v.index+1, len(v.items))
 	case *closure:
@@ -287,15 +283,11 @@ func repr(value any, depth int) string {
 	return "<function>"
 }
 
-func dictRepr(d *dict, depth int) string {
+func (s *state) dictRepr(d *dict, depth int) string {
 	parts := make([]string, len(d.keys))
-	size := 0
 	for i, key := range d.keys {
 		value, _ := d.get(key)
-		parts[i] = repr(key, depth+1) + ": " + repr(value, depth+1)
-		if size += len(parts[i]); size > maxWork {
-			fail("the template computes too much")
-		}
+		parts[i] = s.repr(key, depth+1) + ": " + s.repr(value, depth+1)
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
 }
@@ -503,7 +495,7 @@ func (s *state) contains(container, value any) bool {
 		if !ok {
 			fail("a %s is not looked for in a string", typeName(value))
 		}
-		s.spend(len(c))
+		s.handle(len(c))
 		return strings.Contains(c, part)
 	case *dict:
 		_, ok := c.get(value)
@@ -550,7 +542,7 @@ func (s *state) binary(operator string, a, b any) any {
 			return &list{items: slices.Concat(v.items, w.items), tuple: v.tuple}
 		}
 		if n, ok := y.(int64); ok && operator == "*" {
-			s.spendTimes(len(v.items), n)
+			s.spend(product(len(v.items), n))
 			return &list{items: slices.Repeat(v.items, int(max(n, 0))), tuple: v.tuple}
 		}
 	case int64:
@@ -563,21 +555,24 @@ func (s *state) binary(operator string, a, b any) any {
 }
 
 func (s *state) join(a, b string) string {
-	s.spend(len(a) + len(b))
+	s.handle(len(a) + len(b))
 	return a + b
 }
 
 func (s *state) repeat(text string, n int64) string {
-	s.spendTimes(len(text), n)
+	s.handle(product(len(text), n))
 	return strings.Repeat(text, int(max(n, 0)))
 }
 
-// spendTimes counts size times n units of work.
-func (s *state) spendTimes(size int, n int64) {
-	if n > maxWork {
-		fail("the template computes too much")
+// product is size times n, or more than any limit where that is too large.
+func product(size int, n int64) int {
+	if n <= 0 || size == 0 {
+		return 0
 	}
-	s.spend(size * int(max(n, 0)))
+	if n > math.MaxInt32 || size > math.MaxInt32 {
+		return math.MaxInt
+	}
+	return size * int(n)
 }
 
 func integers(operator string, a, b int64) any {
