@@ -201,7 +201,7 @@ func (p *pass) embed() {
 		}
 	})
 	if e.project != nil {
-		kernel.Product(residual, rows, len(p.Tokens), e.project.weight, e.project.bias, false)
+		kernel.Product(residual, rows, len(p.Tokens), e.project.weight, e.project.bias)
 	}
 	each(len(p.Tokens), func(i int) {
 		row := residual[i*hidden : (i+1)*hidden]
@@ -246,7 +246,7 @@ func (p *pass) normalise(layer int, n *norm) {
 
 // product is dst = x·Wᵀ + bias over the rows that are still computed.
 func (p *pass) product(dst *[]float32, x []float32, l *linear) {
-	kernel.Product(size(dst, p.rows()*l.weight.Out), x, p.rows(), l.weight, l.bias, false)
+	kernel.Product(size(dst, p.rows()*l.weight.Out), x, p.rows(), l.weight, l.bias)
 }
 
 // add puts what a sublayer gave into the residual stream.
