@@ -18,6 +18,7 @@ type pass struct {
 	kept      []int // node of each row; nil: row i is node i
 	positions []int // of each node
 	slots     []int // of each node
+	pieces    []piece
 	angles    map[*arch.Rope]angles
 	edits     map[address][]Edit
 	taps      map[address][]Tap
@@ -145,6 +146,7 @@ func (m *Model) begin(cache *Cache, run *Run) *pass {
 			}
 		}
 	}
+	p.cut()
 	p.turn()
 	return p
 }

@@ -16,11 +16,14 @@ func KeyIndex(slot, size int) int {
 	return slot/KeyTile*size*KeyTile + slot%KeyTile
 }
 
-// StoreKey writes one key [size] into its slot of a head's key memory.
-func StoreKey(keys []float32, slot int, key []float32) {
-	at := KeyIndex(slot, len(key))
-	for i, v := range key {
-		keys[at+i*KeyTile] = v
+// StoreKeys writes n keys [size], stride elements apart, into neighbouring slots
+// of a head's key memory.
+func StoreKeys(memory []float32, slot int, keys []float32, stride, n, size int) {
+	for n > 0 {
+		together := min(n, KeyTile-slot%KeyTile)
+		tile := wordsOf(memory[KeyIndex(slot, size):][:(size-1)*KeyTile+together])
+		transpose(tile, KeyTile, bytesOf(wordsOf(keys[:(together-1)*stride+size])), 4*stride, together, size)
+		slot, n, keys = slot+together, n-together, keys[min(len(keys), together*stride):]
 	}
 }
 
@@ -281,6 +284,10 @@ func multiply(set *instructionSet, rows int, a []float32, aStride int, w []float
 	for ; c < columns; c += set.lanes {
 		set.narrow[rows](from, aStride*4, pointer(w[c:]), columns*4, 0, k, &to[c], dstStride*4, true, nil, min(set.lanes, columns-c))
 	}
+}
+
+func wordsOf(x []float32) []uint32 {
+	return unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
 }
 
 func pointer(x []float32) *byte { return (*byte)(unsafe.Pointer(unsafe.SliceData(x))) }

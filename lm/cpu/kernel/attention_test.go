@@ -55,7 +55,7 @@ func (c attentionCase) build(seed uint64, spans []Span) *Attention {
 		for i := range s.Len {
 			random := rand.New(rand.NewPCG(seed, uint64(100+position)))
 			fill(random, key, a.Values[(s.Slot+i)*c.size:(s.Slot+i+1)*c.size])
-			StoreKey(a.Keys, s.Slot+i, key)
+			StoreKeys(a.Keys, s.Slot+i, key, c.size, 1, c.size)
 			position++
 		}
 	}
@@ -159,6 +159,26 @@ func scattered(n int) []Span {
 		spans = append(spans, Span{Slot: 2 * (n - at - length), Len: length})
 	}
 	return spans
+}
+
+func TestKeysComeBackFromAnySlots(t *testing.T) {
+	eachSet(t, func(t *testing.T) {
+		for _, size := range []int{1, 8, 20, 64} {
+			for _, slot := range []int{0, 3, 15, 16} {
+				const n = 40
+				stride := size + 2
+				memory, keys := make([]float32, 64*size), make([]float32, n*stride)
+				fill(rand.New(rand.NewPCG(5, 5)), keys)
+				StoreKeys(memory, slot, keys[:(n-1)*stride+size], stride, n, size)
+				key := make([]float32, size)
+				for i := range n {
+					if LoadKey(memory, slot+i, key); !slices.Equal(key, keys[i*stride:i*stride+size]) {
+						t.Fatalf("size %d: key %d from slot %d on is %v, want %v", size, i, slot, key, keys[i*stride:i*stride+size])
+					}
+				}
+			}
+		}
+	})
 }
 
 func BenchmarkAttention(b *testing.B) {

@@ -268,7 +268,7 @@ func avx2FMAPeak(n int)
 func avx2Read(x *byte, n int)
 
 // avx2Transpose copies column c of 8 rows of n words,
-// srcStride bytes apart, to dst + 256*c; n is a multiple of 8.
+// srcStride bytes apart, to dst + c*dstStep; n is a multiple of 8.
 //
 //go:noescape
-func avx2Transpose(dst *byte, src *byte, srcStride int, n int)
+func avx2Transpose(dst *byte, dstStep int, src *byte, srcStride int, n int)

@@ -5200,13 +5200,14 @@ end:
 	VZEROUPPER
 	RET
 
-// func avx2Transpose(dst *byte, src *byte, srcStride int, n int)
+// func avx2Transpose(dst *byte, dstStep int, src *byte, srcStride int, n int)
 // Requires: AVX
-TEXT ·avx2Transpose(SB), NOSPLIT, $0-32
+TEXT ·avx2Transpose(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), DI
-	MOVQ src+8(FP), SI
-	MOVQ srcStride+16(FP), AX
-	MOVQ n+24(FP), CX
+	MOVQ src+16(FP), SI
+	MOVQ srcStride+24(FP), AX
+	MOVQ n+32(FP), CX
+	MOVQ dstStep+8(FP), R8
 	LEAQ (AX)(AX*2), DX
 
 block:
@@ -5246,15 +5247,22 @@ block:
 	VPERM2F128 $0x20, Y7, Y3, Y11
 	VPERM2F128 $0x31, Y7, Y3, Y15
 	VMOVUPS    Y8, (DI)
-	VMOVUPS    Y9, 256(DI)
-	VMOVUPS    Y10, 512(DI)
-	VMOVUPS    Y11, 768(DI)
-	VMOVUPS    Y12, 1024(DI)
-	VMOVUPS    Y13, 1280(DI)
-	VMOVUPS    Y14, 1536(DI)
-	VMOVUPS    Y15, 1792(DI)
+	ADDQ       R8, DI
+	VMOVUPS    Y9, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Y10, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Y11, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Y12, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Y13, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Y14, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Y15, (DI)
+	ADDQ       R8, DI
 	ADDQ       $+32, SI
-	ADDQ       $+2048, DI
 	SUBQ       $+8, CX
 	JNZ        block
 	VZEROUPPER

@@ -305,7 +305,7 @@ func avx512HalfPeak(n int)
 func avx512Read(x *byte, n int)
 
 // avx512Transpose copies column c of 16 rows of n words,
-// srcStride bytes apart, to dst + 256*c; n is a multiple of 16.
+// srcStride bytes apart, to dst + c*dstStep; n is a multiple of 16.
 //
 //go:noescape
-func avx512Transpose(dst *byte, src *byte, srcStride int, n int)
+func avx512Transpose(dst *byte, dstStep int, src *byte, srcStride int, n int)

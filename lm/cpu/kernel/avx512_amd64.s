@@ -8361,13 +8361,14 @@ end:
 	VZEROUPPER
 	RET
 
-// func avx512Transpose(dst *byte, src *byte, srcStride int, n int)
+// func avx512Transpose(dst *byte, dstStep int, src *byte, srcStride int, n int)
 // Requires: AVX, AVX512F
-TEXT ·avx512Transpose(SB), NOSPLIT, $0-32
+TEXT ·avx512Transpose(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), DI
-	MOVQ src+8(FP), SI
-	MOVQ srcStride+16(FP), AX
-	MOVQ n+24(FP), CX
+	MOVQ src+16(FP), SI
+	MOVQ srcStride+24(FP), AX
+	MOVQ n+32(FP), CX
+	MOVQ dstStep+8(FP), R8
 	LEAQ (AX)(AX*2), DX
 
 block:
@@ -8457,23 +8458,38 @@ block:
 	VSHUFF32X4 $0xdd, Z18, Z16, Z11
 	VSHUFF32X4 $0xdd, Z19, Z17, Z15
 	VMOVUPS    Z0, (DI)
-	VMOVUPS    Z1, 256(DI)
-	VMOVUPS    Z2, 512(DI)
-	VMOVUPS    Z3, 768(DI)
-	VMOVUPS    Z4, 1024(DI)
-	VMOVUPS    Z5, 1280(DI)
-	VMOVUPS    Z6, 1536(DI)
-	VMOVUPS    Z7, 1792(DI)
-	VMOVUPS    Z8, 2048(DI)
-	VMOVUPS    Z9, 2304(DI)
-	VMOVUPS    Z10, 2560(DI)
-	VMOVUPS    Z11, 2816(DI)
-	VMOVUPS    Z12, 3072(DI)
-	VMOVUPS    Z13, 3328(DI)
-	VMOVUPS    Z14, 3584(DI)
-	VMOVUPS    Z15, 3840(DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z1, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z2, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z3, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z4, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z5, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z6, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z7, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z8, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z9, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z10, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z11, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z12, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z13, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z14, (DI)
+	ADDQ       R8, DI
+	VMOVUPS    Z15, (DI)
+	ADDQ       R8, DI
 	ADDQ       $+64, SI
-	ADDQ       $+4096, DI
 	SUBQ       $+16, CX
 	JNZ        block
 	VZEROUPPER

@@ -45,9 +45,9 @@ type instructionSet struct {
 	roundSingle func(dst, x *float32, n int)
 	widen       [3]func(dst *float32, x *uint16, n int) // by Stored
 
-	// transpose copies column c of lanes rows of n words to dst + 256*c; n is a
-	// multiple of lanes.
-	transpose func(dst, src *byte, srcStride, n int)
+	// transpose copies column c of lanes rows of n words to dst + c*dstStep; n is
+	// a multiple of lanes.
+	transpose func(dst *byte, dstStep int, src *byte, srcStride, n int)
 
 	// What the machine does at most: rounds of 12 operations on a vector, and
 	// reading n bytes, a multiple of 512.

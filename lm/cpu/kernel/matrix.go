@@ -87,7 +87,7 @@ func (s *packing) pack(m *Matrix, views []View, from int) {
 		view, row := views[v], from-first
 		together := min(n, view.Rows-row)
 		source, stride := s.stage(m, view, row, together)
-		transpose(at, source, stride, together, m.steps)
+		transpose(at, panelWidth, source, stride, together, m.steps)
 		view.release(row, together)
 		from, n, at = from+together, n-together, at[together:]
 	}
@@ -127,22 +127,22 @@ func (s *packing) stage(m *Matrix, v View, row, n int) (source []byte, stride in
 }
 
 // transpose copies the little-endian words of n rows, stride bytes apart, to
-// every panelWidth'th word of dst: column c of row r goes to c*panelWidth + r.
-func transpose(dst []uint32, src []byte, stride, n, columns int) {
-	done := 0
+// every step'th word of dst: column c of row r goes to c*step + r.
+func transpose(dst []uint32, step int, src []byte, stride, n, columns int) {
+	rows, done := 0, 0 // what vectors do
 	if lanes := active.lanes; active.transpose != nil && columns >= lanes {
-		done = columns / lanes * lanes
-		for r := 0; r+lanes <= n; r += lanes {
-			active.transpose((*byte)(unsafe.Pointer(&dst[r])), &src[r*stride], stride, done)
+		rows, done = n/lanes*lanes, columns/lanes*lanes
+		for r := 0; r < rows; r += lanes {
+			active.transpose((*byte)(unsafe.Pointer(&dst[r])), 4*step, &src[r*stride], stride, done)
 		}
 	}
 	for r := range n {
 		row, first := src[r*stride:], 0
-		if active.transpose != nil && r < n/active.lanes*active.lanes {
+		if r < rows {
 			first = done
 		}
 		for c := first; c < columns; c++ {
-			dst[c*panelWidth+r] = binary.LittleEndian.Uint32(row[4*c:])
+			dst[c*step+r] = binary.LittleEndian.Uint32(row[4*c:])
 		}
 	}
 }

@@ -87,10 +87,10 @@ func (p *product) eachRow(f func(row int)) {
 	})
 }
 
-// divide settles the size of a task: as many rows as leave the processor's
-// second cache room for the weights, fewer if workers would be idle.
+// divide settles the size of a task: many rows, for which a panel is brought
+// into the second cache once, but fewer if workers would be idle.
 func (p *product) divide() {
-	const most, least, tasksPerWorker = 16 * tileRows, 2 * tileRows, 6
+	const most, least, tasksPerWorker = 86 * tileRows, 2 * tileRows, 6
 	p.down = (p.rows + most - 1) / most
 	wanted := tasksPerWorker * runtime.GOMAXPROCS(0)
 	for p.down*p.w.panels() < wanted && p.rows/(p.down+1) >= least {
@@ -103,8 +103,8 @@ func (p *product) divide() {
 
 // do computes one panel of outputs for one block of rows.
 func (p *product) do(task int) {
-	panel := task % p.w.panels()
-	from := task / p.w.panels() * p.blockRows
+	panel := task / p.down
+	from := task % p.down * p.blockRows
 	to := min(p.rows, from+p.blockRows)
 	columns := min(panelWidth, p.w.Out-panel*panelWidth)
 	if p.set.tile[single][1] == nil {

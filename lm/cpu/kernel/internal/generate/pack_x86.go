@@ -10,14 +10,15 @@ import (
 // pack generates the transposition of 32-bit words.
 func (s *amd64) pack() {
 	n := s.lanes()
-	s.function("Transpose", "func(dst, src *byte, srcStride, n int)", fmt.Sprintf(`copies column c of %d rows of n words,
-srcStride bytes apart, to dst + 256*c; n is a multiple of %d.`, n, n))
+	s.function("Transpose", "func(dst *byte, dstStep int, src *byte, srcStride, n int)", fmt.Sprintf(`copies column c of %d rows of n words,
+srcStride bytes apart, to dst + c*dstStep; n is a multiple of %d.`, n, n))
 	dst, src, stride, count := reg.RDI, reg.RSI, reg.RAX, reg.RCX
 	s.Load(s.Param("dst"), dst)
 	s.Load(s.Param("src"), src)
 	s.Load(s.Param("srcStride"), stride)
 	s.Load(s.Param("n"), count)
-	triple, second := reg.RDX, reg.RBX
+	triple, second, step := reg.RDX, reg.RBX, reg.R8
+	s.Load(s.Param("dstStep"), step)
 	s.LEAQ(operand.Mem{Base: stride, Index: stride, Scale: 2}, triple)
 	s.Label("block")
 	s.MOVQ(src, second)
@@ -71,10 +72,10 @@ srcStride bytes apart, to dst + 256*c; n is a multiple of %d.`, n, n))
 		if !s.wide() {
 			from = spare(c)
 		}
-		s.VMOVUPS(from, operand.Mem{Base: dst, Disp: 256 * c})
+		s.VMOVUPS(from, operand.Mem{Base: dst})
+		s.ADDQ(step, dst)
 	}
 	s.ADDQ(operand.I32(4*n), src)
-	s.ADDQ(operand.I32(256*n), dst)
 	s.SUBQ(operand.I32(n), count)
 	s.JNZ(operand.LabelRef("block"))
 	s.end()
