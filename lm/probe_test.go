@@ -6,7 +6,7 @@ func TestProbe(t *testing.T) {
 	for _, c := range []struct{name string; h,l,nh,kv,in,v int}{{"135M",576,30,9,3,1536,49152},{"360M",960,32,15,5,2560,49152},{"1B",2048,16,32,8,8192,128256}} {
 		if os.Getenv("ONLY") != "" && os.Getenv("ONLY") != c.name { continue }
 		num := Auto
-		if os.Getenv("F32") != "" { num = Float32; }
+		if os.Getenv("F32") != "" { num = BFloat16 }
 		s := time.Now()
 		m, err := Random(context.Background(), c.name, []byte(fmt.Sprintf(cfg, c.h,c.l,c.nh,c.kv,c.in,c.v)), num)
 		if err != nil { t.Fatal(err) }
@@ -16,7 +16,7 @@ func TestProbe(t *testing.T) {
 		linear := 0.0
 		for range c.l { linear += float64(c.h)*float64(c.h)*2 + 2*float64(c.h)*float64(c.h/c.nh*c.kv) + 3*float64(c.h)*float64(c.in) }
 		f, _ := os.Create("/tmp/cpu."+c.name); 
-		for i := range 5 {
+		for i := range 3 {
 			if i == 2 { pprof.StartCPUProfile(f) }
 			pk := kernel.MeasurePeak(100*time.Millisecond)
 			s = time.Now()
@@ -25,8 +25,9 @@ func TestProbe(t *testing.T) {
 			fmt.Printf("%v %.0f GFLOP/s of %.0f: %.3f\n", d, linear*2*512/d.Seconds()/1e9, pk.Pairs/1e9, linear*2*512/d.Seconds()/pk.Products(m.executor.Precision))
 		}
 		pprof.StopCPUProfile()
-		for range 3 {
-		pk := kernel.MeasurePeak(200*time.Millisecond)
+		f, _ = os.Create("/tmp/dec."+c.name); pprof.StartCPUProfile(f)
+		for range 5 {
+		pk := kernel.MeasurePeak(50*time.Millisecond)
 		s = time.Now()
 		n := 40
 		_, err = m.Generate(context.Background(), []Input{{Tokens: tokens[:8]}}, GenerateOptions{MaxTokens: n+1, IgnoreEnd: true})
@@ -34,5 +35,6 @@ func TestProbe(t *testing.T) {
 		bytes := 2*(linear + float64(c.h)*float64(c.v))
 		fmt.Printf("decode %.1f tok/s %.1f GB/s of %.1f: %.3f\n", float64(n)/d.Seconds(), bytes*float64(n)/d.Seconds()/1e9, pk.Read/1e9,  bytes*float64(n)/d.Seconds()/pk.Read)
 		}
+		pprof.StopCPUProfile()
 	}
 }
