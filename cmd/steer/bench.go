@@ -65,6 +65,17 @@ type figure struct {
 	Ratio           float64 `json:"ratio,omitempty"` // to the first case
 }
 
+// measurements are what JSON tells.
+type measurements struct {
+	Version      string   `json:"version"`
+	Instructions string   `json:"instructions"`
+	Cores        int      `json:"cores"`
+	Multiply     float64  `json:"peak_f32_operations_per_second"`
+	Pairs        float64  `json:"peak_bf16_operations_per_second"`
+	Read         float64  `json:"peak_read_bytes_per_second"`
+	Figures      []figure `json:"figures"`
+}
+
 func (b *bench) tell(f figure, line string, args ...any) {
 	b.figures = append(b.figures, f)
 	fmt.Fprintf(b.out, "  %-5s "+line+"\n", append([]any{f.Model}, args...)...)
@@ -133,7 +144,7 @@ func (b *bench) run(out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(b.out, "steer %s, %d cores, kernels for %s\n", version(), runtime.GOMAXPROCS(0), instructions)
-	peak := kernel.MeasurePeak(time.Second)
+	peak := kernel.MeasurePeak(4 * peakTime)
 	fmt.Fprintf(b.out, "peaks: f32 multiply-adds %s, bf16 dot products %s, read %s\n",
 		rateOf(peak.Multiply, "FLOP/s"), rateOf(peak.Pairs, "FLOP/s"), rateOf(peak.Read, "B/s"))
 	for _, part := range b.parts {
@@ -157,15 +168,7 @@ func (b *bench) run(out io.Writer) error {
 	if !b.asJSON {
 		return nil
 	}
-	return printJSON(out, struct {
-		Version      string   `json:"version"`
-		Instructions string   `json:"instructions"`
-		Cores        int      `json:"cores"`
-		Multiply     float64  `json:"peak_f32_operations_per_second"`
-		Pairs        float64  `json:"peak_bf16_operations_per_second"`
-		Read         float64  `json:"peak_read_bytes_per_second"`
-		Figures      []figure `json:"figures"`
-	}{version(), instructions, runtime.GOMAXPROCS(0), peak.Multiply, peak.Pairs, peak.Read, b.figures})
+	return printJSON(out, measurements{version(), instructions, runtime.GOMAXPROCS(0), peak.Multiply, peak.Pairs, peak.Read, b.figures})
 }
 
 // rateOf writes a rate with a metric prefix; "-" where there is none.
@@ -215,7 +218,7 @@ func (s shape) someTokens(n, seed int) []int {
 }
 
 // peakTime is how long each peak is measured beside a figure.
-const peakTime = 150 * time.Millisecond
+var peakTime = 150 * time.Millisecond
 
 func (b *bench) prefill(s shape) error {
 	for _, numbers := range []lm.Numbers{lm.BFloat16, lm.Float32} {

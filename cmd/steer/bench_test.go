@@ -3,18 +3,16 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // The measurements run from end to end on a model that is hardly there.
 func TestBenchMeasuresEveryPart(t *testing.T) {
-	before := shapes
-	defer func() { shapes = before }()
+	before, patience := shapes, peakTime
+	defer func() { shapes, peakTime = before, patience }()
+	peakTime = time.Millisecond
 	shapes = []shape{{"tiny", 32, 2, 4, 2, 48, 2500}}
-	type told struct {
-		Instructions string
-		Figures      []figure
-	}
-	answered := answer[told](t, "bench", "--parts", "prefill,decode,train,steer", "--tokens", "16", "--rounds", "1", "--json")
+	answered := answer[measurements](t, "bench", "--parts", "prefill,decode,train,steer", "--tokens", "16", "--rounds", "1")
 	cases := map[string]int{}
 	for _, f := range answered.Figures {
 		cases[f.Part]++
