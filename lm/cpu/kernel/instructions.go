@@ -76,18 +76,28 @@ const (
 // active is chosen once: before main, and by tests.
 var active, errForced = choose(os.Getenv("STEER_INSTRUCTIONS"))
 
+// Available returns the names of the instruction sets that can be forced on this
+// machine, best first.
+func Available() []string {
+	var names []string
+	for _, set := range sets() {
+		names = append(names, set.name)
+	}
+	return names
+}
+
+func sets() []*instructionSet { return append(supported(), &instructionSet{name: "go"}) }
+
 // choose returns the named instruction set; the best for "".
 func choose(name string) (*instructionSet, error) {
-	sets := append(supported(), &instructionSet{name: "go"})
-	if name == "" {
-		return sets[0], nil
-	}
-	var names []string
-	for _, set := range sets {
+	all := sets()
+	for _, set := range all {
 		if set.name == name {
 			return set, nil
 		}
-		names = append(names, set.name)
 	}
-	return sets[0], fmt.Errorf("STEER_INSTRUCTIONS is %q; this machine has %s", name, strings.Join(names, ", "))
+	if name == "" {
+		return all[0], nil
+	}
+	return all[0], fmt.Errorf("STEER_INSTRUCTIONS is %q; this machine has %s", name, strings.Join(Available(), ", "))
 }

@@ -10,7 +10,7 @@ func eachSet(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	before := active
 	defer func() { active = before }()
-	for _, set := range append(supported(), &instructionSet{name: "go"}) {
+	for _, set := range sets() {
 		active = set
 		t.Run(set.name, test)
 	}
@@ -26,7 +26,7 @@ func fill(random *rand.Rand, slices ...[]float32) {
 }
 
 func TestAnInstructionSetCanBeForced(t *testing.T) {
-	for _, set := range append(supported(), &instructionSet{name: "go"}) {
+	for _, set := range sets() {
 		if got, err := choose(set.name); err != nil || got.name != set.name {
 			t.Errorf("%q gives %q, %v", set.name, got.name, err)
 		}
