@@ -232,7 +232,8 @@ var architectures = map[string]architecture{
 	},
 	"gptneox": {
 		modelType: "gpt_neox", partial: "rotary_pct", words: "gpt-2",
-		keys: map[string]string{"use_parallel_residual": "use_parallel_residual"},
+		keys:   map[string]string{"use_parallel_residual": "use_parallel_residual"},
+		settle: func(t *translation) { t.config["attention_bias"] = t.has("blk.0.attn_qkv.bias") },
 		parts: []part{
 			{"token_embd", "gpt_neox.embed_in", asItIs},
 			{"output_norm", "gpt_neox.final_layer_norm", asItIs},
