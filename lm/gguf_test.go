@@ -2,8 +2,10 @@ package lm_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +13,8 @@ import (
 	"testing/fstest"
 
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/internal/ggufwrite"
 )
 
@@ -29,7 +33,6 @@ var asGGUF = map[string]struct {
 	"opt_postnorm":      {absent: "llama.cpp has no opt"},
 	"falcon_alibi":      {absent: "llama.cpp has no falcon with ALiBi"},
 	"llama_dynamicrope": {absent: "GGUF has no dynamic scaling"},
-	"qwen2_moe":         {},
 	"gemma2":            {set: map[string]any{"query_pre_attn_scalar": 16}}, // the head size, as llama.cpp takes it
 	"gemma3_text":       {set: map[string]any{"query_pre_attn_scalar": 16}},
 	"gpt_neox_seq":      {set: map[string]any{"hidden_act": "gelu"}},
@@ -123,6 +126,156 @@ func TestGGUFEqualsSafetensors(t *testing.T) {
 				tolerance = 3e-5
 			}
 			sameLogits(t, got, want, tokens, tolerance)
+		})
+	}
+}
+
+// Whatever a matrix is stored in, the model computes with the numbers that it
+// stands for: those of its blocks in float32, rounded to bfloat16 where the
+// model computes in that.
+func TestGGUFBlocksStandForTheirNumbers(t *testing.T) {
+	plain := randomLlama(t)
+	for _, kind := range []gguf.Type{gguf.F16, gguf.BF16, gguf.Q8_0, gguf.Q4_0, gguf.Q4_K, gguf.Q5_K, gguf.Q6_K} {
+		for _, c := range []struct {
+			numbers  lm.Numbers
+			expanded safetensors.DType // what blocks become
+		}{{lm.Float32, safetensors.F32}, {lm.Auto, safetensors.BF16}, {lm.BFloat16, safetensors.BF16}} {
+			stored, text := c.expanded, fmt.Sprintf("%v, expanded to %s", kind, c.expanded)
+			switch kind {
+			case gguf.F16:
+				stored, text = safetensors.F16, "F16"
+			case gguf.BF16:
+				stored, text = safetensors.BF16, "BF16"
+			}
+			t.Run(fmt.Sprint(kind, "/", c.expanded, "/", c.numbers), func(t *testing.T) {
+				file, err := ggufwrite.Convert(plain, kind, true)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := openGGUF(t, fmt.Sprint("random_", kind), file, c.numbers)
+				want, err := lm.OpenFS(t.Context(), throughBlocks(t, plain, kind, stored), "random", lm.OpenOptions{Numbers: c.numbers})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got.Stored() != text {
+					t.Errorf("stored as %q, want %q", got.Stored(), text)
+				}
+				if got.Computes() != want.Computes() {
+					t.Errorf("computes in %s, want %s", got.Computes(), want.Computes())
+				}
+				sameLogits(t, got, want, []int{1, 300, 7, 7, 511, 0, 42}, 0)
+			})
+		}
+	}
+}
+
+// randomLlama is a llama whose rows are whole blocks of 256.
+func randomLlama(t *testing.T) fstest.MapFS {
+	t.Helper()
+	const hidden, inner, layers = 256, 512, 2
+	folder := adjusted(t, "../testdata/goldens/llama_bf16", map[string]any{
+		"hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers, "head_dim": hidden / 4,
+	})
+	r := rand.New(rand.NewPCG(1, 2))
+	var tensors []safetensors.Tensor
+	add := func(name string, mean, spread float64, shape ...int) {
+		n := 1
+		for _, s := range shape {
+			n *= s
+		}
+		values := make([]float32, n)
+		for i := range values {
+			values[i] = float32(mean + spread*r.NormFloat64())
+		}
+		tensors = append(tensors, safetensors.New(name, shape, values))
+	}
+	add("model.embed_tokens.weight", 0, 1, 512, hidden)
+	add("lm_head.weight", 0, 0.1, 512, hidden)
+	add("model.norm.weight", 1, 0.1, hidden)
+	for layer := range layers {
+		p := fmt.Sprintf("model.layers.%d.", layer)
+		add(p+"input_layernorm.weight", 1, 0.1, hidden)
+		add(p+"post_attention_layernorm.weight", 1, 0.1, hidden)
+		add(p+"self_attn.q_proj.weight", 0, 0.06, hidden, hidden)
+		add(p+"self_attn.k_proj.weight", 0, 0.06, hidden/2, hidden)
+		add(p+"self_attn.v_proj.weight", 0, 0.06, hidden/2, hidden)
+		add(p+"self_attn.o_proj.weight", 0, 0.06, hidden, hidden)
+		add(p+"mlp.gate_proj.weight", 0, 0.06, inner, hidden)
+		add(p+"mlp.up_proj.weight", 0, 0.06, inner, hidden)
+		add(p+"mlp.down_proj.weight", 0, 0.04, hidden, inner)
+	}
+	folder["model.safetensors"] = &fstest.MapFile{Data: asFile(t, tensors)}
+	return folder
+}
+
+// throughBlocks returns the folder with its matrices as what is left of them
+// when they were stored as a kind and read as a type.
+func throughBlocks(t *testing.T, folder fstest.MapFS, kind gguf.Type, dtype safetensors.DType) fstest.MapFS {
+	t.Helper()
+	weights, err := safetensors.OpenFS(folder, "model.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tensors []safetensors.Tensor
+	for _, name := range weights.Names() {
+		tensor, _ := weights.Tensor(name)
+		if len(tensor.Shape) == 2 {
+			values, err := tensor.Float32s()
+			if err != nil {
+				t.Fatal(err)
+			}
+			kind.Expand(values, ggufwrite.Encode(kind, values))
+			tensor.DType, tensor.Data = dtype, safetensors.AppendFloats(nil, dtype, values)
+		}
+		tensors = append(tensors, tensor)
+	}
+	out := maps.Clone(folder)
+	out["model.safetensors"] = &fstest.MapFile{Data: asFile(t, tensors)}
+	return out
+}
+
+func asFile(t *testing.T, tensors []safetensors.Tensor) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "weights")
+	if err := safetensors.Write(path, tensors, nil); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// Small trained models with SentencePiece vocabularies survive GGUF as well.
+func TestGGUFOfTrainedModels(t *testing.T) {
+	matches, err := filepath.Glob(sharedFolder() + "/models/*/config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(matches) == 0 {
+		t.Skip("the folder of test data beside the project is not there")
+	}
+	for _, match := range matches {
+		name := filepath.Base(filepath.Dir(match))
+		t.Run(name, func(t *testing.T) {
+			folder := os.DirFS(filepath.Dir(match))
+			want, err := lm.OpenFS(t.Context(), folder, name, lm.OpenOptions{Numbers: lm.Float32})
+			if err != nil {
+				t.Fatal(err)
+			}
+			file, err := ggufwrite.Convert(folder, 0, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := openGGUF(t, name, file, lm.Float32)
+			for _, text := range []string{"Once upon a time, there was a girl called Åse.", "One day, Tom said: \"Hi!\"\n\nLily  laughed 😀", "", "</s> a"} {
+				tokens := tokensOf(t, want, text)
+				if ids := tokensOf(t, got, text); !slices.Equal(ids, tokens) {
+					t.Errorf("%q became %v, want %v", text, ids, tokens)
+				}
+				sameLogits(t, got, want, tokens, 0)
+			}
 		})
 	}
 }

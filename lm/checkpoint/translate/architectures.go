@@ -170,7 +170,7 @@ var architectures = map[string]architecture{
 		},
 	},
 	"olmo": {
-		modelType: "olmo", words: "gpt-2", parts: pairedParts,
+		modelType: "olmo", words: "olmo", parts: pairedParts,
 		keys: map[string]string{"attention.clamp_kqv": "clip_qkv"},
 	},
 	"olmo2": {
@@ -231,7 +231,7 @@ var architectures = map[string]architecture{
 		parts: bloomParts,
 	},
 	"gptneox": {
-		modelType: "gpt_neox", partial: "rotary_pct", words: "gpt-2",
+		modelType: "gpt_neox", partial: "rotary_pct", words: "olmo",
 		keys:   map[string]string{"use_parallel_residual": "use_parallel_residual"},
 		settle: func(t *translation) { t.config["attention_bias"] = t.has("blk.0.attn_qkv.bias") },
 		parts: []part{

@@ -48,7 +48,7 @@ var cuts = map[string]cut{
 	"gpt-2":            gpt2Cut,
 	"phi-2":            gpt2Cut,
 	"mpt":              gpt2Cut,
-	"olmo":             gpt2Cut,
+	"olmo":             {steps: []any{gpt2Words}, normalizer: nfc},
 	"jais":             gpt2Cut,
 	"gigachat":         gpt2Cut,
 	"starcoder":        digitsCut,

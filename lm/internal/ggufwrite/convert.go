@@ -42,6 +42,11 @@ func Convert(folder fs.FS, kind gguf.Type, ok bool) (*File, error) {
 		if err != nil {
 			return nil, err
 		}
+		for alias, stored := range weights.Metadata() { // tied embeddings may be stored as the head
+			if stored == name && alias == "model.embed_tokens.weight" {
+				name = alias
+			}
+		}
 		if err := c.tensor(name, t.DType, matrix{values, t.Shape}); err != nil {
 			return nil, err
 		}

@@ -90,7 +90,7 @@ func Tokenizer(f *File, folder fs.FS, pre string) error {
 		}
 		return ""
 	}
-	if parsed.Model.ByteFallback {
+	if parsed.Model.ByteFallback || strings.Contains(string(parsed.Normalizer), "▁") {
 		f.Set("tokenizer.ggml.model", "llama")
 		f.Set("tokenizer.ggml.scores", scores)
 		f.Set("tokenizer.ggml.add_space_prefix", strings.Contains(string(parsed.Normalizer), "Prepend") || strings.Contains(string(parsed.Pre), "Metaspace"))
