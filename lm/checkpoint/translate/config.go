@@ -25,6 +25,13 @@ var commonKeys = map[string]string{
 	"expert_used_count":                "num_experts_per_tok",
 }
 
+// maxLayers and maxStack bound what the metadata and a tensor's shape can make us
+// list.
+const (
+	maxLayers = 4096
+	maxStack  = 4096
+)
+
 // headShape is what the order of rows depends on.
 type headShape struct {
 	layers, hidden, heads, keyHeads, size int
@@ -92,6 +99,9 @@ func (t *translation) settings() {
 	if t.value("attention.head_count_kv") != nil {
 		t.shape.keyHeads = t.size("attention.head_count_kv")
 	}
+	if t.shape.layers > maxLayers {
+		t.fail("metadata %s.block_count is %d, more than %d", t.name, t.shape.layers, maxLayers)
+	}
 	if t.err != nil {
 		return
 	}
@@ -101,6 +111,9 @@ func (t *translation) settings() {
 		if v := t.value("attention.value_length"); v != nil && v != t.value("attention.key_length") {
 			t.fail("keys of %d elements and values of %v are not supported", t.shape.size, v)
 		}
+	}
+	if t.shape.size < 1 {
+		t.fail("metadata %s: %d heads are more than %d elements can be shared by", t.name, t.shape.heads, t.shape.hidden)
 	}
 	if t.arch.settle != nil && t.err == nil {
 		t.arch.settle(t)

@@ -63,6 +63,10 @@ func (t *translation) parts() {
 
 // add makes the sources of one stored tensor.
 func (t *translation) add(tensor gguf.Tensor, how change, name string) {
+	if tensor.Len() == 0 {
+		t.fail("tensor %q of shape %v is empty", tensor.Name, tensor.Shape)
+		return
+	}
 	s := source{tensor: tensor, shape: tensor.Shape, how: how, rows: 1, width: tensor.Shape[len(tensor.Shape)-1]}
 	for _, n := range tensor.Shape[:len(tensor.Shape)-1] {
 		s.rows *= n
@@ -101,8 +105,8 @@ func (t *translation) add(tensor gguf.Tensor, how change, name string) {
 		}
 		return
 	case stacked:
-		if len(tensor.Shape) < 2 || tensor.Shape[0] < 1 {
-			t.fail("tensor %q has shape %v; a stack has two dimensions or more", tensor.Name, tensor.Shape)
+		if len(tensor.Shape) < 2 || tensor.Shape[0] > maxStack {
+			t.fail("tensor %q has shape %v; a stack has two dimensions or more, and at most %d layers", tensor.Name, tensor.Shape, maxStack)
 			return
 		}
 		for i := range tensor.Shape[0] {
