@@ -59,6 +59,7 @@ func Extract(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 		out.Negative[layer] = make([][]float32, len(samples))
 	}
 	err = e.run(ctx, nil, func(a SampleActivations) error {
+		a = a.clone()
 		for _, layer := range e.layers {
 			out.Positive[layer][a.Sample] = a.Positive[layer]
 			out.Negative[layer][a.Sample] = a.Negative[layer]
@@ -79,7 +80,7 @@ func ExtractEach(ctx context.Context, model *lm.Model, samples []Sample, opts Ex
 		e, err := prepare(model, samples, opts)
 		if err == nil {
 			err = e.run(ctx, nil, func(a SampleActivations) error {
-				if !yield(a, nil) {
+				if !yield(a.clone(), nil) {
 					return stopped
 				}
 				return nil
@@ -216,8 +217,8 @@ func layersOf(model *lm.Model, site lm.Site, asked []int) ([]int, error) {
 }
 
 // run computes the samples that are not in done and visits each when both of
-// its prompts are computed, in the forest's order. It holds the activations of
-// samples of which one side is computed.
+// its prompts are computed, in the forest's order. What the visit is given is
+// valid during the call only.
 func (e *extraction) run(ctx context.Context, done map[int]bool, visit func(SampleActivations) error) error {
 	var inputs []lm.Input
 	var sides []int // of each input: 2*sample, or 2*sample+1 for the negative side
@@ -227,36 +228,60 @@ func (e *extraction) run(ctx context.Context, done map[int]bool, visit func(Samp
 		}
 	}
 	var taps []lm.Tap
+	start := map[int]int{} // of each layer's activation in a prompt's
+	values := 0
 	for _, layer := range e.layers {
 		taps = append(taps, lm.Tap{Layer: layer, Site: e.site})
+		start[layer] = values
+		values += e.model.Decoder().Width(layer, e.site)
 	}
-	pending := map[int]map[int][]float32{} // side -> layer -> activation
+	held := newHeld(values)
+	defer held.close()
 	complete := map[int]bool{}
+	sample := SampleActivations{Positive: map[int][]float32{}, Negative: map[int][]float32{}}
 	usage, err := e.model.Forward(ctx, inputs, lm.ForwardOptions{
 		Taps: taps, RunNodes: e.opts.MaxTokens, Progress: e.opts.Progress,
 		Activation: func(input, _ int, tap lm.Tap, activation []float32) {
-			side := sides[input]
-			if pending[side] == nil {
-				pending[side] = map[int][]float32{}
-			}
-			pending[side][tap.Layer] = slices.Clone(activation)
+			copy(held.open(sides[input])[start[tap.Layer]:], activation)
 		},
 		Completed: func(input int) error {
 			side := sides[input]
 			if !complete[side^1] {
 				complete[side] = true
-				return nil
+				return held.put(side)
 			}
-			positive, negative := side&^1, side|1
-			a := SampleActivations{side / 2, pending[positive], pending[negative]}
-			delete(pending, positive)
-			delete(pending, negative)
 			delete(complete, side^1)
-			return visit(a)
+			sample.Sample = side / 2
+			for _, part := range []struct {
+				side   int
+				layers map[int][]float32
+			}{{side &^ 1, sample.Positive}, {side | 1, sample.Negative}} {
+				values, err := held.take(part.side)
+				if err != nil {
+					return err
+				}
+				defer held.forget(part.side)
+				for _, layer := range e.layers {
+					part.layers[layer] = values[start[layer]:][:e.model.Decoder().Width(layer, e.site)]
+				}
+			}
+			return visit(sample)
 		},
 	})
 	if e.opts.Usage != nil {
 		*e.opts.Usage = usage
 	}
 	return err
+}
+
+// clone returns activations that stay valid.
+func (a SampleActivations) clone() SampleActivations {
+	for _, side := range []*map[int][]float32{&a.Positive, &a.Negative} {
+		copied := make(map[int][]float32, len(*side))
+		for layer, activation := range *side {
+			copied[layer] = slices.Clone(activation)
+		}
+		*side = copied
+	}
+	return a
 }

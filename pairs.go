@@ -130,7 +130,7 @@ func (p *pairs) readArray(data []byte) error {
 	}
 	lines := lineCounter{data: data, line: 1}
 	for decoder.More() {
-		start := valueStart(data, decoder.InputOffset())
+		start := skip(data, decoder.InputOffset(), " \t\r\n,")
 		where := fmt.Sprintf("element %d (line %d)", len(p.samples)+1, lines.at(start))
 		if err := p.readValue(decoder, data, start, where); err != nil {
 			return err
@@ -139,7 +139,7 @@ func (p *pairs) readArray(data []byte) error {
 	if _, err := decoder.Token(); err != nil {
 		return fmt.Errorf("line %d: the array is not closed", lineAt(data, len(data)))
 	}
-	if end := valueStart(data, decoder.InputOffset()); end < len(data) {
+	if end := skip(data, decoder.InputOffset(), " \t\r\n"); end < len(data) {
 		return fmt.Errorf("line %d: there is more after the array", lineAt(data, end))
 	}
 	return nil
@@ -150,7 +150,7 @@ func (p *pairs) readValues(data []byte) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	lines := lineCounter{data: data, line: 1}
 	for {
-		start := valueStart(data, decoder.InputOffset())
+		start := skip(data, decoder.InputOffset(), " \t\r\n")
 		if start == len(data) {
 			return nil
 		}
@@ -165,12 +165,14 @@ func (p *pairs) readValues(data []byte) error {
 func (p *pairs) readValue(decoder *json.Decoder, data []byte, start int, where string) error {
 	var raw json.RawMessage
 	if err := decoder.Decode(&raw); err != nil {
-		// The decoder's own offsets leave out what was read as tokens.
+		// A decoder's offsets leave out what it has read as tokens; a fresh one's do not.
 		var syntax *json.SyntaxError
-		if again := json.Unmarshal(data[start:], &raw); errors.As(again, &syntax) {
-			return fmt.Errorf("%s: line %d is not valid JSON: %w", where, lineAt(data, start+int(syntax.Offset)-1), syntax)
+		if again := json.NewDecoder(bytes.NewReader(data[start:])).Decode(&raw); errors.As(again, &syntax) {
+			return fmt.Errorf("%s: not valid JSON on line %d: %w", where, lineAt(data, start+int(syntax.Offset)-1), syntax)
+		} else if again != nil {
+			return fmt.Errorf("%s: the record is not complete: %w", where, again)
 		}
-		return fmt.Errorf("%s: %w", where, err)
+		return fmt.Errorf("%s: not valid JSON: %w", where, err)
 	}
 	sample, k, err := parseRecord(raw)
 	if err != nil {
@@ -533,11 +535,9 @@ func (c cell) integers() ([]int, error) {
 	return numbers, nil
 }
 
-// valueStart returns the offset of the next value at or after offset, past white
-// space and the comma between elements.
-func valueStart(data []byte, offset int64) int {
-	rest := bytes.TrimLeft(data[offset:], " \t\r\n,")
-	return len(data) - len(rest)
+// skip returns the first offset from offset on whose byte is not in the set.
+func skip(data []byte, offset int64, set string) int {
+	return len(data) - len(bytes.TrimLeft(data[offset:], set))
 }
 
 // lineCounter gives the lines of growing offsets in one pass over the data.

@@ -112,6 +112,22 @@ func load(ctx context.Context, c *checkpoint.Checkpoint, opts OpenOptions) (*Mod
 	return &Model{loaded: m}, nil
 }
 
+// Random makes a model from a config.json alone, with weights that mean nothing,
+// stored as bfloat16, and without a tokenizer: for measurements, which depend
+// on shapes alone. id names it in errors.
+func Random(ctx context.Context, id string, config []byte, numbers Numbers) (*Model, error) {
+	fail := func(err error) (*Model, error) { return nil, fmt.Errorf("make model %s: %w", id, err) }
+	decoder, err := arch.Parse(config)
+	if err != nil {
+		return fail(err)
+	}
+	executor, err := cpu.Random(ctx, decoder, numbers)
+	if err != nil {
+		return fail(err)
+	}
+	return &Model{loaded: &loaded{id: id, stored: "BF16", executor: executor}}, nil
+}
+
 // endTokens reads eos_token_id, one id or several, from generation_config.json
 // or else from config.json.
 func endTokens(c *checkpoint.Checkpoint) ([]int, error) {

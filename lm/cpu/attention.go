@@ -85,17 +85,34 @@ func part(x []float32, at, n int) []float32 {
 	return x[at : at+n]
 }
 
+// piece is a run of nodes whose slots are neighbours in one tile of keys.
+type piece struct{ node, slot, nodes int }
+
+func (p *pass) cut() {
+	p.pieces = p.pieces[:0]
+	for node, slot := range p.slots {
+		last := len(p.pieces) - 1
+		if last >= 0 && slot%kernel.KeyTile != 0 && slot == p.pieces[last].slot+p.pieces[last].nodes {
+			p.pieces[last].nodes++
+		} else {
+			p.pieces = append(p.pieces, piece{node, slot, 1})
+		}
+	}
+}
+
 // store puts the nodes' keys and values into their slots.
 func (p *pass) store(layer int) {
 	a := &p.model.Decoder.Blocks[layer].Attention
-	width := (a.Heads + 2*a.KVHeads) * a.HeadSize
-	each(len(p.Tokens), func(node int) {
-		slot := p.slots[node]
-		keys := p.qkv[node*width+a.Heads*a.HeadSize:]
-		values := keys[a.KVHeads*a.HeadSize:]
+	size, width := a.HeadSize, (a.Heads+2*a.KVHeads)*a.HeadSize
+	each(len(p.pieces), func(i int) {
+		s := p.pieces[i]
 		for h := range a.KVHeads {
-			kernel.StoreKey(p.cache.keys[layer][h], slot, keys[h*a.HeadSize:(h+1)*a.HeadSize])
-			copy(p.cache.values[layer][h][slot*a.HeadSize:(slot+1)*a.HeadSize], values[h*a.HeadSize:])
+			keys := p.qkv[s.node*width+(a.Heads+h)*size:]
+			kernel.StoreKeys(p.cache.keys[layer][h], s.slot, keys, width, s.nodes, size)
+			values := keys[a.KVHeads*size:]
+			for r := range s.nodes {
+				copy(p.cache.values[layer][h][(s.slot+r)*size:][:size], values[r*width:])
+			}
 		}
 	})
 }

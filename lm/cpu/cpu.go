@@ -150,7 +150,7 @@ func (c *Cache) Keep(path Path) Path {
 				}
 				for slot := s.Slot; slot < s.Slot+s.Len; slot++ {
 					kernel.LoadKey(c.keys[layer][h], slot, key)
-					kernel.StoreKey(c.keys[layer][h], to, key)
+					kernel.StoreKeys(c.keys[layer][h], to, key, len(key), 1, len(key))
 					copy(c.values[layer][h][to*shape.size:(to+1)*shape.size], c.values[layer][h][slot*shape.size:])
 					to++
 				}

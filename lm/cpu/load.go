@@ -2,7 +2,9 @@ package cpu
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,6 +100,9 @@ type head struct {
 // Load reads and packs the weights that the decoder names. Every tensor's shape
 // is checked against the description; an error names the tensor and both.
 func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers Numbers) (*Model, error) {
+	if _, err := kernel.Instructions(); err != nil {
+		return nil, err
+	}
 	l := &loader{ctx: ctx, tensors: tensors, prefix: decoder.Prefix}
 	m := &Model{Decoder: decoder}
 	l.precision = l.choose(decoder, numbers)
@@ -111,9 +116,7 @@ func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers N
 	m.embedding = embedding{width: width, scale: d.Embedding.Scale, offset: d.Embedding.PositionOffset}
 	m.head.project = l.linear(d.Head.Project, width, d.Hidden)
 	if d.Head.Tied {
-		l.retain = true
 		m.head.linear = l.linear(arch.Linear{Weight: d.Embedding.Tokens, Bias: d.Head.Bias}, d.Vocabulary, width)
-		l.retain = false
 		if m.head.linear != nil {
 			m.embedding.tied = m.head.weight
 		}
@@ -151,13 +154,52 @@ func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers N
 	return m, l.err
 }
 
+// Random makes a model whose weights are stored as bfloat16 and mean nothing:
+// for measurements, which depend on shapes alone.
+func Random(ctx context.Context, decoder *arch.Decoder, numbers Numbers) (*Model, error) {
+	return Load(ctx, decoder, noise{}, numbers)
+}
+
+// noise is a checkpoint that has every tensor, in whatever shape is asked for.
+type noise struct{}
+
+func (noise) Tensor(string) (safetensors.Tensor, bool) {
+	return safetensors.Tensor{DType: safetensors.BF16}, true
+}
+
+func (noise) Release(safetensors.Tensor) {}
+
+// fill returns a tensor's data: ones for a vector, else numbers of either sign
+// and about 1/√columns in size.
+func (noise) fill(shape []int) []byte {
+	elements := 1
+	for _, n := range shape {
+		elements *= n
+	}
+	data := make([]byte, 2*elements)
+	size := uint64(kernel.ToBF16(float32(1 / math.Sqrt(float64(shape[len(shape)-1])))))
+	bits := uint64(0x9e3779b97f4a7c15)
+	for i := 0; i < elements; i++ {
+		if i%4 == 0 {
+			bits ^= bits << 13
+			bits ^= bits >> 7
+			bits ^= bits << 17
+		}
+		number := bits>>(i%4*16)&0x803f | size
+		if len(shape) == 1 {
+			number = uint64(kernel.ToBF16(1))
+		}
+		binary.LittleEndian.PutUint16(data[2*i:], uint16(number))
+	}
+	return data
+}
+
 // loader keeps the first error; what it returns after one means nothing.
 type loader struct {
 	ctx        context.Context
 	tensors    Tensors
 	prefix     string
 	precision  kernel.Precision
-	retain     bool
 	parameters int
 	err        error
 }
@@ -205,11 +247,19 @@ func (l *loader) tensor(name string, shape ...int) kernel.View {
 		l.fail("tensor %q is missing from the checkpoint", name)
 		return kernel.View{}
 	}
+	if n, ok := l.tensors.(noise); ok {
+		t.Shape, t.Data = shape, n.fill(shape)
+	}
 	if !slices.Equal(t.Shape, shape) {
 		l.fail("tensor %q has shape %v; the config asks for %v", name, t.Shape, shape)
 		return kernel.View{}
 	}
 	v := kernel.View{Data: t.Data, Rows: 1, Cols: t.Shape[len(t.Shape)-1], ColStride: 1}
+	v.Release = func(data []byte) {
+		part := t
+		part.Data = data
+		l.tensors.Release(part)
+	}
 	for _, n := range t.Shape[:len(t.Shape)-1] {
 		v.Rows *= n
 	}
@@ -226,13 +276,6 @@ func (l *loader) tensor(name string, shape ...int) kernel.View {
 	}
 	l.parameters += v.Rows * v.Cols
 	return v
-}
-
-// done releases a tensor's memory once its weights are packed.
-func (l *loader) done(name string) {
-	if t, ok := l.find(name); ok && l.err == nil && !l.retain {
-		l.tensors.Release(t)
-	}
 }
 
 // vector reads a tensor [n] as float32.
@@ -278,7 +321,6 @@ func (l *loader) linear(part arch.Linear, out, in int) *linear {
 	if part.Bias != "" {
 		packed.bias = l.vector(part.Bias, out)
 	}
-	l.done(part.Weight)
 	return packed
 }
 
@@ -308,9 +350,6 @@ func (l *loader) queryKeyValue(a *arch.Attention, hidden int) *linear {
 	packed := &linear{weight: kernel.Pack(l.precision, views...)}
 	if biased {
 		packed.bias = bias
-	}
-	for _, part := range parts {
-		l.done(part.Weight)
 	}
 	return packed
 }
@@ -343,7 +382,6 @@ func (l *loader) fused(a *arch.Attention, hidden, queries, keys int) *linear {
 		}
 	}
 	packed := &linear{weight: kernel.Pack(l.precision, views...), bias: ordered}
-	l.done(a.Fused.Weight)
 	return packed
 }
 
@@ -405,7 +443,6 @@ func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
 			if l.err == nil {
 				m.gate = &linear{weight: kernel.Pack(l.precision, rows(v, 0, p.Inner))}
 				m.up = &linear{weight: kernel.Pack(l.precision, rows(v, p.Inner, p.Inner))}
-				l.done(p.GateUp.Weight)
 			}
 		}
 		m.down = l.linear(p.Down, hidden, p.Inner)
@@ -442,8 +479,12 @@ func (l *loader) copied(name string, rows, cols int) kernel.View {
 	if l.err != nil {
 		return v
 	}
-	v.Data = append([]byte(nil), v.Data...)
-	l.done(name)
+	data := make([]byte, 0, len(v.Data))
+	for part := range slices.Chunk(v.Data, 16<<20) {
+		data = append(data, part...)
+		v.Release(part)
+	}
+	v.Data, v.Release = data, nil
 	return v
 }
 

@@ -25,11 +25,11 @@ func (p *pass) giveLogits() {
 		}
 		if h.project != nil {
 			projected := size(&p.expert, len(now)*width)
-			kernel.Product(projected, states, len(now), h.project.weight, h.project.bias, false)
+			kernel.Product(projected, states, len(now), h.project.weight, h.project.bias)
 			states = projected
 		}
 		logits := size(&p.logits, len(now)*d.Vocabulary)
-		kernel.Product(logits, states, len(now), h.weight, h.bias, false)
+		kernel.Product(logits, states, len(now), h.weight, h.bias)
 		for i, node := range now {
 			row := logits[i*d.Vocabulary : (i+1)*d.Vocabulary]
 			if d.Head.Scale != 0 {

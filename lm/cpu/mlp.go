@@ -16,11 +16,11 @@ func (p *pass) mlp(dst *[]float32, x []float32, rows int, m *mlp) {
 		return
 	}
 	up := size(&p.up, rows*m.inner)
-	kernel.Product(up, x, rows, m.up.weight, m.up.bias, false)
+	kernel.Product(up, x, rows, m.up.weight, m.up.bias)
 	inner := up
 	if m.gate != nil {
 		inner = size(&p.gate, rows*m.inner)
-		kernel.Product(inner, x, rows, m.gate.weight, m.gate.bias, false)
+		kernel.Product(inner, x, rows, m.gate.weight, m.gate.bias)
 	}
 	each(rows, func(i int) {
 		if m.gate != nil {
@@ -29,7 +29,7 @@ func (p *pass) mlp(dst *[]float32, x []float32, rows int, m *mlp) {
 			kernel.Activate(m.activation, inner[i*m.inner:(i+1)*m.inner])
 		}
 	})
-	kernel.Product(size(dst, rows*m.down.weight.Out), inner, rows, m.down.weight, m.down.bias, false)
+	kernel.Product(size(dst, rows*m.down.weight.Out), inner, rows, m.down.weight, m.down.bias)
 }
 
 // choice is a token's use of one expert.
@@ -66,7 +66,7 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 	p.mlp(&p.expert, x, rows, m.shared)
 	gate := make([]float32, rows)
 	if m.sharedGate != nil {
-		kernel.Product(gate, x, rows, m.sharedGate.weight, m.sharedGate.bias, false)
+		kernel.Product(gate, x, rows, m.sharedGate.weight, m.sharedGate.bias)
 	}
 	each(rows, func(i int) {
 		weight := float32(1)
@@ -82,7 +82,7 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 func (p *pass) choose(x []float32, rows int, m *mlp) [][]choice {
 	count := len(m.experts)
 	scores := make([]float32, rows*count)
-	kernel.Product(scores, x, rows, m.router.weight, m.router.bias, false)
+	kernel.Product(scores, x, rows, m.router.weight, m.router.bias)
 	chosen := make([][]choice, count)
 	order := make([]int, count)
 	for r := range rows {

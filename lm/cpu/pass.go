@@ -18,6 +18,7 @@ type pass struct {
 	kept      []int // node of each row; nil: row i is node i
 	positions []int // of each node
 	slots     []int // of each node
+	pieces    []piece
 	angles    map[*arch.Rope]angles
 	edits     map[address][]Edit
 	taps      map[address][]Tap
@@ -145,6 +146,7 @@ func (m *Model) begin(cache *Cache, run *Run) *pass {
 			}
 		}
 	}
+	p.cut()
 	p.turn()
 	return p
 }
@@ -201,7 +203,7 @@ func (p *pass) embed() {
 		}
 	})
 	if e.project != nil {
-		kernel.Product(residual, rows, len(p.Tokens), e.project.weight, e.project.bias, false)
+		kernel.Product(residual, rows, len(p.Tokens), e.project.weight, e.project.bias)
 	}
 	each(len(p.Tokens), func(i int) {
 		row := residual[i*hidden : (i+1)*hidden]
@@ -246,7 +248,7 @@ func (p *pass) normalise(layer int, n *norm) {
 
 // product is dst = x·Wᵀ + bias over the rows that are still computed.
 func (p *pass) product(dst *[]float32, x []float32, l *linear) {
-	kernel.Product(size(dst, p.rows()*l.weight.Out), x, p.rows(), l.weight, l.bias, false)
+	kernel.Product(size(dst, p.rows()*l.weight.Out), x, p.rows(), l.weight, l.bias)
 }
 
 // add puts what a sublayer gave into the residual stream.

@@ -14,6 +14,10 @@ const (
 
 // Activate replaces each element of x by its activation.
 func Activate(kind Activation, x []float32) {
+	if f := active.activation[kind]; f != nil && len(x) > 0 {
+		f(&x[0], nil, len(x))
+		return
+	}
 	for i, v := range x {
 		x[i] = activate(kind, v)
 	}
@@ -22,6 +26,10 @@ func Activate(kind Activation, x []float32) {
 // ActivateGated replaces gate by activation(gate) * up, element by element.
 func ActivateGated(kind Activation, gate, up []float32) {
 	up = up[:len(gate)]
+	if f := active.activation[kind]; f != nil && len(gate) > 0 {
+		f(&gate[0], &up[0], len(gate))
+		return
+	}
 	for i, v := range gate {
 		gate[i] = activate(kind, v) * up[i]
 	}
@@ -43,6 +51,10 @@ func activate(kind Activation, v float32) float32 {
 
 // SoftCap replaces each element of x by limit*tanh(x/limit).
 func SoftCap(x []float32, limit float32) {
+	if f := active.softCap; f != nil && len(x) > 0 {
+		f(&x[0], len(x), limit)
+		return
+	}
 	for i, v := range x {
 		x[i] = float32(float64(limit) * math.Tanh(float64(v)/float64(limit)))
 	}

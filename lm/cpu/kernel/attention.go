@@ -1,6 +1,10 @@
 package kernel
 
-import "math"
+import (
+	"math"
+	"sync"
+	"unsafe"
+)
 
 // KeyTile is the number of neighbouring slots whose keys are stored together,
 // transposed, so that one vector instruction scores them all.
@@ -12,11 +16,14 @@ func KeyIndex(slot, size int) int {
 	return slot/KeyTile*size*KeyTile + slot%KeyTile
 }
 
-// StoreKey writes one key [size] into its slot of a head's key memory.
-func StoreKey(keys []float32, slot int, key []float32) {
-	at := KeyIndex(slot, len(key))
-	for i, v := range key {
-		keys[at+i*KeyTile] = v
+// StoreKeys writes n keys [size], stride elements apart, into neighbouring slots
+// of a head's key memory.
+func StoreKeys(memory []float32, slot int, keys []float32, stride, n, size int) {
+	for n > 0 {
+		together := min(n, KeyTile-slot%KeyTile)
+		tile := wordsOf(memory[KeyIndex(slot, size):][:(size-1)*KeyTile+together])
+		transpose(tile, KeyTile, bytesOf(wordsOf(keys[:(together-1)*stride+size])), 4*stride, together, size)
+		slot, n, keys = slot+together, n-together, keys[min(len(keys), together*stride):]
 	}
 }
 
@@ -57,57 +64,233 @@ type Attention struct {
 	RoundBias, ScaleBias bool
 }
 
-// Run computes softmax(scale·q·kᵀ)·v for every token and head. The result for a
-// token depends on the visible keys and values in position order alone, not
+// Run computes softmax(scale·q·kᵀ)·v for every token and head, some rows at a
+// time over one stretch of keys after the other, so that no more scores are
+// held than those (Milakov and Gimelshein 2018; Dao et al. 2022). The result for
+// a token depends on the visible keys and values in position order alone, not
 // on the slots they lie in nor on the other tokens of the call.
 func (a *Attention) Run() {
-	scores := make([]float32, a.Position+a.Tokens)
-	for t := range a.Tokens {
-		last := a.Position + t
-		first := 0
-		if a.Window > 0 {
-			first = max(0, last-a.Window+1)
+	s := attending.Get().(*attend)
+	defer attending.Put(s)
+	s.Attention = a
+	s.begin()
+	last := a.Position + a.Tokens - 1
+	for from := a.first(a.Position) / stretch * stretch; from <= last; from += stretch {
+		for row := 0; row < a.Tokens*a.Heads; row += tileRows {
+			s.rows(row, min(tileRows, a.Tokens*a.Heads-row), from)
 		}
-		for h := range a.Heads {
-			q := a.Query[t*a.QueryStride+h*a.Size:][:a.Size]
-			out := a.Out[t*a.OutStride+h*a.Size:][:a.Size]
-			visible := scores[:last-first+1]
-			a.eachKey(first, last, func(i, slot int) {
-				at := KeyIndex(slot, a.Size)
-				var dot float32
-				for d, v := range q {
-					dot += v * a.Keys[at+d*KeyTile]
-				}
-				dot *= a.Scale
-				if a.SoftCap > 0 {
-					dot = float32(float64(a.SoftCap) * math.Tanh(float64(dot/a.SoftCap)))
-				}
-				if a.Slopes != nil {
-					dot += a.bias(h, first+i)
-				}
-				visible[i] = dot
-			})
-			Softmax(visible)
-			clear(out)
-			a.eachKey(first, last, func(i, slot int) {
-				AddScaled(out, a.Values[slot*a.Size:], visible[i])
-			})
+	}
+	s.end()
+	s.Attention = nil
+}
+
+// first returns the first position that a token at that position sees.
+func (a *Attention) first(position int) int {
+	if a.Window > 0 {
+		return max(0, position-a.Window+1)
+	}
+	return 0
+}
+
+// stretch is how many positions are attended to at a time. Stretches begin at
+// its multiples, whatever token looks, so that all sums have one order.
+const stretch = 512
+
+// attend is a call of Run. Row r is head r%Heads of token r/Heads.
+type attend struct {
+	*Attention
+	set     *instructionSet
+	queries []float32 // [rows, Size]
+	sums    []float32 // [rows, Size]: of values, weighted by exp(score - most)
+	most    []float32 // [rows]: the largest score so far
+	weights []float64 // [rows]: sum of exp(score - most)
+	scores  [tileRows * scoreStride]float32
+	tile    [tileRows * panelWidth]float32 // scores of slots that are not all wanted
+}
+
+// scoreStride leaves room for slots beyond the stretch in tiles that it ends in.
+const scoreStride = stretch + panelWidth
+
+var attending = sync.Pool{New: func() any { return new(attend) }}
+
+func (s *attend) begin() {
+	rows := s.Tokens * s.Heads
+	s.set = active
+	s.queries = sized(&s.queries, rows*s.Size)
+	for t := range s.Tokens {
+		copy(s.queries[t*s.Heads*s.Size:(t+1)*s.Heads*s.Size], s.Query[t*s.QueryStride:])
+	}
+	s.sums = sized(&s.sums, rows*s.Size)
+	clear(s.sums)
+	s.most = sized(&s.most, rows)
+	s.weights = sized(&s.weights, rows)
+	for r := range rows {
+		s.most[r], s.weights[r] = float32(math.Inf(-1)), 0
+	}
+}
+
+func (s *attend) end() {
+	for t := range s.Tokens {
+		for h := range s.Heads {
+			r := t*s.Heads + h
+			out := s.Out[t*s.OutStride+h*s.Size:][:s.Size]
+			copy(out, s.sums[r*s.Size:])
+			Scale(out, float32(1/s.weights[r]))
 		}
 	}
 }
 
-// eachKey calls f with the index from first and the slot of each position in
-// [first, last].
-func (a *Attention) eachKey(first, last int, f func(i, slot int)) {
-	position := 0
-	for _, s := range a.Spans {
-		from, to := max(first, position), min(last+1, position+s.Len)
-		for p := from; p < to; p++ {
-			f(p-first, s.Slot+p-position)
+// rows attends from n neighbouring rows to the positions of one stretch.
+func (s *attend) rows(row, n, from int) {
+	lastOf := func(r int) int { return min(from+stretch-1, s.Position+r/s.Heads) }
+	first, last := max(from, s.first(s.Position+row/s.Heads)), lastOf(row+n-1)
+	if first > last {
+		return
+	}
+	s.eachPiece(first, last, func(position, slot, count, beyond int) {
+		s.score(row, n, position-from, slot, count, beyond)
+	})
+	for r := range n {
+		one := s.scores[r*scoreStride:][:last-from+1]
+		visible, end := max(first, s.first(s.Position+(row+r)/s.Heads)), lastOf(row+r)
+		if visible > end {
+			clear(one[first-from:])
+			continue
 		}
-		position += s.Len
+		clear(one[first-from : visible-from])
+		clear(one[end-from+1:])
+		s.weigh(row+r, visible, one[visible-from:end-from+1])
+	}
+	s.eachPiece(first, last, func(position, slot, count, _ int) {
+		multiply(s.set, n, s.scores[position-from:], scoreStride, s.Values[slot*s.Size:], s.Size, count, s.sums[row*s.Size:], s.Size)
+	})
+}
+
+// eachPiece calls f for each run of neighbouring slots that hold the positions
+// in [first, last]; beyond is how many more positions follow in the slots after.
+func (s *attend) eachPiece(first, last int, f func(position, slot, count, beyond int)) {
+	position := 0
+	for _, span := range s.Spans {
+		from, to := max(first, position), min(last+1, position+span.Len)
+		if from < to {
+			f(from, span.Slot+from-position, to-from, position+span.Len-to)
+		}
+		position += span.Len
 	}
 }
+
+// score writes the inner products of n rows with the keys in some slots to the
+// scores at an offset. Keys come in tiles; what the tiles hold before and after
+// is left out, or after, if it belongs to following positions, overwritten later.
+func (s *attend) score(row, n, offset, slot, count, beyond int) {
+	const columns = KeyTile
+	together := max(1, s.set.columns/columns) // tiles
+	queries := s.queries[row*s.Size:]
+	for count > 0 {
+		skip := slot % columns
+		tiles := min(together, (skip+count+columns-1)/columns)
+		if tiles < together {
+			tiles = 1
+		}
+		keys := s.Keys[slot/columns*columns*s.Size:]
+		took := min(count, tiles*columns-skip)
+		if skip == 0 && tiles*columns <= count+beyond {
+			s.scoreTiles(s.scores[offset:], scoreStride, queries, n, keys, tiles)
+		} else {
+			s.scoreTiles(s.tile[:], panelWidth, queries, n, keys, tiles)
+			for r := range n {
+				copy(s.scores[r*scoreStride+offset:][:took], s.tile[r*panelWidth+skip:])
+			}
+		}
+		slot, offset, count = slot+took, offset+took, count-took
+	}
+}
+
+// scoreTiles writes the inner products of n queries with the keys of some tiles.
+func (s *attend) scoreTiles(dst []float32, stride int, queries []float32, n int, keys []float32, tiles int) {
+	size := s.Size
+	if s.set.tile[single][n] == nil {
+		for r := range n {
+			for t := range tiles {
+				var sums [KeyTile]float32
+				for d, q := range queries[r*size : (r+1)*size] {
+					for i, k := range keys[(t*size+d)*KeyTile:][:KeyTile] {
+						sums[i] += q * k
+					}
+				}
+				copy(dst[r*stride+t*KeyTile:][:KeyTile], sums[:])
+			}
+		}
+		return
+	}
+	q, k, to := pointer(queries[:n*size]), pointer(keys[:tiles*size*KeyTile]), &dst[:(n-1)*stride+tiles*KeyTile][0]
+	switch {
+	case s.set.columns == KeyTile:
+		s.set.tile[single][n](q, size*4, k, KeyTile*4, s.set.lanes*4, size, to, stride*4, false, nil)
+	case tiles*KeyTile == s.set.columns:
+		s.set.tile[single][n](q, size*4, k, KeyTile*4, size*KeyTile*4, size, to, stride*4, false, nil)
+	default:
+		s.set.narrow[n](q, size*4, k, KeyTile*4, 0, size, to, stride*4, false, nil, KeyTile)
+	}
+}
+
+// weigh turns the scores of one row's visible keys, the first at a position,
+// into weights, and puts what was summed before on their scale.
+func (s *attend) weigh(row, position int, scores []float32) {
+	var most float32
+	if s.SoftCap == 0 && s.Slopes == nil {
+		most = scaleMaximum(scores, s.Scale)
+	} else {
+		Scale(scores, s.Scale)
+		if s.SoftCap > 0 {
+			SoftCap(scores, s.SoftCap)
+		}
+		if s.Slopes != nil {
+			for i := range scores {
+				scores[i] += s.bias(row%s.Heads, position+i)
+			}
+		}
+		most = maximum(scores)
+	}
+	before := s.most[row]
+	most = max(most, before)
+	s.most[row] = most
+	if before != most && s.weights[row] > 0 {
+		shrink := math.Exp(float64(before - most))
+		s.weights[row] *= shrink
+		Scale(s.sums[row*s.Size:(row+1)*s.Size], float32(shrink))
+	}
+	s.weights[row] += expSum(scores, most)
+}
+
+// multiply adds a·w to dst for rows of a [rows, k] and dst [rows, columns] with
+// their strides and w [k, columns].
+func multiply(set *instructionSet, rows int, a []float32, aStride int, w []float32, columns, k int, dst []float32, dstStride int) {
+	if set.tile[single][rows] == nil {
+		for r := range rows {
+			to := dst[r*dstStride:][:columns]
+			for i, x := range a[r*aStride:][:k] {
+				AddScaled(to, w[i*columns:], x)
+			}
+		}
+		return
+	}
+	from, to := pointer(a[:(rows-1)*aStride+k]), dst[:(rows-1)*dstStride+columns]
+	w = w[:k*columns]
+	c := 0
+	for ; c+set.columns <= columns; c += set.columns {
+		set.tile[single][rows](from, aStride*4, pointer(w[c:]), columns*4, set.lanes*4, k, &to[c], dstStride*4, true, nil)
+	}
+	for ; c < columns; c += set.lanes {
+		set.narrow[rows](from, aStride*4, pointer(w[c:]), columns*4, 0, k, &to[c], dstStride*4, true, nil, min(set.lanes, columns-c))
+	}
+}
+
+func wordsOf(x []float32) []uint32 {
+	return unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
+}
+
+func pointer(x []float32) *byte { return (*byte)(unsafe.Pointer(unsafe.SliceData(x))) }
 
 // bias returns what ALiBi adds to the score of head h and a key's position.
 func (a *Attention) bias(h, position int) float32 {

@@ -6,6 +6,8 @@
 // results for one row never depend on what other rows are in the call, nor on
 // the number of cores: a token gets the same bits alone, in a batch, and when
 // its prefix was computed earlier.
+//
+//go:generate go run ./internal/generate .
 package kernel
 
 // Precision says in which number formats a product runs. Accumulation is

@@ -14,6 +14,10 @@ func Rope(x, cos, sin []float32, interleaved bool) {
 		}
 		return
 	}
+	if f := active.rope; f != nil && n > 0 {
+		f(&x[:2*n][0], &cos[0], &sin[:n][0], n)
+		return
+	}
 	for i := range n {
 		a, b := x[i], x[i+n]
 		x[i] = a*cos[i] - b*sin[i]

@@ -3,6 +3,7 @@ package kernel
 import (
 	"encoding/binary"
 	"math"
+	"unsafe"
 )
 
 // Stored is the number format of a tensor as it lies in a checkpoint.
@@ -31,23 +32,63 @@ type View struct {
 	Type                 Stored
 	Rows, Cols           int
 	RowStride, ColStride int
+
+	// Release, unless nil, is told which parts of Data have been read and are
+	// not needed any more; any number of goroutines may call it.
+	Release func(data []byte)
 }
 
 // Row writes row r as float32 into dst [Cols].
-func (v View) Row(r int, dst []float32) {
+func (v View) Row(r int, dst []float32) { v.read(r, 1, dst) }
+
+// read writes n rows as float32 into dst [n, Cols].
+func (v View) read(row, n int, dst []float32) {
 	size := v.Type.Size()
-	at := r * v.RowStride * size
-	step := v.ColStride * size
-	for c := range dst[:v.Cols] {
-		switch v.Type {
-		case StoredF32:
-			dst[c] = math.Float32frombits(binary.LittleEndian.Uint32(v.Data[at:]))
-		case StoredBF16:
-			dst[c] = FromBF16(binary.LittleEndian.Uint16(v.Data[at:]))
-		case StoredF16:
-			dst[c] = FromF16(binary.LittleEndian.Uint16(v.Data[at:]))
+	if v.ColStride == 1 {
+		for r := range n {
+			widen(dst[r*v.Cols:(r+1)*v.Cols], v.Data[(row+r)*v.RowStride*size:], v.Type)
 		}
-		at += step
+		return
+	}
+	// Rows of a transposed matrix: neighbours in memory are read together.
+	for c := range v.Cols {
+		for r := range n {
+			widen(dst[r*v.Cols+c:][:1], v.Data[((row+r)*v.RowStride+c*v.ColStride)*size:], v.Type)
+		}
+	}
+}
+
+// release says that n rows have been read. Those of a transposed matrix share
+// their memory with the others.
+func (v View) release(row, n int) {
+	if v.Release == nil || v.Rows == 0 || v.Cols == 0 {
+		return
+	}
+	size := v.Type.Size()
+	switch {
+	case v.ColStride == 1:
+		v.Release(v.Data[row*v.RowStride*size : ((row+n-1)*v.RowStride+v.Cols)*size])
+	case n == v.Rows:
+		v.Release(v.Data[:((v.Cols-1)*v.ColStride+v.Rows)*size])
+	}
+}
+
+// widen converts stored elements to float32.
+func widen(dst []float32, data []byte, stored Stored) {
+	done := 0
+	if n := len(dst) &^ 15; n > 0 && active.widen[stored] != nil {
+		active.widen[stored](&dst[0], (*uint16)(unsafe.Pointer(&data[:2*n][0])), n)
+		done = n
+	}
+	for i := done; i < len(dst); i++ {
+		switch stored {
+		case StoredF32:
+			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+		case StoredBF16:
+			dst[i] = FromBF16(binary.LittleEndian.Uint16(data[2*i:]))
+		case StoredF16:
+			dst[i] = FromF16(binary.LittleEndian.Uint16(data[2*i:]))
+		}
 	}
 }
 
