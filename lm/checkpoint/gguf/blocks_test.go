@@ -69,3 +69,18 @@ func TestBlocksByHand(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkExpand(b *testing.B) {
+	for _, kind := range []gguf.Type{gguf.Q4_0, gguf.Q8_0, gguf.Q4_K, gguf.Q5_K, gguf.Q6_K} {
+		b.Run(kind.String(), func(b *testing.B) {
+			elements, bytes := kind.Block()
+			const n = 1 << 16
+			data, out := make([]byte, n/elements*bytes), make([]float32, n)
+			b.SetBytes(4 * n)
+			for b.Loop() {
+				kind.Expand(out, data)
+			}
+			b.ReportMetric(n*float64(b.N)/float64(b.Elapsed().Nanoseconds())*1e3, "Melements/s")
+		})
+	}
+}

@@ -65,7 +65,11 @@ func (t *translation) tokenizer(files map[string][]byte) error {
 	var err error
 	switch kind {
 	case "gpt2":
-		parsed, addBOS, err = v.byteLevel(cmp.Or(text(get("pre")), t.arch.words))
+		pre := text(get("pre"))
+		if pre == "" || pre == "default" { // files from before the key was there
+			pre = t.arch.words
+		}
+		parsed, addBOS, err = v.byteLevel(pre)
 	case "llama":
 		prefix, ok := get("add_space_prefix").(bool)
 		addBOS = true
