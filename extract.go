@@ -114,6 +114,8 @@ func prepare(model *lm.Model, samples []Sample, opts ExtractOptions) (*extractio
 	if e.layers, err = layersOf(model, e.site, opts.Layers); err != nil {
 		return nil, err
 	}
+	e.inputs = make([]lm.Input, 0, 2*len(samples))
+	positions := make([]int, 0, 2*len(samples)) // one allocation for all that is read
 	for i, s := range samples {
 		for _, side := range []struct {
 			name, text string
@@ -136,7 +138,8 @@ func prepare(model *lm.Model, samples []Sample, opts ExtractOptions) (*extractio
 			if err != nil {
 				return fail(err)
 			}
-			e.inputs = append(e.inputs, lm.Input{Tokens: tokens, Read: []int{position}})
+			positions = append(positions, position)
+			e.inputs = append(e.inputs, lm.Input{Tokens: tokens, Read: positions[len(positions)-1:]})
 		}
 	}
 	return e, nil
@@ -220,11 +223,17 @@ func layersOf(model *lm.Model, site lm.Site, asked []int) ([]int, error) {
 // its prompts are computed, in the forest's order. What the visit is given is
 // valid during the call only.
 func (e *extraction) run(ctx context.Context, done map[int]bool, visit func(SampleActivations) error) error {
-	var inputs []lm.Input
-	var sides []int // of each input: 2*sample, or 2*sample+1 for the negative side
-	for side, input := range e.inputs {
+	inputs, sides := e.inputs[:0:0], make([]int, 0, len(e.inputs)) // side: 2*sample, or 2*sample+1 for the negative one
+	for side := range e.inputs {
 		if !done[side/2] {
-			inputs, sides = append(inputs, input), append(sides, side)
+			sides = append(sides, side)
+		}
+	}
+	if len(sides) == len(e.inputs) {
+		inputs = e.inputs
+	} else {
+		for _, side := range sides {
+			inputs = append(inputs, e.inputs[side])
 		}
 	}
 	var taps []lm.Tap

@@ -69,10 +69,12 @@ func (s *schedule) compute(ctx context.Context, cache *cpu.Cache, keep func(inpu
 	done := 0
 	for run := range s.forest.Runs(limit) {
 		packed := s.newRun()
+		slot := cache.Reserve(run.Nodes())
 		for _, segment := range run.Segments {
 			path = path.Upto(segment.From)
 			if n := segment.To - segment.From; n > 0 {
-				path = path.With(cache.Reserve(n), n)
+				path = path.With(slot, n)
+				slot += n
 				packed.add(segment, path)
 			}
 			if segment.Done && keep != nil {
@@ -130,6 +132,7 @@ func (m *Model) schedule(inputs []Input, opts ForwardOptions) (*schedule, error)
 		}
 	}
 	s := &schedule{model: m, inputs: inputs, opts: opts, steering: newSteering(m)}
+	s.sequences = make([]forest.Sequence, 0, len(inputs))
 	for i, in := range inputs {
 		if err := m.checkTokens(in.Tokens); err != nil {
 			return nil, fmt.Errorf("forward: input %d: %w", i, err)

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -31,6 +32,11 @@ const (
 )
 
 func main() {
+	// Most of the heap is buffers that stay: collect garbage before there is as
+	// much of it as of them.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(10)
+	}
 	// The first interrupt asks the command to stop; a second one kills it.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
@@ -120,7 +126,7 @@ interrupt, 2 when the command line is wrong.`,
 	root.SetHelpCommand(helpCommand())
 	root.SetVersionTemplate("steer {{.Version}}\n")
 	root.AddCommand(trainCommand(), extractCommand(), aggregateCommand(), recordCommand(),
-		generateCommand(), scoreCommand(), tokenizeCommand(), inspectCommand(), versionCommand())
+		generateCommand(), scoreCommand(), tokenizeCommand(), inspectCommand(), benchCommand(), versionCommand())
 	return root
 }
 

@@ -10,14 +10,24 @@ type angles struct{ cos, sin []float32 }
 
 // turn computes the angles of the run's nodes for each rope of the decoder.
 func (p *pass) turn() {
-	p.angles = make(map[*arch.Rope]angles)
+	if p.angles == nil {
+		p.angles = make(map[*arch.Rope]*angles)
+	}
+	turned := make(map[*arch.Rope]bool)
 	for i := range p.model.Decoder.Blocks {
 		rope := p.model.Decoder.Blocks[i].Attention.Rope
-		if _, done := p.angles[rope]; done || rope == nil {
+		if rope == nil || turned[rope] {
 			continue
 		}
+		turned[rope] = true
+		a := p.angles[rope]
+		if a == nil {
+			a = &angles{}
+			p.angles[rope] = a
+		}
 		half := rope.Size / 2
-		a := angles{make([]float32, len(p.Tokens)*half), make([]float32, len(p.Tokens)*half)}
+		size(&a.cos, len(p.Tokens)*half)
+		size(&a.sin, len(p.Tokens)*half)
 		node := 0
 		for _, s := range p.Segments {
 			regime := rope.Regime(s.Length)
@@ -26,7 +36,6 @@ func (p *pass) turn() {
 				node++
 			}
 		}
-		p.angles[rope] = a
 	}
 }
 
@@ -124,10 +133,10 @@ type stretch struct {
 	path            Path
 }
 
-// stretches splits the rows that are computed into pieces of neighbouring nodes.
-func (p *pass) stretches() []stretch {
+// split finds the stretches of the rows that are computed.
+func (p *pass) split() {
 	const longest = 32
-	var out []stretch
+	out := p.stretches[:0]
 	node := 0
 	for _, s := range p.Segments {
 		for i := range s.Nodes {
@@ -143,7 +152,7 @@ func (p *pass) stretches() []stretch {
 		}
 		node += s.Nodes
 	}
-	return out
+	p.stretches = out
 }
 
 // attend computes every head of the rows that are still computed.
@@ -152,7 +161,7 @@ func (p *pass) attend(layer int) {
 	group := a.Heads / a.KVHeads
 	in, out := (a.Heads+2*a.KVHeads)*a.HeadSize, a.Heads*a.HeadSize
 	heads := size(&p.heads, p.rows()*out)
-	stretches := p.stretches()
+	stretches := p.stretches
 	kernel.Parallel(len(stretches)*a.KVHeads, func(task int) {
 		// the last stretches see most keys: begin with them
 		s := stretches[len(stretches)-1-task/a.KVHeads]

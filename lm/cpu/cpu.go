@@ -130,7 +130,7 @@ func grow(s []float32, n int) []float32 {
 	if n <= cap(s) {
 		return s[:max(n, len(s))]
 	}
-	larger := make([]float32, n, max(n, len(s)+len(s)/2))
+	larger := make([]float32, n, n+n/8)
 	copy(larger, s)
 	return larger
 }

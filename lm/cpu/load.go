@@ -49,8 +49,7 @@ type Model struct {
 }
 
 type embedding struct {
-	tied      *kernel.Matrix // the head's weight where it is shared, else nil
-	tokens    kernel.View    // [vocabulary, width]
+	tokens    *kernel.Matrix // [vocabulary, width]; the head's weight where that is shared
 	width     int
 	scale     float32
 	project   *linear
@@ -115,15 +114,17 @@ func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers N
 	}
 	m.embedding = embedding{width: width, scale: d.Embedding.Scale, offset: d.Embedding.PositionOffset}
 	m.head.project = l.linear(d.Head.Project, width, d.Hidden)
-	if d.Head.Tied {
-		m.head.linear = l.linear(arch.Linear{Weight: d.Embedding.Tokens, Bias: d.Head.Bias}, d.Vocabulary, width)
-		if m.head.linear != nil {
-			m.embedding.tied = m.head.weight
-		}
-	} else {
+	tokens := l.linear(arch.Linear{Weight: d.Embedding.Tokens}, d.Vocabulary, width)
+	m.head.linear = tokens
+	if !d.Head.Tied {
 		m.head.linear = l.linear(d.Head.Linear, d.Vocabulary, width)
-		m.embedding.tokens = l.copied(d.Embedding.Tokens, d.Vocabulary, width)
+	} else if d.Head.Bias != "" && tokens != nil {
+		m.head.linear = &linear{tokens.weight, l.vector(d.Head.Bias, d.Vocabulary)}
 	}
+	if l.err != nil {
+		return nil, l.err
+	}
+	m.embedding.tokens = tokens.weight
 	m.embedding.project = l.linear(d.Embedding.Project, d.Hidden, width)
 	if d.Embedding.Positions != "" {
 		m.embedding.positions = l.positions(d.Embedding.Positions, d.MaxPositions+d.Embedding.PositionOffset, d.Hidden)
@@ -470,22 +471,6 @@ func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
 
 var activations = map[arch.Activation]kernel.Activation{
 	arch.SiLU: kernel.SiLU, arch.GELU: kernel.GELU, arch.GELUTanh: kernel.GELUTanh, arch.ReLU: kernel.ReLU,
-}
-
-// copied takes a matrix out of the checkpoint as it is stored, so that the
-// checkpoint may be closed.
-func (l *loader) copied(name string, rows, cols int) kernel.View {
-	v := l.tensor(name, rows, cols)
-	if l.err != nil {
-		return v
-	}
-	data := make([]byte, 0, len(v.Data))
-	for part := range slices.Chunk(v.Data, 16<<20) {
-		data = append(data, part...)
-		v.Release(part)
-	}
-	v.Data, v.Release = data, nil
-	return v
 }
 
 // positions reads learned positions [count, hidden].

@@ -15,15 +15,11 @@ type pass struct {
 	model *Model
 	cache *Cache
 
-	kept      []int // node of each row; nil: row i is node i
-	positions []int // of each node
-	slots     []int // of each node
-	pieces    []piece
-	angles    map[*arch.Rope]angles
-	edits     map[address][]Edit
-	taps      map[address][]Tap
-	last      int // layer after which nothing is read
-	waiting   int // readers of the last layer that are not served; the logits count as one
+	kept    []int // node of each row; nil: row i is node i
+	edits   map[address][]Edit
+	taps    map[address][]Tap
+	last    int // layer after which nothing is read
+	waiting int // readers of the last layer that are not served; the logits count as one
 }
 
 type address struct {
@@ -43,6 +39,12 @@ type buffers struct {
 	logits   []float32 // [logitRows, vocabulary]
 	gathered []float32 // [rows of one expert, hidden]
 	expert   []float32 // [rows of one expert, hidden]
+
+	positions []int // of each node
+	slots     []int // of each node
+	pieces    []piece
+	stretches []stretch
+	angles    map[*arch.Rope]*angles
 }
 
 // Run computes the nodes of a run: their keys and values go into the cache at
@@ -111,6 +113,7 @@ func (m *Model) begin(cache *Cache, run *Run) *pass {
 		memory = &buffers{}
 	}
 	p := &pass{Run: run, buffers: memory, model: m, cache: cache}
+	p.positions, p.slots = p.positions[:0], p.slots[:0]
 	p.last = -1
 	if run.Logits != nil {
 		p.last, p.waiting = len(m.blocks)-1, 1
@@ -147,6 +150,7 @@ func (m *Model) begin(cache *Cache, run *Run) *pass {
 		}
 	}
 	p.cut()
+	p.split()
 	p.turn()
 	return p
 }
@@ -193,11 +197,7 @@ func (p *pass) embed() {
 	}
 	each(len(p.Tokens), func(i int) {
 		row := rows[i*e.width : (i+1)*e.width]
-		if e.tied != nil {
-			e.tied.Row(p.Tokens[i], row)
-		} else {
-			e.tokens.Row(p.Tokens[i], row)
-		}
+		e.tokens.Row(p.Tokens[i], row)
 		if e.scale != 0 {
 			kernel.Scale(row, e.scale)
 		}
@@ -347,6 +347,7 @@ func (p *pass) keepRead(layer int) bool {
 		return true
 	}
 	p.kept = read
+	p.split()
 	width := p.model.Decoder.Hidden
 	compact := func(rows []float32) []float32 {
 		for i, node := range read {

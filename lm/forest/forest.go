@@ -85,6 +85,15 @@ type Run struct {
 	Keep int
 }
 
+// Nodes returns the number of nodes of the run.
+func (r Run) Nodes() int {
+	n := 0
+	for _, s := range r.Segments {
+		n += s.To - s.From
+	}
+	return n
+}
+
 // Shared returns the length of the prefix that the i-th sequence in order shares
 // with the one before.
 func (f *Forest) Shared(i int) int { return f.shared[i] }

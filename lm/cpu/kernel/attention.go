@@ -72,7 +72,7 @@ type Attention struct {
 func (a *Attention) Run() {
 	s := attending.Get().(*attend)
 	defer attending.Put(s)
-	s.Attention = a
+	s.Attention = *a
 	s.begin()
 	last := a.Position + a.Tokens - 1
 	for from := a.first(a.Position) / stretch * stretch; from <= last; from += stretch {
@@ -81,7 +81,7 @@ func (a *Attention) Run() {
 		}
 	}
 	s.end()
-	s.Attention = nil
+	s.Attention = Attention{}
 }
 
 // first returns the first position that a token at that position sees.
@@ -98,7 +98,7 @@ const stretch = 512
 
 // attend is a call of Run. Row r is head r%Heads of token r/Heads.
 type attend struct {
-	*Attention
+	Attention
 	set     *instructionSet
 	queries []float32 // [rows, Size]
 	sums    []float32 // [rows, Size]: of values, weighted by exp(score - most)

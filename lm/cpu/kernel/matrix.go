@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"runtime"
 	"sync"
 	"unsafe"
 )
@@ -47,7 +48,7 @@ func Pack(precision Precision, views ...View) *Matrix {
 	if precision != F32 {
 		m.steps = (m.In + 1) / 2
 	}
-	m.words = make([]uint32, m.panels()*m.steps*panelWidth)
+	m.words = allocate(m, m.panels()*m.steps*panelWidth)
 	if len(m.words) == 0 {
 		return m
 	}
@@ -155,6 +156,7 @@ func bytesOf(words []uint32) []byte {
 // Row writes row r of the matrix as float32 into dst [In]: the embedding of
 // token r when the output matrix is tied to the embedding.
 func (m *Matrix) Row(r int, dst []float32) {
+	defer runtime.KeepAlive(m) // its memory goes with it
 	words := m.panel(r / panelWidth)[r%panelWidth:]
 	if m.Precision == F32 {
 		for i := range dst[:m.In] {

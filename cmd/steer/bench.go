@@ -1,0 +1,451 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/steervec/steer"
+	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/cpu/kernel"
+)
+
+// shape is the size of a Llama model.
+type shape struct {
+	name                                                    string
+	hidden, layers, heads, keyValueHeads, inner, vocabulary int
+}
+
+var shapes = []shape{
+	{"135M", 576, 30, 9, 3, 1536, 49152},
+	{"360M", 960, 32, 15, 5, 2560, 49152},
+	{"1B", 2048, 16, 32, 8, 8192, 128256},
+}
+
+// benchParts are what is measured, in order.
+var benchParts = []string{"prefill", "decode", "train", "steer", "memory"}
+
+// bench is one run of the measurements.
+type bench struct {
+	shapes, parts []string
+	tokens        int
+	rounds        int
+	trainPairs    int
+	ctx           context.Context
+	out           io.Writer
+}
+
+func benchCommand() *cobra.Command {
+	b := bench{tokens: 512, rounds: 5}
+	c := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure this machine and what is made of it",
+		Long: `Measure prefill, decoding, training, steering and memory on Llama shapes with
+random weights, which are made on the spot: nothing is downloaded.
+
+Every figure is the median of several rounds and stands beside the machine's own
+peak, measured in the same rounds: the fused multiply-adds or bfloat16 dot products
+that its cores can do, and the bytes that they can read from memory. What bounds a
+figure is the peak; on a shared machine compare shares, not times.`,
+		Example: `  steer bench
+  steer bench --shapes 135M --parts prefill,decode
+  STEER_INSTRUCTIONS=avx2 steer bench --parts prefill`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			b.ctx, b.out = c.Context(), c.OutOrStdout()
+			if b.trainPairs > 0 {
+				return b.trainOnly()
+			}
+			return b.run()
+		},
+	}
+	var names []string
+	for _, s := range shapes {
+		names = append(names, s.name)
+	}
+	flagsUnder(c, "Measurements", func(flags *pflag.FlagSet) {
+		selection(flags, &b.shapes, "shapes", names, "model sizes")
+		selection(flags, &b.parts, "parts", benchParts, "what is measured")
+		number(flags, &b.tokens, "tokens", 1, 1<<20, "tokens of a prefill")
+		number(flags, &b.rounds, "rounds", 1, 1000, "times that each figure is taken")
+	})
+	c.Flags().IntVar(&b.trainPairs, "train-pairs", 0, "train on so many pairs and end")
+	_ = c.Flags().MarkHidden("train-pairs")
+	return c
+}
+
+// selection is a flag for some of a few names, all of them by default.
+func selection(flags *pflag.FlagSet, target *[]string, name string, names []string, help string) {
+	*target = names
+	flags.Var(&parsed[[]string]{target, strings.Join(names, ","), "LIST", func(text string) ([]string, error) {
+		chosen := strings.Split(text, ",")
+		for _, one := range chosen {
+			if !slices.Contains(names, one) {
+				return nil, fmt.Errorf("%q is none of %s", one, strings.Join(names, ", "))
+			}
+		}
+		return chosen, nil
+	}}, name, help)
+}
+
+func (b *bench) run() error {
+	instructions, err := kernel.Instructions()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(b.out, "steer %s, %d cores, kernels for %s\n", version(), runtime.GOMAXPROCS(0), instructions)
+	peak := kernel.MeasurePeak(time.Second)
+	fmt.Fprintf(b.out, "peaks: f32 multiply-adds %s, bf16 dot products %s, read %s\n",
+		rateOf(peak.Multiply, "FLOP/s"), rateOf(peak.Pairs, "FLOP/s"), rateOf(peak.Read, "B/s"))
+	for _, part := range b.parts {
+		fmt.Fprintf(b.out, "\n%s\n", part)
+		if part == "memory" {
+			if err := b.memory(); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, s := range shapes {
+			if !slices.Contains(b.shapes, s.name) {
+				continue
+			}
+			measure := map[string]func(shape) error{"prefill": b.prefill, "decode": b.decode, "train": b.train, "steer": b.steer}[part]
+			if err := measure(s); err != nil {
+				return fmt.Errorf("%s of %s: %w", part, s.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// rateOf writes a rate with a metric prefix; "-" where there is none.
+func rateOf(rate float64, unit string) string {
+	if rate == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f G%s", rate/1e9, unit)
+}
+
+// share writes a part of a peak; "-" where the peak is not known.
+func share(part, of float64) string {
+	if of == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f %%", 100*part/of)
+}
+
+func median(x []float64) float64 {
+	slices.Sort(x)
+	return (x[(len(x)-1)/2] + x[len(x)/2]) / 2
+}
+
+// open makes a model of the shape.
+func (b *bench) open(s shape, numbers lm.Numbers) (*lm.Model, error) {
+	config := fmt.Sprintf(`{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": %d,
+		"num_hidden_layers": %d, "num_attention_heads": %d, "num_key_value_heads": %d, "intermediate_size": %d,
+		"vocab_size": %d, "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 10000,
+		"max_position_embeddings": 1048576, "tie_word_embeddings": true}`,
+		s.hidden, s.layers, s.heads, s.keyValueHeads, s.inner, s.vocabulary)
+	return lm.Random(b.ctx, "llama-"+s.name, []byte(config), numbers)
+}
+
+// linear returns the weights of the decoder blocks' linear layers.
+func (s shape) linear() float64 {
+	size := s.hidden / s.heads
+	return float64(s.layers * (s.hidden*(2*s.hidden+2*s.keyValueHeads*size) + 3*s.hidden*s.inner))
+}
+
+// someTokens returns n token ids that look like text in nothing but their number.
+func (s shape) someTokens(n, seed int) []int {
+	tokens := make([]int, n)
+	for i := range tokens {
+		tokens[i] = (seed*7919 + i*104729 + i*i*31) % s.vocabulary
+	}
+	return tokens
+}
+
+// peakTime is how long each peak is measured beside a figure.
+const peakTime = 150 * time.Millisecond
+
+func (b *bench) prefill(s shape) error {
+	for _, numbers := range []lm.Numbers{lm.BFloat16, lm.Float32} {
+		m, err := b.open(s, numbers)
+		if err != nil {
+			return err
+		}
+		precision := map[string]kernel.Precision{"bf16": kernel.BF16, "mixed": kernel.Mixed, "f32": kernel.F32}[m.Computes()]
+		input := []lm.Input{{Tokens: s.someTokens(b.tokens, 1), Read: []int{b.tokens - 1}}}
+		opts := lm.ForwardOptions{Logits: func(int, int, []float32) {}, RunNodes: b.tokens}
+		var seconds, rates, shares []float64
+		for round := range b.rounds + 1 {
+			bound := kernel.MeasurePeak(peakTime).Products(precision)
+			begin := time.Now()
+			if _, err := m.Forward(b.ctx, input, opts); err != nil {
+				return err
+			}
+			took := time.Since(begin).Seconds()
+			if round == 0 {
+				continue // memory is taken for the first time
+			}
+			rate := 2 * s.linear() * float64(b.tokens) / took
+			seconds, rates, shares = append(seconds, took), append(rates, rate), append(shares, rate/bound)
+		}
+		name := "bf16"
+		if numbers == lm.Float32 {
+			name = "f32 activations (" + m.Computes() + ")"
+		}
+		fmt.Fprintf(b.out, "  %-5s %-24s %4d tokens in %.3f s, %5.0f tokens/s; linear layers %s, %s of the peak\n", s.name, name,
+			b.tokens, median(seconds), float64(b.tokens)/median(seconds), rateOf(median(rates), "FLOP/s"), share(median(shares), known(shares)))
+	}
+	return nil
+}
+
+// known is 1, or 0 where shares of an unknown peak were taken.
+func known(shares []float64) float64 {
+	if math.IsInf(shares[0], 0) {
+		return 0
+	}
+	return 1
+}
+
+// decode measures the time of each step.
+func (b *bench) decode(s shape) error {
+	m, err := b.open(s, lm.Auto)
+	if err != nil {
+		return err
+	}
+	bytes := 2 * (s.linear() + float64(s.hidden)*float64(s.vocabulary))
+	for _, batch := range []int{1, 4, 16, 64} {
+		var rates, shares []float64
+		for range b.rounds {
+			bound := kernel.MeasurePeak(peakTime).Read
+			step, err := b.steps(m, s, batch, 24)
+			if err != nil {
+				return err
+			}
+			rates = append(rates, 1/step)
+			shares = append(shares, bytes/step/bound)
+		}
+		rate := median(rates)
+		fmt.Fprintf(b.out, "  %-5s batch %2d: %7.1f tokens/s; reads %s of weights, %s of the peak\n", s.name, batch,
+			float64(batch)*rate, rateOf(bytes*rate, "B/s"), share(median(shares), known(shares)))
+	}
+	return nil
+}
+
+// steps decodes a few tokens of several sequences and returns the median
+// seconds of a step.
+func (b *bench) steps(m *lm.Model, s shape, batch, tokens int) (float64, error) {
+	var prompts []lm.Input
+	for i := range batch {
+		prompts = append(prompts, lm.Input{Tokens: s.someTokens(8, i+1)})
+	}
+	var took []float64
+	var last time.Time
+	_, err := m.Generate(b.ctx, prompts, lm.GenerateOptions{MaxTokens: tokens + 1, IgnoreEnd: true, Token: func(sequence, _ int, _ string) {
+		if sequence != 0 {
+			return
+		}
+		if now := time.Now(); last.IsZero() {
+			last = now
+		} else {
+			took = append(took, now.Sub(last).Seconds())
+			last = now
+		}
+	}})
+	if err != nil {
+		return 0, err
+	}
+	return median(took), nil
+}
+
+// train compares training with and without shared prefixes.
+func (b *bench) train(s shape) error {
+	m, err := b.open(s, lm.Auto)
+	if err != nil {
+		return err
+	}
+	for _, test := range []struct {
+		name  string
+		pairs []steer.Sample
+	}{
+		{"16 pairs of 100 tokens that share 98", s.choicePairs(16, 98, 0)},
+		{"20 texts of 60 tokens, truncated, in two templates", s.truncatedPairs(20, 60, 12)},
+	} {
+		var with, without lm.Usage
+		shared, err := b.trainTime(m, test.pairs, &with)
+		if err != nil {
+			return err
+		}
+		// Unequal first tokens leave nothing to share; all else is the same.
+		apart := slices.Clone(test.pairs)
+		for i := range apart {
+			apart[i].PositiveIDs = append([]int{2 * i}, apart[i].PositiveIDs[1:]...)
+			apart[i].NegativeIDs = append([]int{2*i + 1}, apart[i].NegativeIDs[1:]...)
+		}
+		const most = 20e12 // operations that a comparison is worth
+		line := fmt.Sprintf("  %-5s %s: %d tokens given, %d computed, %.2f s", s.name, test.name, with.Given, with.Computed, shared)
+		if 2*s.linear()*float64(with.Given) > most && s.name != b.shapes[0] {
+			fmt.Fprintf(b.out, "%s\n", line)
+			continue
+		}
+		alone, err := b.trainTime(m, apart, &without)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(b.out, "%s; without sharing %d computed, %.2f s, %.1f times as long\n", line, without.Computed, alone, alone/shared)
+	}
+	return nil
+}
+
+func (b *bench) trainTime(m *lm.Model, pairs []steer.Sample, usage *lm.Usage) (float64, error) {
+	begin := time.Now()
+	_, err := steer.Train(b.ctx, m, pairs, steer.TrainOptions{ExtractOptions: steer.ExtractOptions{Usage: usage}})
+	return time.Since(begin).Seconds(), err
+}
+
+// choicePairs are pairs of prompts, each shared sideways up to its last two
+// tokens, as questions with two answers are; they have a beginning in common.
+func (s shape) choicePairs(n, shared, common int) []steer.Sample {
+	var pairs []steer.Sample
+	for i := range n {
+		question := append(s.someTokens(common, 1), s.someTokens(shared-common, i+2)...)
+		question[common] = i // no two are equal from here on
+		pairs = append(pairs, steer.Sample{
+			PositiveIDs: append(slices.Clone(question), 11, 13),
+			NegativeIDs: append(slices.Clone(question), 12, 13),
+		})
+	}
+	return pairs
+}
+
+// truncatedPairs are all beginnings of some texts, each after two templates.
+func (s shape) truncatedPairs(texts, length, template int) []steer.Sample {
+	positive, negative := s.someTokens(template, 1), s.someTokens(template, 2)
+	var pairs []steer.Sample
+	for i := range texts {
+		text := s.someTokens(length, i+3)
+		text[0] = i
+		for n := 1; n <= length; n++ {
+			pairs = append(pairs, steer.Sample{
+				PositiveIDs: slices.Concat(positive, text[:n]),
+				NegativeIDs: slices.Concat(negative, text[:n]),
+			})
+		}
+	}
+	return pairs
+}
+
+// nowhere selects no token.
+type nowhere struct{}
+
+func (nowhere) Selects(int, int) bool { return false }
+func (nowhere) Check(int) error       { return nil }
+
+// steer compares decoding with and without vectors, in turns.
+func (b *bench) steer(s shape) error {
+	m, err := b.open(s, lm.Auto)
+	if err != nil {
+		return err
+	}
+	vector := func(tokens lm.Tokens) lm.Edit {
+		layers := map[int][]float32{}
+		for layer := range s.layers {
+			layers[layer] = make([]float32, s.hidden)
+			for i := range layers[layer] {
+				layers[layer][i] = 1e-3 * float32(i%7-3)
+			}
+		}
+		return lm.Edit{Site: lm.DecoderBlock, Layers: layers, Operator: steer.Add, Tokens: tokens}
+	}
+	variants := []struct {
+		name  string
+		model *lm.Model
+	}{
+		{"none", m},
+		{"one that is idle", m.With(vector(nowhere{}))},
+		{"one on every layer", m.With(vector(nil))},
+		{"eight on every layer", m.With(slices.Repeat([]lm.Edit{vector(nil)}, 8)...)},
+	}
+	times := make([][]float64, len(variants))
+	for range 4 * b.rounds {
+		for i, v := range variants {
+			step, err := b.steps(v.model, s, 1, 12)
+			if err != nil {
+				return err
+			}
+			times[i] = append(times[i], step)
+		}
+	}
+	// How each compares with its neighbours in time, round by round.
+	for i, v := range variants {
+		ratios := make([]float64, len(times[i]))
+		for round := range ratios {
+			ratios[round] = times[i][round] / times[0][round]
+		}
+		if i > 0 {
+			fmt.Fprintf(b.out, "  %-5s vectors: %-20s %.2f ms a step, %+.1f %%\n", s.name, v.name, 1e3*median(slices.Clone(times[i])), 100*(median(ratios)-1))
+		} else {
+			fmt.Fprintf(b.out, "  %-5s vectors: %-20s %.2f ms a step\n", s.name, v.name, 1e3*median(slices.Clone(times[i])))
+		}
+	}
+	return nil
+}
+
+// memory trains in processes of their own and compares their peaks.
+func (b *bench) memory() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	var first float64
+	for _, pairs := range []int{100, 10000} {
+		c := exec.CommandContext(b.ctx, self, "bench", "--shapes", "135M", "--train-pairs", strconv.Itoa(pairs))
+		c.Stderr = os.Stderr
+		begin := time.Now()
+		told, err := c.Output()
+		if err != nil {
+			return fmt.Errorf("train on %d pairs: %w", pairs, err)
+		}
+		peak, err := strconv.ParseFloat(strings.TrimSpace(string(told)), 64)
+		if err != nil {
+			return fmt.Errorf("train on %d pairs: %w", pairs, err)
+		}
+		if peak == 0 {
+			fmt.Fprintln(b.out, "  this system does not tell the memory of a process")
+			return nil
+		}
+		fmt.Fprintf(b.out, "  135M  train on %5d pairs: at most %.1f MiB, %.1f s", pairs, peak/(1<<20), time.Since(begin).Seconds())
+		if first == 0 {
+			first = peak
+			fmt.Fprintln(b.out)
+		} else {
+			fmt.Fprintf(b.out, "; %+.1f %%\n", 100*(peak/first-1))
+		}
+	}
+	return nil
+}
+
+// trainOnly is what a process of memory does: it trains and tells its peak.
+func (b *bench) trainOnly() error {
+	m, err := b.open(shapes[0], lm.Auto)
+	if err != nil {
+		return err
+	}
+	if _, err = b.trainTime(m, shapes[0].choicePairs(b.trainPairs, 18, 10), new(lm.Usage)); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(b.out, peakMemory())
+	return err
+}
