@@ -1,6 +1,7 @@
 package lm_test
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -113,9 +114,8 @@ func TestGGUFEqualsSafetensors(t *testing.T) {
 			if got.Decoder().Family != want.Decoder().Family {
 				t.Errorf("the family is %s, want %s", got.Decoder().Family, want.Decoder().Family)
 			}
-			const text = "Once upon a time, there was a 3 year old <|endoftext|> Girl.\n\nShe said: \"It's fun!\""
-			tokens := tokensOf(t, want, text)
-			if ids := tokensOf(t, got, text); !slices.Equal(ids, tokens) {
+			tokens := tokensOf(t, want, mixedText)
+			if ids := tokensOf(t, got, mixedText); !slices.Equal(ids, tokens) {
 				t.Errorf("tokens %v, want %v", ids, tokens)
 			}
 			if !slices.Equal(got.EndTokens(), want.EndTokens()) {
@@ -246,6 +246,46 @@ func asFile(t *testing.T, tensors []safetensors.Tensor) []byte {
 	}
 	return data
 }
+
+// A file that llama.cpp wrote gives its tokens and its logits.
+func TestGGUFOfLlamaCpp(t *testing.T) {
+	m, err := lm.Open(t.Context(), "testdata/llamacpp/q4_0.gguf", lm.OpenOptions{Numbers: lm.Float32})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "Q4_0 and Q8_0, expanded to F32"; m.Stored() != want {
+		t.Errorf("stored as %q, want %q", m.Stored(), want)
+	}
+	reference, err := safetensors.Open("testdata/llamacpp/q4_0.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reference.Close()
+	ids, _ := reference.Tensor("tokens")
+	var tokens []int
+	for data := ids.Data; len(data) > 0; data = data[4:] {
+		tokens = append(tokens, int(binary.LittleEndian.Uint32(data)))
+	}
+	if got := tokensOf(t, m, mixedText); !slices.Equal(got, tokens) {
+		t.Errorf("tokens %v, want %v", got, tokens)
+	}
+	stored, _ := reference.Tensor("logits")
+	want, err := stored.Float32s()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tolerance = 1e-4
+	for i, row := range logits(t, m, tokens) {
+		for j, got := range row {
+			if d := math.Abs(float64(got - want[i*len(row)+j])); !(d <= tolerance) {
+				t.Fatalf("token %d: logit %d is %v, want %v", i, j, got, want[i*len(row)+j])
+			}
+		}
+	}
+}
+
+// mixedText has words, numbers, signs, white space and a special token.
+const mixedText = "Once upon a time, there was a 3 year old <|endoftext|> Girl.\n\nShe said: \"It's fun!\""
 
 // Small trained models with SentencePiece vocabularies survive GGUF as well.
 func TestGGUFOfTrainedModels(t *testing.T) {
