@@ -52,7 +52,8 @@ func Convert(folder fs.FS, kind gguf.Type, ok bool) (*File, error) {
 		}
 	}
 	c.stacked()
-	if err := Tokenizer(c.file, folder, c.bpe()); err != nil {
+	// The goldens' vocabulary is cut into words as GPT-2's.
+	if err := Tokenizer(c.file, folder, "gpt-2"); err != nil {
 		return nil, err
 	}
 	return c.file, nil
@@ -85,9 +86,6 @@ func (c *converter) number(names ...string) float64 {
 }
 
 func (c *converter) is(name string) bool { b, _ := c.config[name].(bool); return b }
-
-// bpe is the pre-tokenizer that the goldens' tokenizer has.
-func (c *converter) bpe() string { return "gpt-2" }
 
 var llamaNames = []string{
 	"model.embed_tokens", "token_embd", "model.norm", "output_norm", "lm_head", "output",
@@ -422,7 +420,8 @@ func (c *converter) stacked() {
 	}
 }
 
-// rowsOf returns the values of one row of a matrix, or one element of a vector.
+// rowsOf returns the rows of a matrix and their width; a vector has a row for
+// each element.
 func rowsOf(m matrix) (rows, width int) {
 	if len(m.shape) == 1 {
 		return m.shape[0], 1
