@@ -139,7 +139,7 @@ func prepare(model *lm.Model, samples []Sample, opts ExtractOptions) (*extractio
 				return fail(err)
 			}
 			positions = append(positions, position)
-			e.inputs = append(e.inputs, lm.Input{Tokens: tokens, Read: positions[len(positions)-1:]})
+			e.inputs = append(e.inputs, lm.Input{Tokens: tokens, Read: positions[len(positions)-1 : len(positions) : len(positions)]})
 		}
 	}
 	return e, nil

@@ -318,13 +318,13 @@ func (b *bench) trainTime(m *lm.Model, pairs []steer.Sample, usage *lm.Usage) (f
 // choicePairs are pairs of prompts, each shared sideways up to its last two
 // tokens, as questions with two answers are; they have a beginning in common.
 func (s shape) choicePairs(n, shared, common int) []steer.Sample {
-	var pairs []steer.Sample
+	pairs := make([]steer.Sample, 0, n)
 	for i := range n {
 		question := append(s.someTokens(common, 1), s.someTokens(shared-common, i+2)...)
 		question[common] = i // no two are equal from here on
 		pairs = append(pairs, steer.Sample{
-			PositiveIDs: append(slices.Clone(question), 11, 13),
-			NegativeIDs: append(slices.Clone(question), 12, 13),
+			PositiveIDs: slices.Concat(question, []int{11, 13}),
+			NegativeIDs: slices.Concat(question, []int{12, 13}),
 		})
 	}
 	return pairs
@@ -443,6 +443,7 @@ func (b *bench) trainOnly() error {
 	if err != nil {
 		return err
 	}
+	collectEarly()
 	if _, err = b.trainTime(m, shapes[0].choicePairs(b.trainPairs, 18, 10), new(lm.Usage)); err != nil {
 		return err
 	}

@@ -15,7 +15,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -32,11 +31,6 @@ const (
 )
 
 func main() {
-	// Most of the heap is buffers that stay: collect garbage before there is as
-	// much of it as of them.
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(10)
-	}
 	// The first interrupt asks the command to stop; a second one kills it.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)

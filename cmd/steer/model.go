@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -35,7 +37,17 @@ func addRef(flags *pflag.FlagSet, ref *string) {
 func (f *modelFlags) open(ctx context.Context, diagnostics io.Writer) (*lm.Model, error) {
 	downloads, finish := showDownloads(diagnostics)
 	defer finish()
-	return lm.Open(ctx, f.ref, lm.OpenOptions{Numbers: f.numbers, Checkpoint: downloads})
+	m, err := lm.Open(ctx, f.ref, lm.OpenOptions{Numbers: f.numbers, Checkpoint: downloads})
+	collectEarly()
+	return m, err
+}
+
+// collectEarly keeps memory near what is in use: once a model is open, most of
+// the heap is buffers that stay, and garbage comes slowly.
+func collectEarly() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(5)
+	}
 }
 
 // showDownloads shows a bar for each file that is downloaded, and passes on what

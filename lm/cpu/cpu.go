@@ -88,8 +88,10 @@ func (p Path) With(slot, n int) Path {
 }
 
 // Cache holds the keys and values of nodes, each in a slot of its own. It grows
-// as slots are reserved.
+// as slots are reserved. One run uses it at a time.
 type Cache struct {
+	buffers buffers // of the runs
+
 	shapes       []headShape
 	keys, values [][][]float32 // [layers][key/value heads], laid out as package kernel says
 	used         int           // slots

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
@@ -44,8 +43,6 @@ type Model struct {
 	blocks    []block
 	norm      *norm
 	head      head
-
-	scratch sync.Pool // of *buffers
 }
 
 type embedding struct {

@@ -27,7 +27,7 @@ type address struct {
 	site  arch.Site
 }
 
-// buffers is the memory of a pass, reused by later ones.
+// buffers is the memory of a pass, reused by later ones on the same cache.
 type buffers struct {
 	residual []float32 // [rows, hidden]
 	normed   []float32 // [rows, hidden]: the output of the norm before a sublayer
@@ -54,7 +54,6 @@ type buffers struct {
 // with its error before the next layer.
 func (m *Model) Run(ctx context.Context, cache *Cache, run *Run) error {
 	p := m.begin(cache, run)
-	defer m.end(p)
 	p.embed()
 	for layer := 0; layer <= p.last; layer++ {
 		if err := ctx.Err(); err != nil {
@@ -108,11 +107,7 @@ func (m *Model) Run(ctx context.Context, cache *Cache, run *Run) error {
 }
 
 func (m *Model) begin(cache *Cache, run *Run) *pass {
-	memory, _ := m.scratch.Get().(*buffers)
-	if memory == nil {
-		memory = &buffers{}
-	}
-	p := &pass{Run: run, buffers: memory, model: m, cache: cache}
+	p := &pass{Run: run, buffers: &cache.buffers, model: m, cache: cache}
 	p.positions, p.slots = p.positions[:0], p.slots[:0]
 	p.last = -1
 	if run.Logits != nil {
@@ -154,8 +149,6 @@ func (m *Model) begin(cache *Cache, run *Run) *pass {
 	p.turn()
 	return p
 }
-
-func (m *Model) end(p *pass) { m.scratch.Put(p.buffers) }
 
 // rows returns the number of rows that are still computed.
 func (p *pass) rows() int {
