@@ -42,8 +42,32 @@ type bench struct {
 	tokens        int
 	rounds        int
 	trainPairs    int
-	ctx           context.Context
-	out           io.Writer
+	asJSON        bool
+
+	ctx     context.Context
+	out     io.Writer // of lines; discarded when JSON is asked for
+	figures []figure
+}
+
+// figure is one thing that was measured; what does not apply to it is left out.
+type figure struct {
+	Part            string  `json:"part"`
+	Model           string  `json:"model"`
+	Case            string  `json:"case"`
+	Seconds         float64 `json:"seconds,omitempty"`
+	TokensPerSecond float64 `json:"tokens_per_second,omitempty"`
+	Rate            float64 `json:"rate,omitempty"` // operations or bytes per second
+	ShareOfPeak     float64 `json:"share_of_peak,omitempty"`
+	GivenTokens     int     `json:"given_tokens,omitempty"`
+	ComputedTokens  int     `json:"computed_tokens,omitempty"`
+	SecondsUnshared float64 `json:"seconds_without_sharing,omitempty"`
+	PeakBytes       float64 `json:"peak_bytes,omitempty"`
+	Ratio           float64 `json:"ratio,omitempty"` // to the first case
+}
+
+func (b *bench) tell(f figure, line string, args ...any) {
+	b.figures = append(b.figures, f)
+	fmt.Fprintf(b.out, "  %-5s "+line+"\n", append([]any{f.Model}, args...)...)
 }
 
 func benchCommand() *cobra.Command {
@@ -67,7 +91,10 @@ figure is the peak; on a shared machine compare shares, not times.`,
 			if b.trainPairs > 0 {
 				return b.trainOnly()
 			}
-			return b.run()
+			if b.asJSON {
+				b.out = io.Discard
+			}
+			return b.run(c.OutOrStdout())
 		},
 	}
 	var names []string
@@ -80,6 +107,7 @@ figure is the peak; on a shared machine compare shares, not times.`,
 		number(flags, &b.tokens, "tokens", 1, 1<<20, "tokens of a prefill")
 		number(flags, &b.rounds, "rounds", 1, 1000, "times that each figure is taken")
 	})
+	flagsUnder(c, "Output", func(flags *pflag.FlagSet) { jsonFlag(flags, &b.asJSON) })
 	c.Flags().IntVar(&b.trainPairs, "train-pairs", 0, "train on so many pairs and end")
 	_ = c.Flags().MarkHidden("train-pairs")
 	return c
@@ -99,7 +127,7 @@ func selection(flags *pflag.FlagSet, target *[]string, name string, names []stri
 	}}, name, help)
 }
 
-func (b *bench) run() error {
+func (b *bench) run(out io.Writer) error {
 	instructions, err := kernel.Instructions()
 	if err != nil {
 		return err
@@ -126,7 +154,18 @@ func (b *bench) run() error {
 			}
 		}
 	}
-	return nil
+	if !b.asJSON {
+		return nil
+	}
+	return printJSON(out, struct {
+		Version      string   `json:"version"`
+		Instructions string   `json:"instructions"`
+		Cores        int      `json:"cores"`
+		Multiply     float64  `json:"peak_f32_operations_per_second"`
+		Pairs        float64  `json:"peak_bf16_operations_per_second"`
+		Read         float64  `json:"peak_read_bytes_per_second"`
+		Figures      []figure `json:"figures"`
+	}{version(), instructions, runtime.GOMAXPROCS(0), peak.Multiply, peak.Pairs, peak.Read, b.figures})
 }
 
 // rateOf writes a rate with a metric prefix; "-" where there is none.
@@ -137,12 +176,12 @@ func rateOf(rate float64, unit string) string {
 	return fmt.Sprintf("%.1f G%s", rate/1e9, unit)
 }
 
-// share writes a part of a peak; "-" where the peak is not known.
-func share(part, of float64) string {
-	if of == 0 {
+// percent writes a share of a peak; "-" where the peak is not known.
+func percent(share float64) string {
+	if share == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%.1f %%", 100*part/of)
+	return fmt.Sprintf("%.1f %%", 100*share)
 }
 
 func median(x []float64) float64 {
@@ -205,18 +244,21 @@ func (b *bench) prefill(s shape) error {
 		if numbers == lm.Float32 {
 			name = "f32 activations (" + m.Computes() + ")"
 		}
-		fmt.Fprintf(b.out, "  %-5s %-24s %4d tokens in %.3f s, %5.0f tokens/s; linear layers %s, %s of the peak\n", s.name, name,
-			b.tokens, median(seconds), float64(b.tokens)/median(seconds), rateOf(median(rates), "FLOP/s"), share(median(shares), known(shares)))
+		took := median(seconds)
+		f := figure{Part: "prefill", Model: s.name, Case: name, Seconds: took, TokensPerSecond: float64(b.tokens) / took,
+			Rate: median(rates), ShareOfPeak: finite(median(shares))}
+		b.tell(f, "%-24s %4d tokens in %.3f s, %5.0f tokens/s; linear layers %s, %s of the peak",
+			name, b.tokens, took, f.TokensPerSecond, rateOf(f.Rate, "FLOP/s"), percent(f.ShareOfPeak))
 	}
 	return nil
 }
 
-// known is 1, or 0 where shares of an unknown peak were taken.
-func known(shares []float64) float64 {
-	if math.IsInf(shares[0], 0) {
+// finite is 0 for a share of a peak that is not known.
+func finite(share float64) float64 {
+	if math.IsInf(share, 0) {
 		return 0
 	}
-	return 1
+	return share
 }
 
 // decode measures the time of each step.
@@ -238,8 +280,10 @@ func (b *bench) decode(s shape) error {
 			shares = append(shares, bytes/step/bound)
 		}
 		rate := median(rates)
-		fmt.Fprintf(b.out, "  %-5s batch %2d: %7.1f tokens/s; reads %s of weights, %s of the peak\n", s.name, batch,
-			float64(batch)*rate, rateOf(bytes*rate, "B/s"), share(median(shares), known(shares)))
+		f := figure{Part: "decode", Model: s.name, Case: fmt.Sprintf("batch %d", batch), Seconds: 1 / rate,
+			TokensPerSecond: float64(batch) * rate, Rate: bytes * rate, ShareOfPeak: finite(median(shares))}
+		b.tell(f, "batch %2d: %7.1f tokens/s; reads %s of weights, %s of the peak", batch,
+			f.TokensPerSecond, rateOf(f.Rate, "B/s"), percent(f.ShareOfPeak))
 	}
 	return nil
 }
@@ -295,16 +339,17 @@ func (b *bench) train(s shape) error {
 			apart[i].NegativeIDs = append([]int{2*i + 1}, apart[i].NegativeIDs[1:]...)
 		}
 		const most = 20e12 // operations that a comparison is worth
-		line := fmt.Sprintf("  %-5s %s: %d tokens given, %d computed, %.2f s", s.name, test.name, with.Given, with.Computed, shared)
+		f := figure{Part: "train", Model: s.name, Case: test.name, GivenTokens: with.Given, ComputedTokens: with.Computed, Seconds: shared}
+		line := fmt.Sprintf("%s: %d tokens given, %d computed, %.2f s", test.name, with.Given, with.Computed, shared)
 		if 2*s.linear()*float64(with.Given) > most && s.name != b.shapes[0] {
-			fmt.Fprintf(b.out, "%s\n", line)
+			b.tell(f, "%s", line)
 			continue
 		}
-		alone, err := b.trainTime(m, apart, &without)
-		if err != nil {
+		if f.SecondsUnshared, err = b.trainTime(m, apart, &without); err != nil {
 			return err
 		}
-		fmt.Fprintf(b.out, "%s; without sharing %d computed, %.2f s, %.1f times as long\n", line, without.Computed, alone, alone/shared)
+		f.Ratio = f.SecondsUnshared / shared
+		b.tell(f, "%s; without sharing %d computed, %.2f s, %.1f times as long", line, without.Computed, f.SecondsUnshared, f.Ratio)
 	}
 	return nil
 }
@@ -389,16 +434,14 @@ func (b *bench) steer(s shape) error {
 		}
 	}
 	// How each compares with its neighbours in time, round by round.
+	plain := slices.Clone(times[0])
 	for i, v := range variants {
 		ratios := make([]float64, len(times[i]))
 		for round := range ratios {
-			ratios[round] = times[i][round] / times[0][round]
+			ratios[round] = times[i][round] / plain[round]
 		}
-		if i > 0 {
-			fmt.Fprintf(b.out, "  %-5s vectors: %-20s %.2f ms a step, %+.1f %%\n", s.name, v.name, 1e3*median(slices.Clone(times[i])), 100*(median(ratios)-1))
-		} else {
-			fmt.Fprintf(b.out, "  %-5s vectors: %-20s %.2f ms a step\n", s.name, v.name, 1e3*median(slices.Clone(times[i])))
-		}
+		f := figure{Part: "steer", Model: s.name, Case: v.name, Seconds: median(times[i]), Ratio: median(ratios)}
+		b.tell(f, "vectors: %-20s %.2f ms a step, %+.1f %%", v.name, 1e3*f.Seconds, 100*(f.Ratio-1))
 	}
 	return nil
 }
@@ -411,7 +454,7 @@ func (b *bench) memory() error {
 	}
 	var first float64
 	for _, pairs := range []int{100, 10000} {
-		c := exec.CommandContext(b.ctx, self, "bench", "--shapes", "135M", "--train-pairs", strconv.Itoa(pairs))
+		c := exec.CommandContext(b.ctx, self, "bench", "--train-pairs", strconv.Itoa(pairs))
 		c.Stderr = os.Stderr
 		begin := time.Now()
 		told, err := c.Output()
@@ -426,13 +469,12 @@ func (b *bench) memory() error {
 			fmt.Fprintln(b.out, "  this system does not tell the memory of a process")
 			return nil
 		}
-		fmt.Fprintf(b.out, "  135M  train on %5d pairs: at most %.1f MiB, %.1f s", pairs, peak/(1<<20), time.Since(begin).Seconds())
 		if first == 0 {
 			first = peak
-			fmt.Fprintln(b.out)
-		} else {
-			fmt.Fprintf(b.out, "; %+.1f %%\n", 100*(peak/first-1))
 		}
+		f := figure{Part: "memory", Model: shapes[0].name, Case: fmt.Sprintf("train on %d pairs", pairs),
+			Seconds: time.Since(begin).Seconds(), PeakBytes: peak, Ratio: peak / first}
+		b.tell(f, "%-20s at most %.1f MiB, %.1f s, %+.1f %%", f.Case+":", peak/(1<<20), f.Seconds, 100*(f.Ratio-1))
 	}
 	return nil
 }

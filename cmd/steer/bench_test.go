@@ -1,0 +1,36 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// The measurements run from end to end on a model that is hardly there.
+func TestBenchMeasuresEveryPart(t *testing.T) {
+	before := shapes
+	defer func() { shapes = before }()
+	shapes = []shape{{"tiny", 32, 2, 4, 2, 48, 2500}}
+	type told struct {
+		Instructions string
+		Figures      []figure
+	}
+	answered := answer[told](t, "bench", "--parts", "prefill,decode,train,steer", "--tokens", "16", "--rounds", "1", "--json")
+	cases := map[string]int{}
+	for _, f := range answered.Figures {
+		cases[f.Part]++
+		if f.Seconds <= 0 {
+			t.Errorf("%s, %s took %v seconds", f.Part, f.Case, f.Seconds)
+		}
+		if f.Part == "train" && strings.HasPrefix(f.Case, "16 pairs") && (f.GivenTokens != 3200 || f.ComputedTokens != 16*(98+4)) {
+			t.Errorf("%d of %d tokens are computed, want %d of 3200", f.ComputedTokens, f.GivenTokens, 16*(98+4))
+		}
+	}
+	for part, want := range map[string]int{"prefill": 2, "decode": 4, "train": 2, "steer": 4} {
+		if cases[part] != want {
+			t.Errorf("%d figures of %s, want %d", cases[part], part, want)
+		}
+	}
+	if lines := must(t, "bench", "--parts", "prefill", "--tokens", "16", "--rounds", "1"); !strings.Contains(lines, "of the peak") {
+		t.Errorf("the lines do not compare with the peak:\n%s", lines)
+	}
+}
