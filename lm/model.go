@@ -19,6 +19,7 @@ import (
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint"
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/cpu"
 	"github.com/steervec/steer/lm/tokenizer"
 )
@@ -42,6 +43,14 @@ type OpenOptions struct {
 	Checkpoint checkpoint.Options
 }
 
+// checkpoint returns the options for the checkpoint, which follow the numbers.
+func (o OpenOptions) checkpoint() checkpoint.Options {
+	if o.Checkpoint.Expand == "" && o.Numbers == Float32 {
+		o.Checkpoint.Expand = safetensors.F32
+	}
+	return o.Checkpoint
+}
+
 // Model is a loaded language model, or a steered view of one.
 type Model struct {
 	*loaded
@@ -51,17 +60,19 @@ type Model struct {
 // loaded is what a model and all its views share.
 type loaded struct {
 	id, revision, fingerprint string
-	stored                    string // type of the stored weights
+	stored                    string // types of the stored weights
 	executor                  *cpu.Model
 	tokens                    *tokenizer.Tokenizer // nil: the checkpoint has none
 	ends                      []int                // tokens that end a generation
 }
 
-// Open loads the model at ref: a local folder, or a Hub id "org/name" with an
-// optional "@revision", which is downloaded into the Hugging Face cache. Errors
-// name the file, the tensor or the config's field that is wrong.
+// Open loads the model at ref: a local folder or GGUF file, or a Hub id
+// "org/name" with an optional "@revision", and ":file.gguf" for a GGUF file of
+// the repository, which is downloaded into the Hugging Face cache. Blocks of few
+// bits, as GGUF has them, are expanded to bfloat16 unless Numbers is Float32.
+// Errors name the file, the tensor or the config's field that is wrong.
 func Open(ctx context.Context, ref string, opts OpenOptions) (*Model, error) {
-	c, err := checkpoint.Open(ctx, ref, opts.Checkpoint)
+	c, err := checkpoint.Open(ctx, ref, opts.checkpoint())
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +83,7 @@ func Open(ctx context.Context, ref string, opts OpenOptions) (*Model, error) {
 // OpenFS loads a model from a file system, such as an embedded one; id names it
 // in errors and in the provenance of vectors.
 func OpenFS(ctx context.Context, fsys fs.FS, id string, opts OpenOptions) (*Model, error) {
-	c, err := checkpoint.OpenFS(fsys, id)
+	c, err := checkpoint.OpenFS(fsys, id, opts.checkpoint())
 	if err != nil {
 		return nil, err
 	}
@@ -94,9 +105,7 @@ func load(ctx context.Context, c *checkpoint.Checkpoint, opts OpenOptions) (*Mod
 	if m.ends, err = endTokens(c); err != nil {
 		return fail(err)
 	}
-	if t, ok := c.Tensor(decoder.Embedding.Tokens); ok {
-		m.stored = string(t.DType)
-	}
+	m.stored = c.Stored()
 	if m.executor, err = cpu.Load(ctx, decoder, c, opts.Numbers); err != nil {
 		return fail(err)
 	}
@@ -178,7 +187,8 @@ func (m *Model) Layers() int { return len(m.executor.Decoder.Blocks) }
 // Parameters returns the number of stored weights.
 func (m *Model) Parameters() int { return m.executor.Parameters }
 
-// Stored returns the type of the stored weights, such as "BF16".
+// Stored returns the types of the stored weights, the most common first, and
+// what they are expanded to: "BF16", or "Q4_K and Q6_K, expanded to BF16".
 func (m *Model) Stored() string { return m.stored }
 
 // Computes returns the number format of the products: f32, bf16 or mixed.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -35,7 +36,7 @@ family, sizes, and the sites where it can be read and steered.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			info, err := os.Stat(args[0])
 			switch {
-			case err == nil && !info.IsDir():
+			case err == nil && !info.IsDir() && !strings.EqualFold(filepath.Ext(args[0]), ".gguf"):
 				return inspectVector(c.OutOrStdout(), args[0], asJSON)
 			case err != nil && strings.HasSuffix(args[0], ".safetensors"):
 				return fmt.Errorf("open %s: %w", args[0], fs.ErrNotExist)

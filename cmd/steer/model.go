@@ -31,7 +31,7 @@ func (f *modelFlags) add(c *cobra.Command) {
 
 // addRef adds the flag that names a model.
 func addRef(flags *pflag.FlagSet, ref *string) {
-	flags.StringVar(ref, "model", "", "the model at `REF`: a checkpoint's folder, or a Hub id org/name[@revision]")
+	flags.StringVar(ref, "model", "", "the model at `REF`: a checkpoint's folder, a GGUF file, or a Hub id org/name[@revision][:file.gguf]")
 }
 
 func (f *modelFlags) open(ctx context.Context, diagnostics io.Writer) (*lm.Model, error) {

@@ -18,12 +18,13 @@ import (
 //	.locks/models--org--name/<etag>.lock               held while a blob is written
 type cacheFolder struct {
 	root, locks string
+	file        string // the GGUF file that is wanted alone; "": a checkpoint's files
 	symlink     func(target, link string) error
 }
 
 func newCacheFolder(cache, id string) cacheFolder {
 	name := "models--" + strings.ReplaceAll(id, "/", "--")
-	return cacheFolder{filepath.Join(cache, name), filepath.Join(cache, ".locks", name), os.Symlink}
+	return cacheFolder{root: filepath.Join(cache, name), locks: filepath.Join(cache, ".locks", name), symlink: os.Symlink}
 }
 
 func (c cacheFolder) snapshot(commit string) string {
@@ -59,6 +60,10 @@ func (c cacheFolder) resolve(revision string) (commit string, err error) {
 // complete returns an error that names a file without which the cached commit
 // is no checkpoint.
 func (c cacheFolder) complete(commit string) error {
+	if c.file != "" {
+		_, err := os.Stat(filepath.Join(c.snapshot(commit), c.file))
+		return err
+	}
 	if _, err := os.Stat(filepath.Join(c.snapshot(commit), configFile)); err != nil {
 		return err
 	}
@@ -80,6 +85,9 @@ func (c cacheFolder) complete(commit string) error {
 // settled reports whether each optional file of the commit is cached or known
 // not to exist, so that there is nothing left to ask.
 func (c cacheFolder) settled(commit string) bool {
+	if c.file != "" {
+		return true
+	}
 	for _, name := range optionalFiles {
 		_, err := os.Stat(filepath.Join(c.snapshot(commit), name))
 		_, absent := os.Stat(c.absent(commit, name))

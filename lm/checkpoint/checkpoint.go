@@ -1,6 +1,7 @@
 // Package checkpoint opens Hugging Face checkpoints: a local folder, an
 // embedded file system, or a repository of the Hub, which is downloaded into
-// the cache that the Python library uses too.
+// the cache that the Python library uses too. A GGUF file is opened as the
+// checkpoint that it was made from.
 //
 // A checkpoint's weights are mapped, not read: opening one costs its headers.
 package checkpoint
@@ -8,15 +9,12 @@ package checkpoint
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
@@ -34,6 +32,10 @@ type Options struct {
 	Endpoint string       // "https://huggingface.co" unless told
 	CacheDir string       // the folder that holds models--org--name
 	Client   *http.Client // nil: the usual one
+
+	// Expand is the type, BF16 or F32, that the blocks of few bits in GGUF files
+	// are expanded to; "": BF16.
+	Expand safetensors.DType
 }
 
 // Event reports the download of one file. Note, when not empty, says something
@@ -51,24 +53,44 @@ type Checkpoint struct {
 	id, revision, dir string
 	fsys              fs.FS
 	config            []byte
-	weights
+	fingerprint       string
+	store
 }
 
-// Open opens ref: the path of a local folder, or a Hub id "org/name" or "name",
-// the latter two with "@revision" where one is wanted. A path that exists wins.
-// Errors name the file and the tensor, or say what was tried.
+// store holds the tensors of a checkpoint in one format or another.
+type store interface {
+	Names() []string
+	Tensor(name string) (safetensors.Tensor, bool)
+	Release(safetensors.Tensor)
+	Metadata() map[string]string
+	Stored() string
+	Close() error
+}
+
+// Open opens ref: the path of a local folder or of a GGUF file, or a Hub id
+// "org/name" or "name", with "@revision" where one is wanted, and with
+// ":file.gguf" behind that where the repository holds GGUF files. A path that
+// exists wins. Errors name the file and the tensor, or say what was tried.
 func Open(ctx context.Context, ref string, opts Options) (*Checkpoint, error) {
 	if info, err := os.Stat(ref); err == nil {
-		if !info.IsDir() {
-			return nil, fmt.Errorf("open checkpoint %s: not a folder; name the folder that holds config.json", ref)
-		}
 		absolute, err := filepath.Abs(ref)
 		if err != nil {
 			return nil, fmt.Errorf("open checkpoint %s: %w", ref, err)
 		}
-		return open(os.DirFS(ref), ref, filepath.Base(absolute), "")
+		if info.IsDir() {
+			return open(os.DirFS(ref), ref, "", opts.Expand, filepath.Base(absolute), "")
+		}
+		if !isGGUF(ref) {
+			return nil, fmt.Errorf("open checkpoint %s: not a folder and not a GGUF file; name the folder that holds config.json", ref)
+		}
+		dir, name := filepath.Split(absolute)
+		return open(os.DirFS(dir), dir, name, opts.Expand, name, "")
 	}
-	id, revision, named := strings.Cut(ref, "@")
+	repository, file, _ := strings.Cut(ref, ":")
+	if file != "" && !validGGUFName(file) {
+		return nil, fmt.Errorf("open checkpoint %s: %q is not the name of a GGUF file", ref, file)
+	}
+	id, revision, named := strings.Cut(repository, "@")
 	if named && opts.Revision != "" && opts.Revision != revision {
 		return nil, fmt.Errorf("open checkpoint %s: revision %q is asked for besides", ref, opts.Revision)
 	}
@@ -78,18 +100,23 @@ func Open(ctx context.Context, ref string, opts Options) (*Checkpoint, error) {
 	if !validID(id) || named && revision == "" {
 		return nil, fmt.Errorf("open checkpoint %s: there is no such folder, and it is not a Hub id (org/name or org/name@revision) either", ref)
 	}
-	dir, commit, err := download(ctx, id, opts)
+	dir, commit, err := download(ctx, id, file, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open checkpoint %s: there is no such folder; from the Hub: %w", ref, err)
 	}
-	return open(os.DirFS(dir), dir, id, commit)
+	if file != "" {
+		id += ":" + file
+	}
+	return open(os.DirFS(dir), dir, file, opts.Expand, id, commit)
 }
 
 // OpenFS opens a checkpoint in a file system, such as an embedded one; id names
-// it in errors and provenance.
-func OpenFS(fsys fs.FS, id string) (*Checkpoint, error) { return open(fsys, "", id, "") }
+// it in errors and provenance. Of the options only Expand counts.
+func OpenFS(fsys fs.FS, id string, opts Options) (*Checkpoint, error) {
+	return open(fsys, "", "", opts.Expand, id, "")
+}
 
-// ID returns the Hub id, or the name of the local folder.
+// ID returns the Hub id, or the name of the local folder or file.
 func (c *Checkpoint) ID() string { return c.id }
 
 // Revision returns the commit of a checkpoint from the Hub, "" for others.
@@ -98,7 +125,8 @@ func (c *Checkpoint) Revision() string { return c.revision }
 // Dir returns the folder on disk, "" for a checkpoint of [OpenFS].
 func (c *Checkpoint) Dir() string { return c.dir }
 
-// FS returns the folder's files.
+// FS returns the folder's files; of a GGUF file, what its metadata says in
+// their place.
 func (c *Checkpoint) FS() fs.FS { return c.fsys }
 
 // Config returns the bytes of config.json.
@@ -110,12 +138,18 @@ func (c *Checkpoint) Config() []byte { return c.config }
 // the weights: two trainings of one architecture share it.
 func (c *Checkpoint) Fingerprint() string { return c.fingerprint }
 
+// Stored says in which types the matrices are stored, the most common first,
+// and where that differs, what they are read as: "BF16", or "Q4_K and Q6_K,
+// expanded to BF16".
+func (c *Checkpoint) Stored() string { return c.store.Stored() }
+
 // Metadata returns the free-form entries of the weight files. Where files
-// disagree on a key, the first in the order of names counts.
-func (c *Checkpoint) Metadata() map[string]string { return maps.Clone(c.metadata) }
+// disagree on a key, the first in the order of names counts. Of a GGUF file
+// they are the texts that its metadata has under "general.".
+func (c *Checkpoint) Metadata() map[string]string { return c.store.Metadata() }
 
 // Names returns the names of all tensors, aliases included, sorted.
-func (c *Checkpoint) Names() []string { return slices.Sorted(maps.Keys(c.tensors)) }
+func (c *Checkpoint) Names() []string { return c.store.Names() }
 
 // Tensor returns the tensor of a name, and whether there is one.
 //
@@ -124,45 +158,45 @@ func (c *Checkpoint) Names() []string { return slices.Sorted(maps.Keys(c.tensors
 // metadata, with the name under which the tensor is stored as its value. Such
 // an alias is found here like any other name, unless a tensor of that name is
 // stored as well.
-func (c *Checkpoint) Tensor(name string) (safetensors.Tensor, bool) {
-	at, ok := c.tensors[name]
-	if !ok {
-		return safetensors.Tensor{}, false
-	}
-	t, ok := at.file.Tensor(at.name)
-	t.Name = name
-	return t, ok
-}
+func (c *Checkpoint) Tensor(name string) (safetensors.Tensor, bool) { return c.store.Tensor(name) }
 
 // Release tells the system that a tensor's memory is not needed any more.
 // Reading it again brings it back from disk.
-func (c *Checkpoint) Release(t safetensors.Tensor) {
-	if at, ok := c.tensors[t.Name]; ok {
-		at.file.Release(t)
-	}
-}
+func (c *Checkpoint) Release(t safetensors.Tensor) { c.store.Release(t) }
 
 // Close unmaps the weight files. Tensors must not be used afterwards.
-func (c *Checkpoint) Close() error {
-	var errs []error
-	for _, f := range c.files {
-		errs = append(errs, f.Close())
-	}
-	return errors.Join(errs...)
-}
+func (c *Checkpoint) Close() error { return c.store.Close() }
 
-// open reads config.json and the headers of the weight files.
-func open(fsys fs.FS, dir, id, revision string) (*Checkpoint, error) {
+// open reads the GGUF file of that name or, without one, config.json and the
+// headers of the weight files, or else the one GGUF file of the folder.
+func open(fsys fs.FS, dir, file string, expand safetensors.DType, id, revision string) (*Checkpoint, error) {
 	c := &Checkpoint{id: id, revision: revision, dir: dir, fsys: fsys}
-	var err error
-	if c.config, err = readJSON(fsys, configFile); err == nil {
-		err = c.weights.open(fsys, c.config)
-	}
+	err := c.open(file, expand)
 	if err != nil {
-		c.Close()
 		return nil, fmt.Errorf("open checkpoint %s: %w", cmp.Or(dir, id), err)
 	}
 	return c, nil
+}
+
+func (c *Checkpoint) open(file string, expand safetensors.DType) (err error) {
+	if file == "" && !exists(c.fsys, configFile) {
+		if file, err = onlyGGUF(c.fsys); err != nil {
+			return err
+		}
+	}
+	if file != "" {
+		return c.openGGUF(file, expand)
+	}
+	if c.config, err = readJSON(c.fsys, configFile); err != nil {
+		return err
+	}
+	w := &weights{}
+	if err := w.open(c.fsys, c.config); err != nil {
+		w.Close()
+		return err
+	}
+	c.store, c.fingerprint = w, w.fingerprint
+	return nil
 }
 
 // maxJSON bounds the files that are read whole, in bytes. The largest in use

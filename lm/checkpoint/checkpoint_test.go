@@ -66,7 +66,7 @@ func TestOneFile(t *testing.T) {
 	c, err := checkpoint.OpenFS(fstest.MapFS{
 		"config.json":       text(`{"model_type":"x"}`),
 		"model.safetensors": weightFile(t, map[string]string{"format": "pt"}, "b", "a"),
-	}, "mine")
+	}, "mine", checkpoint.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestShards(t *testing.T) {
 			"a": "model-00001-of-00002.safetensors", "b": "model-00001-of-00002.safetensors", "c": "model-00002-of-00002.safetensors",
 			"tied": "model-00002-of-00002.safetensors",
 		}),
-	}, "mine")
+	}, "mine", checkpoint.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestAliasesOfSharedTensors(t *testing.T) {
 			"body":  "head", // body is stored itself
 			"other": "nowhere",
 		}, "body", "head"),
-	}, "mine")
+	}, "mine", checkpoint.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestOpenRefuses(t *testing.T) {
 		}, `tensor "a" is both in x.safetensors and in y.safetensors`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := checkpoint.OpenFS(c.files, "mine")
+			_, err := checkpoint.OpenFS(c.files, "mine", checkpoint.Options{})
 			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "open checkpoint mine: ") {
 				t.Errorf("error %v; want one with %q", err, c.want)
 			}
@@ -192,7 +192,7 @@ func TestReferencesThatAreNone(t *testing.T) {
 func TestFingerprintFollowsConfigAndHeaders(t *testing.T) {
 	files := fstest.MapFS{"config.json": text(`{}`), "model.safetensors": weightFile(t, nil, "a")}
 	fingerprint := func() string {
-		c, err := checkpoint.OpenFS(files, "mine")
+		c, err := checkpoint.OpenFS(files, "mine", checkpoint.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -330,7 +330,7 @@ func FuzzIndex(f *testing.F) {
 		c, err := checkpoint.OpenFS(fstest.MapFS{
 			"config.json": text(`{}`), "x.safetensors": shard,
 			"model.safetensors.index.json": &fstest.MapFile{Data: data},
-		}, "mine")
+		}, "mine", checkpoint.Options{})
 		if err == nil {
 			if !slices.Equal(c.Names(), []string{"a"}) {
 				t.Errorf("opened with %q", c.Names())

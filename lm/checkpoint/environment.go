@@ -15,6 +15,7 @@ import (
 // hub downloads one revision of one repository.
 type hub struct {
 	id, revision string
+	file         string // the GGUF file that is wanted alone; "": a checkpoint's files
 	endpoint     *url.URL
 	token        string
 	offline      bool

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -15,14 +16,16 @@ var optionalFiles = []string{
 	"chat_template.jinja",
 }
 
-// download brings the files of a repository that a checkpoint needs into the
-// cache and returns its snapshot's folder and commit. What is cached is not
-// asked for again; where the Hub cannot be asked, what is cached is used.
-func download(ctx context.Context, id string, opts Options) (dir, commit string, err error) {
+// download brings the files of a repository that a checkpoint needs, or the one
+// GGUF file that is named, into the cache and returns its snapshot's folder and
+// commit. What is cached is not asked for again; where the Hub cannot be asked,
+// what is cached is used.
+func download(ctx context.Context, id, file string, opts Options) (dir, commit string, err error) {
 	h, err := newHub(id, opts)
 	if err != nil {
 		return "", "", err
 	}
+	h.file, h.cache.file = file, file
 	cached, missing := h.cache.resolve(h.revision)
 	if missing == nil {
 		missing = h.cache.complete(cached)
@@ -62,7 +65,18 @@ func download(ctx context.Context, id string, opts Options) (dir, commit string,
 
 // fetchFiles downloads the files of a commit that a checkpoint needs.
 func (h *hub) fetchFiles(ctx context.Context, commit string, files map[string]bool) error {
+	if h.file != "" {
+		if !files[h.file] {
+			return fmt.Errorf("the repository has no %s", h.file)
+		}
+		return h.fetch(ctx, commit, h.file)
+	}
 	if !files[configFile] {
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			if validGGUFName(name) {
+				return fmt.Errorf("the repository has no %s; name one of its GGUF files, as in %s:%s", configFile, h.id, name)
+			}
+		}
 		return fmt.Errorf("the repository has no %s", configFile)
 	}
 	wanted := []string{configFile}

@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -39,6 +40,51 @@ type weights struct {
 type place struct {
 	file *safetensors.File
 	name string
+}
+
+func (w *weights) Names() []string { return slices.Sorted(maps.Keys(w.tensors)) }
+
+func (w *weights) Metadata() map[string]string { return maps.Clone(w.metadata) }
+
+func (w *weights) Tensor(name string) (safetensors.Tensor, bool) {
+	at, ok := w.tensors[name]
+	if !ok {
+		return safetensors.Tensor{}, false
+	}
+	t, ok := at.file.Tensor(at.name)
+	t.Name = name
+	return t, ok
+}
+
+func (w *weights) Release(t safetensors.Tensor) {
+	if at, ok := w.tensors[t.Name]; ok {
+		at.file.Release(t)
+	}
+}
+
+func (w *weights) Stored() string {
+	elements := map[safetensors.DType]int{}
+	for _, at := range w.tensors {
+		if t, _ := at.file.Tensor(at.name); len(t.Shape) > 1 {
+			elements[t.DType] += t.Len()
+		}
+	}
+	types := slices.SortedFunc(maps.Keys(elements), func(a, b safetensors.DType) int {
+		return cmp.Or(cmp.Compare(elements[b], elements[a]), cmp.Compare(a, b))
+	})
+	var names []string
+	for _, t := range types {
+		names = append(names, string(t))
+	}
+	return strings.Join(names, " and ")
+}
+
+func (w *weights) Close() error {
+	var errs []error
+	for _, f := range w.files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // open reads the headers of the weight files. What it opened before an error

@@ -1,4 +1,4 @@
 package safetensors
 
 // Round rounds values as WriteRows does.
-func Round(d DType, values []float32) []byte { return appendFloats(nil, d, values) }
+func Round(d DType, values []float32) []byte { return AppendFloats(nil, d, values) }

@@ -2,11 +2,12 @@ package safetensors
 
 import (
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"slices"
+
+	"github.com/steervec/steer/lm/checkpoint/internal/mapped"
 )
 
 // File is an open safetensors file. Any number of goroutines may read it; Close
@@ -16,7 +17,7 @@ type File struct {
 	names    []string // in the order of their data
 	tensors  map[string]Tensor
 	metadata map[string]string
-	unmap    func() error // nil: the data is ordinary memory
+	bytes    mapped.Bytes
 }
 
 // Open maps the file at path into memory and checks its header. Where the
@@ -43,32 +44,16 @@ func OpenFS(fsys fs.FS, name string) (*File, error) {
 
 // open maps or reads file, and closes it.
 func open(name string, file fs.File) (*File, error) {
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("open %s: not a regular file", name)
-	}
-	var data []byte
-	var unmap func() error
-	if onDisk, ok := file.(*os.File); ok {
-		data, unmap, err = mapFile(onDisk, info.Size())
-	} else {
-		data, err = io.ReadAll(file)
-	}
+	bytes, err := mapped.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
-	f, err := Parse(name, data)
+	f, err := Parse(name, bytes.Data)
 	if err != nil {
-		if unmap != nil {
-			unmap()
-		}
+		bytes.Close()
 		return nil, err
 	}
-	f.unmap = unmap
+	f.bytes = bytes
 	return f, nil
 }
 
@@ -101,17 +86,12 @@ func (f *File) Header() []byte { return f.header }
 // needed any more. Reading it again brings it back from disk. Does nothing
 // where the file is not mapped.
 func (f *File) Release(t Tensor) {
-	if f.unmap != nil {
-		release(t.Data)
-	}
+	f.bytes.Release(t.Data)
 }
 
 // Close unmaps the file. Its tensors and header must not be used afterwards.
 func (f *File) Close() error {
-	unmap := f.unmap
+	bytes := f.bytes
 	*f = File{}
-	if unmap == nil {
-		return nil
-	}
-	return unmap()
+	return bytes.Close()
 }

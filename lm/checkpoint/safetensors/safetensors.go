@@ -68,7 +68,7 @@ type Tensor struct {
 // New returns an F32 tensor that holds a copy of values, whose number must be
 // the product of shape.
 func New(name string, shape []int, values []float32) Tensor {
-	return Tensor{Name: name, DType: F32, Shape: slices.Clone(shape), Data: appendFloats(nil, F32, values)}
+	return Tensor{Name: name, DType: F32, Shape: slices.Clone(shape), Data: AppendFloats(nil, F32, values)}
 }
 
 // Len returns the number of elements, the product of Shape; 1 for a scalar.
@@ -137,9 +137,9 @@ func decodeFloats(out []float32, d DType, data []byte) {
 	}
 }
 
-// appendFloats appends values as elements of type d, each rounded to the
-// nearest, ties to even.
-func appendFloats(data []byte, d DType, values []float32) []byte {
+// AppendFloats appends values to data as elements of type d, which is F64, F32,
+// F16 or BF16: each rounded to the nearest, ties to even.
+func AppendFloats(data []byte, d DType, values []float32) []byte {
 	data = slices.Grow(data, d.Size()*len(values))
 	switch d {
 	case F64:

@@ -131,7 +131,7 @@ func (w *Writer) WriteRows(name string, row int, values []float32) error {
 	if row < 0 || row > s.Shape[0] || width == 0 && len(values) > 0 || width > 0 && len(values)%width != 0 {
 		return fail("%d values are not whole rows of shape %v from row %d on", len(values), s.Shape, row)
 	}
-	return w.WriteAt(name, appendFloats(nil, s.DType, values), int64(row)*int64(width)*int64(s.DType.Size()))
+	return w.WriteAt(name, AppendFloats(nil, s.DType, values), int64(row)*int64(width)*int64(s.DType.Size()))
 }
 
 // Commit makes the file durable and gives it its name. A tensor of which bytes

@@ -1,6 +1,6 @@
 //go:build unix
 
-package safetensors
+package mapped
 
 import (
 	"errors"
@@ -10,19 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapFile maps a file read-only; unmap is nil where there is nothing to undo.
-func mapFile(file *os.File, size int64) (data []byte, unmap func() error, err error) {
+// mapFile maps a file read-only.
+func mapFile(file *os.File, size int64) (Bytes, error) {
 	if size == 0 {
-		return nil, nil, nil
+		return Bytes{}, nil
 	}
 	if int64(int(size)) != size {
-		return nil, nil, errors.New("the file is too large for this machine's addresses")
+		return Bytes{}, errors.New("the file is too large for this machine's addresses")
 	}
-	data, err = unix.Mmap(int(file.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	data, err := unix.Mmap(int(file.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		return nil, nil, err
+		return Bytes{}, err
 	}
-	return data, func() error { return unix.Munmap(data) }, nil
+	return Bytes{data, func() error { return unix.Munmap(data) }}, nil
 }
 
 // release drops the whole pages inside data from the process's memory. Only

@@ -1,0 +1,50 @@
+// Package mapped brings the bytes of weight files into memory: by mapping
+// where the system can, by reading where it cannot.
+package mapped
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// Bytes are a whole file's bytes, not to be written.
+type Bytes struct {
+	Data  []byte
+	unmap func() error // nil: ordinary memory
+}
+
+// Open maps or reads file, a regular one, and closes it. A file on disk is
+// mapped; any other, such as an embedded one, is read.
+func Open(file fs.File) (Bytes, error) {
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return Bytes{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return Bytes{}, errors.New("not a regular file")
+	}
+	if onDisk, ok := file.(*os.File); ok {
+		return mapFile(onDisk, info.Size())
+	}
+	data, err := io.ReadAll(file)
+	return Bytes{Data: data}, err
+}
+
+// Release tells the system that a part of the bytes is not needed any more.
+// Reading it again brings it back from disk. Ordinary memory stays.
+func (b Bytes) Release(part []byte) {
+	if b.unmap != nil {
+		release(part)
+	}
+}
+
+// Close unmaps the bytes.
+func (b Bytes) Close() error {
+	if b.unmap == nil {
+		return nil
+	}
+	return b.unmap()
+}

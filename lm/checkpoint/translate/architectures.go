@@ -1,0 +1,364 @@
+package translate
+
+// architecture says what a converter did to a model type of Hugging Face.
+type architecture struct {
+	modelType  string
+	otherTypes []string // that settle may choose instead
+
+	// keys are metadata keys, without the architecture's name before them, and
+	// the config's fields of the same meaning; beside those that are common.
+	keys map[string]string
+	// constants are fields of the config that the format leaves unsaid.
+	constants map[string]any
+	// settle does what neither table can say.
+	settle func(*translation)
+
+	partial string // field that says which fraction of each head turns; "": all of it
+	parts   []part
+	words   string // the cut into words where the metadata names none
+}
+
+// part is a tensor, or one of each block, under its two names without .weight
+// and .bias. {num} stands for the block, {expert} and {head} for one of several
+// that are stacked.
+type part struct {
+	stored, name string
+	how          change
+}
+
+// change is what was done to a tensor.
+type change uint8
+
+const (
+	asItIs      change = iota
+	pairedQ            // rows of each query head reordered so that pairs which turn together are neighbours
+	pairedK            // the same for key heads
+	unfusedQKV         // rows of groups of queries, keys, values sorted into all queries, all keys, all values
+	fusedQKV           // three tensors put one below the other; the name holds {qkv}
+	plusOne            // 1 added
+	transposed         // [in, out] turned into [out, in]
+	stacked            // one tensor for each expert or head
+	asVector           // [1, n] stored as [n]
+	factorTable        // not a weight: read with the metadata
+)
+
+// combine returns tables of parts one after the other.
+func combine(tables ...[]part) (all []part) {
+	for _, t := range tables {
+		all = append(all, t...)
+	}
+	return all
+}
+
+// changed returns the table with another change for some of its stored names.
+func changed(table []part, how change, stored ...string) []part {
+	out := combine(table)
+	for i := range out {
+		for _, s := range stored {
+			if out[i].stored == s || out[i].stored == "blk.{num}."+s {
+				out[i].how = how
+			}
+		}
+	}
+	return out
+}
+
+const (
+	blk    = "blk.{num}."
+	layers = "model.layers.{num}."
+	h      = "transformer.h.{num}."
+)
+
+// llamaParts are the tensors of llama and of all that followed its naming.
+var llamaParts = []part{
+	{"token_embd", "model.embed_tokens", asItIs},
+	{"output_norm", "model.norm", asItIs},
+	{"output", "lm_head", asItIs},
+	{"rope_freqs", "", factorTable},
+	{blk + "attn_norm", layers + "input_layernorm", asItIs},
+	{blk + "attn_q", layers + "self_attn.q_proj", asItIs},
+	{blk + "attn_k", layers + "self_attn.k_proj", asItIs},
+	{blk + "attn_v", layers + "self_attn.v_proj", asItIs},
+	{blk + "attn_output", layers + "self_attn.o_proj", asItIs},
+	{blk + "ffn_norm", layers + "post_attention_layernorm", asItIs},
+	{blk + "ffn_gate", layers + "mlp.gate_proj", asItIs},
+	{blk + "ffn_up", layers + "mlp.up_proj", asItIs},
+	{blk + "ffn_down", layers + "mlp.down_proj", asItIs},
+}
+
+var headNorms = []part{
+	{blk + "attn_q_norm", layers + "self_attn.q_norm", asItIs},
+	{blk + "attn_k_norm", layers + "self_attn.k_norm", asItIs},
+}
+
+// pairedParts are those of the architectures whose heads turn by neighbouring
+// pairs in llama.cpp, and by halves in Hugging Face's models.
+var pairedParts = changed(changed(llamaParts, pairedQ, "attn_q"), pairedK, "attn_k")
+
+var gemmaParts = changed(llamaParts, plusOne, "output_norm", "attn_norm", "ffn_norm")
+
+// sandwichParts are gemma's with norms before and after attention and MLP.
+var sandwichParts = combine(without(gemmaParts, "ffn_norm"), []part{
+	{blk + "post_attention_norm", layers + "post_attention_layernorm", plusOne},
+	{blk + "ffn_norm", layers + "pre_feedforward_layernorm", plusOne},
+	{blk + "post_ffw_norm", layers + "post_feedforward_layernorm", plusOne},
+})
+
+var plainMLP = []part{
+	{blk + "ffn_up", layers + "mlp.c_fc", asItIs},
+	{blk + "ffn_down", layers + "mlp.c_proj", asItIs},
+}
+
+var qwenExperts = []part{
+	{blk + "ffn_gate_inp", layers + "mlp.gate", asItIs},
+	{blk + "ffn_gate_exps", layers + "mlp.experts.{expert}.gate_proj", stacked},
+	{blk + "ffn_up_exps", layers + "mlp.experts.{expert}.up_proj", stacked},
+	{blk + "ffn_down_exps", layers + "mlp.experts.{expert}.down_proj", stacked},
+	{blk + "ffn_gate_inp_shexp", layers + "mlp.shared_expert_gate", asVector},
+	{blk + "ffn_gate_shexp", layers + "mlp.shared_expert.gate_proj", asItIs},
+	{blk + "ffn_up_shexp", layers + "mlp.shared_expert.up_proj", asItIs},
+	{blk + "ffn_down_shexp", layers + "mlp.shared_expert.down_proj", asItIs},
+}
+
+var gpt2Parts = []part{
+	{"token_embd", "transformer.wte", asItIs},
+	{"position_embd", "transformer.wpe", asItIs},
+	{"output_norm", "transformer.ln_f", asItIs},
+	{"output", "lm_head", asItIs},
+	{blk + "attn_norm", h + "ln_1", asItIs},
+	{blk + "attn_qkv", h + "attn.c_attn", asItIs},
+	{blk + "attn_output", h + "attn.c_proj", asItIs},
+	{blk + "ffn_norm", h + "ln_2", asItIs},
+	{blk + "ffn_up", h + "mlp.c_fc", asItIs},
+	{blk + "ffn_down", h + "mlp.c_proj", asItIs},
+}
+
+var gpt2Keys = map[string]string{"context_length": "n_positions", "feed_forward_length": "n_inner"}
+
+// bloomParts are the tensors of bloom and falcon.
+var bloomParts = []part{
+	{"token_embd", "transformer.word_embeddings", asItIs},
+	{"token_embd_norm", "transformer.word_embeddings_layernorm", asItIs},
+	{"output_norm", "transformer.ln_f", asItIs},
+	{"output", "lm_head", asItIs},
+	{blk + "attn_norm", h + "input_layernorm", asItIs},
+	{blk + "attn_qkv", h + "self_attention.query_key_value", unfusedQKV},
+	{blk + "attn_output", h + "self_attention.dense", asItIs},
+	{blk + "ffn_norm", h + "post_attention_layernorm", asItIs},
+	{blk + "ffn_up", h + "mlp.dense_h_to_4h", asItIs},
+	{blk + "ffn_down", h + "mlp.dense_4h_to_h", asItIs},
+}
+
+const neox = "gpt_neox.layers.{num}."
+
+// architectures holds what can be translated, by general.architecture.
+var architectures = map[string]architecture{
+	"llama": {
+		modelType: "llama", otherTypes: []string{"mistral", "mixtral"}, words: "llama-bpe", settle: settleLlama,
+		parts: combine(pairedParts, []part{
+			{blk + "ffn_gate_inp", layers + "block_sparse_moe.gate", asItIs},
+			{blk + "ffn_gate_exps", layers + "block_sparse_moe.experts.{expert}.w1", stacked},
+			{blk + "ffn_down_exps", layers + "block_sparse_moe.experts.{expert}.w2", stacked},
+			{blk + "ffn_up_exps", layers + "block_sparse_moe.experts.{expert}.w3", stacked},
+		}),
+	},
+	"granite": {
+		modelType: "granite", words: "refact", settle: settleBiases, parts: pairedParts,
+		keys: map[string]string{
+			"attention.scale": "attention_multiplier", "embedding_scale": "embedding_multiplier",
+			"residual_scale": "residual_multiplier", "logit_scale": "logits_scaling",
+		},
+	},
+	"olmo": {
+		modelType: "olmo", words: "olmo", parts: pairedParts,
+		keys: map[string]string{"attention.clamp_kqv": "clip_qkv"},
+	},
+	"olmo2": {
+		modelType: "olmo2", words: "dbrx",
+		parts: combine(without(llamaParts, "attn_norm", "ffn_norm"), headNorms, []part{
+			{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs},
+			{blk + "post_ffw_norm", layers + "post_feedforward_layernorm", asItIs},
+		}),
+	},
+	"qwen2":    {modelType: "qwen2", words: "qwen2", parts: llamaParts},
+	"qwen3":    {modelType: "qwen3", words: "qwen2", parts: combine(llamaParts, headNorms)},
+	"qwen2moe": {modelType: "qwen2_moe", words: "qwen2", settle: settleExperts, parts: combine(llamaParts, qwenExperts), constants: map[string]any{"norm_topk_prob": false}},
+	"qwen3moe": {modelType: "qwen3_moe", words: "qwen2", settle: settleExperts, parts: combine(llamaParts, headNorms, qwenExperts), constants: map[string]any{"norm_topk_prob": true}},
+	"gemma":    {modelType: "gemma", parts: gemmaParts},
+	"gemma2":   {modelType: "gemma2", settle: func(t *translation) { settleGemma(t, 46) }, parts: sandwichParts},
+	"gemma3": {
+		modelType: "gemma3_text", settle: settleGemma3,
+		parts: combine(sandwichParts, changed(headNorms, plusOne, "attn_q_norm", "attn_k_norm")),
+	},
+	"command-r": {modelType: "cohere", words: "command-r", settle: settleCohere, parts: combine(llamaParts, headNorms)},
+	"cohere2":   {modelType: "cohere2", words: "command-r", settle: settleCohere, parts: llamaParts},
+	"phi3": {
+		modelType: "phi3", partial: "partial_rotary_factor", words: "gpt-4o",
+		parts: combine(without(llamaParts, "attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"), []part{
+			{blk + "attn_qkv", layers + "self_attn.qkv_proj", asItIs},
+			{blk + "ffn_up", layers + "mlp.gate_up_proj", asItIs},
+			{"rope_factors_long", "", factorTable},
+			{"rope_factors_short", "", factorTable},
+		}),
+	},
+	"phi2": {
+		modelType: "phi", partial: "partial_rotary_factor", words: "gpt-2",
+		parts: combine(without(llamaParts, "output_norm", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"), []part{
+			{"output_norm", "model.final_layernorm", asItIs},
+			{blk + "attn_qkv", layers + "self_attn.{qkv}_proj", fusedQKV},
+			{blk + "attn_output", layers + "self_attn.dense", asItIs},
+			{blk + "ffn_up", layers + "mlp.fc1", asItIs},
+			{blk + "ffn_down", layers + "mlp.fc2", asItIs},
+		}),
+	},
+	"stablelm": {
+		modelType: "stablelm", partial: "partial_rotary_factor", words: "gpt-2", settle: settleStableLM,
+		parts: combine(llamaParts, []part{
+			{blk + "attn_q_norm", layers + "self_attn.q_layernorm.norms.{head}", stacked},
+			{blk + "attn_k_norm", layers + "self_attn.k_layernorm.norms.{head}", stacked},
+		}),
+	},
+	"starcoder2": {modelType: "starcoder2", words: "starcoder", parts: combine(without(llamaParts, "ffn_gate", "ffn_up", "ffn_down"), plainMLP)},
+	"starcoder":  {modelType: "gpt_bigcode", words: "starcoder", keys: gpt2Keys, settle: settleStarCoder, parts: gpt2Parts},
+	"gpt2": {
+		modelType: "gpt2", words: "gpt-2", keys: gpt2Keys,
+		parts: changed(gpt2Parts, transposed, "attn_qkv", "attn_output", "ffn_up", "ffn_down"),
+	},
+	"bloom": {modelType: "bloom", words: "bloom", parts: bloomParts},
+	"falcon": {
+		modelType: "falcon", words: "falcon", settle: settleFalcon,
+		keys:  map[string]string{"attention.head_count_kv": "num_kv_heads", "feed_forward_length": "ffn_hidden_size"},
+		parts: bloomParts,
+	},
+	"gptneox": {
+		modelType: "gpt_neox", partial: "rotary_pct", words: "olmo",
+		keys:   map[string]string{"use_parallel_residual": "use_parallel_residual"},
+		settle: func(t *translation) { t.config["attention_bias"] = t.has("blk.0.attn_qkv.bias") },
+		parts: []part{
+			{"token_embd", "gpt_neox.embed_in", asItIs},
+			{"output_norm", "gpt_neox.final_layer_norm", asItIs},
+			{"output", "embed_out", asItIs},
+			{blk + "attn_norm", neox + "input_layernorm", asItIs},
+			{blk + "attn_qkv", neox + "attention.query_key_value", unfusedQKV},
+			{blk + "attn_output", neox + "attention.dense", asItIs},
+			{blk + "ffn_norm", neox + "post_attention_layernorm", asItIs},
+			{blk + "ffn_up", neox + "mlp.dense_h_to_4h", asItIs},
+			{blk + "ffn_down", neox + "mlp.dense_4h_to_h", asItIs},
+		},
+	},
+}
+
+// without returns the table without some of its stored names.
+func without(table []part, stored ...string) (rest []part) {
+	for _, p := range table {
+		keep := true
+		for _, s := range stored {
+			keep = keep && p.stored != s && p.stored != blk+s
+		}
+		if keep {
+			rest = append(rest, p)
+		}
+	}
+	return rest
+}
+
+// settleLlama tells apart what llama.cpp calls llama: mixtral has experts, and
+// mistral is a llama with a sliding window.
+func settleLlama(t *translation) {
+	if n, _ := t.config["num_local_experts"].(uint64); n > 0 {
+		t.config["model_type"] = "mixtral"
+	} else if t.config["sliding_window"] != nil {
+		t.config["model_type"] = "mistral"
+	}
+	settleBiases(t)
+}
+
+func settleBiases(t *translation) {
+	t.config["attention_bias"] = t.has("blk.0.attn_q.bias")
+	t.config["mlp_bias"] = t.has("blk.0.ffn_up.bias")
+}
+
+// settleExperts finds which layers have experts, and how wide they are, by
+// their tensors.
+func settleExperts(t *translation) {
+	t.config["num_experts"] = t.config["num_local_experts"]
+	t.config["decoder_sparse_step"] = 1
+	dense := []int{}
+	for layer := range t.shape.layers {
+		name := block(layer, "ffn_gate_exps.weight")
+		experts, ok := t.file.Tensor(name)
+		if !ok {
+			dense = append(dense, layer)
+			continue
+		}
+		if len(experts.Shape) != 3 {
+			t.fail("tensor %q has shape %v; one of experts has three dimensions", name, experts.Shape)
+			return
+		}
+		t.config["moe_intermediate_size"] = experts.Shape[1]
+		if shared, ok := t.file.Tensor(block(layer, "ffn_gate_shexp.weight")); ok {
+			t.config["shared_expert_intermediate_size"] = shared.Shape[0]
+		}
+	}
+	t.config["mlp_only_layers"] = dense
+	if normalize, ok := t.value("expert_weights_norm").(bool); ok {
+		t.config["norm_topk_prob"] = normalize
+	}
+}
+
+// settleGemma scales the scores by the head size, but for the model of so many
+// layers, the largest, by hidden/heads, as llama.cpp does: the format does not say.
+func settleGemma(t *translation, largest int) {
+	scalar := t.shape.size
+	if t.shape.layers == largest {
+		scalar = t.shape.hidden / t.shape.heads
+	}
+	t.config["query_pre_attn_scalar"] = scalar
+	t.copy("attn_logit_softcapping", "attn_logit_softcapping")
+	t.copy("final_logit_softcapping", "final_logit_softcapping")
+	t.slidingPattern()
+}
+
+func settleGemma3(t *translation) {
+	settleGemma(t, 62)
+	t.copy("rope.freq_base_swa", "rope_local_base_freq")
+	if t.config["rope_theta"] == nil {
+		t.config["rope_theta"] = 1e6
+	}
+}
+
+func settleCohere(t *translation) {
+	t.copy("logit_scale", "logit_scale")
+	t.config["use_qk_norm"] = t.has("blk.0.attn_q_norm.weight")
+	t.slidingPattern()
+}
+
+func settleStableLM(t *translation) {
+	t.config["use_qkv_bias"] = t.has("blk.0.attn_q.bias")
+	t.config["qk_layernorm"] = t.has("blk.0.attn_q_norm.weight")
+	t.config["use_parallel_residual"] = !t.has("blk.0.ffn_norm.weight")
+}
+
+func settleStarCoder(t *translation) {
+	t.config["multi_query"] = t.shape.keyHeads == 1
+	if t.shape.keyHeads != 1 {
+		t.fail("starcoder with %d key/value heads is not supported", t.shape.keyHeads)
+	}
+}
+
+// settleFalcon tells the 7B layout from that of the larger models, of which the
+// 40B and 180B have a norm for attention beside that for the MLP.
+func settleFalcon(t *translation) {
+	larger := t.shape.keyHeads != 1
+	t.config["new_decoder_architecture"] = larger
+	t.config["multi_query"] = !larger
+	t.config["num_ln_in_parallel_attn"] = 1
+	t.config["bias"] = t.has("blk.0.attn_qkv.bias")
+	if t.has("blk.0.attn_norm_2.weight") {
+		t.config["num_ln_in_parallel_attn"] = 2
+		t.arch.parts = combine(without(bloomParts, "attn_norm"), []part{
+			{blk + "attn_norm", h + "ln_mlp", asItIs},
+			{blk + "attn_norm_2", h + "ln_attn", asItIs},
+		})
+	}
+}

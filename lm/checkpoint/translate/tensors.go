@@ -1,0 +1,246 @@
+package translate
+
+import (
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/steervec/steer/lm/checkpoint/gguf"
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
+)
+
+// source says how a tensor of the checkpoint is made of one that is stored.
+type source struct {
+	tensor gguf.Tensor
+	shape  []int // of the checkpoint's tensor
+	how    change
+
+	// The tensor's rows are these of the stored one, in this order; without an
+	// order, all from first on.
+	first, rows, width int
+	order              func(row int) int // nil: as stored
+}
+
+// parts finds the source of every tensor.
+func (t *translation) parts() {
+	table := map[string]part{}
+	for _, p := range t.arch.parts {
+		table[p.stored] = p
+	}
+	for _, stored := range t.file.Names() {
+		base, suffix := stored, ""
+		for _, s := range []string{".weight", ".bias"} {
+			if cut, ok := strings.CutSuffix(stored, s); ok {
+				base, suffix = cut, s
+			}
+		}
+		template, layer := base, ""
+		if rest, ok := strings.CutPrefix(base, "blk."); ok {
+			number, name, _ := strings.Cut(rest, ".")
+			n, err := strconv.Atoi(number)
+			if err != nil || n < 0 || n >= t.shape.layers || strconv.Itoa(n) != number {
+				t.fail("tensor %q is of a block that the metadata does not count", stored)
+				return
+			}
+			template, layer = blk+name, number
+		}
+		p, ok := table[template]
+		if !ok || suffix == "" {
+			t.fail("tensor %q is not one that the architecture %s is known to have", stored, t.name)
+			return
+		}
+		tensor, _ := t.file.Tensor(stored)
+		if !tensor.Type.Expands() {
+			t.fail("tensor %q holds %v, which is not supported", stored, tensor.Type)
+		}
+		t.add(tensor, p.how, strings.ReplaceAll(p.name, "{num}", layer)+suffix)
+		if t.err != nil {
+			return
+		}
+	}
+}
+
+// add makes the sources of one stored tensor.
+func (t *translation) add(tensor gguf.Tensor, how change, name string) {
+	if tensor.Len() == 0 {
+		t.fail("tensor %q of shape %v is empty", tensor.Name, tensor.Shape)
+		return
+	}
+	s := source{tensor: tensor, shape: tensor.Shape, how: how, rows: 1, width: tensor.Shape[len(tensor.Shape)-1]}
+	for _, n := range tensor.Shape[:len(tensor.Shape)-1] {
+		s.rows *= n
+	}
+	h := t.shape
+	queries, keys := h.heads*h.size, h.keyHeads*h.size
+	expect := func(rows int) {
+		if len(tensor.Shape) == 1 && !isBlock(tensor.Type) {
+			s.rows, s.width = s.width, 1 // a bias has a row for each element
+		}
+		if s.rows != rows || len(tensor.Shape) > 2 {
+			t.fail("tensor %q has shape %v; the metadata asks for %d rows", tensor.Name, tensor.Shape, rows)
+		}
+	}
+	switch how {
+	case factorTable:
+		return
+	case pairedQ:
+		expect(queries)
+		s.order = unpaired(h.size)
+	case pairedK:
+		expect(keys)
+		s.order = unpaired(h.size)
+	case unfusedQKV:
+		expect(queries + 2*keys)
+		groups := h.keyHeads
+		s.order = fused(queries/groups, keys/groups, queries, keys)
+	case fusedQKV:
+		expect(queries + 2*keys)
+		for i, letter := range []string{"q", "k", "v"} {
+			one := s
+			one.first = []int{0, queries, queries + keys}[i]
+			one.rows = []int{queries, keys, keys}[i]
+			one.shape = append([]int{one.rows}, tensor.Shape[1:]...)
+			t.put(strings.ReplaceAll(name, "{qkv}", letter), one)
+		}
+		return
+	case stacked:
+		if len(tensor.Shape) < 2 || tensor.Shape[0] > maxStack {
+			t.fail("tensor %q has shape %v; a stack has two dimensions or more, and at most %d layers", tensor.Name, tensor.Shape, maxStack)
+			return
+		}
+		for i := range tensor.Shape[0] {
+			one := s
+			one.rows = s.rows / tensor.Shape[0]
+			one.first = i * one.rows
+			one.shape = tensor.Shape[1:]
+			number := strconv.Itoa(i)
+			t.put(strings.NewReplacer("{expert}", number, "{head}", number).Replace(name), one)
+		}
+		return
+	case asVector:
+		if len(tensor.Shape) == 1 {
+			s.shape = []int{1, tensor.Shape[0]}
+		}
+	case transposed:
+		if len(tensor.Shape) == 2 {
+			s.shape = []int{tensor.Shape[1], tensor.Shape[0]}
+		}
+	}
+	t.put(name, s)
+}
+
+func (t *translation) put(name string, s source) {
+	if _, twice := t.sources[name]; twice {
+		t.fail("tensor %q comes twice, in other forms", s.tensor.Name)
+	}
+	t.sources[name] = s
+}
+
+// unpaired undoes llama.cpp's order of a head's rows, in which the halves that
+// turn together, i and i+size/2, are neighbours.
+func unpaired(size int) func(int) int {
+	return func(row int) int {
+		head, i := row/size*size, row%size
+		if size%2 != 0 {
+			return row
+		}
+		return head + i%(size/2)*2 + i/(size/2)
+	}
+}
+
+// fused puts queries and keys of each group, q and k rows, and its values
+// together again.
+func fused(q, k, queries, keys int) func(int) int {
+	return func(row int) int {
+		group, i := row/(q+2*k), row%(q+2*k)
+		switch {
+		case i < q:
+			return group*q + i
+		case i < q+k:
+			return queries + group*k + i - q
+		}
+		return queries + keys + group*k + i - q - k
+	}
+}
+
+func isBlock(t gguf.Type) bool {
+	elements, _ := t.Block()
+	return elements > 1
+}
+
+// dtype is the type that the checkpoint's tensor has.
+func (s *source) dtype(expand safetensors.DType) safetensors.DType {
+	switch s.tensor.Type {
+	case gguf.F32:
+		return safetensors.F32
+	case gguf.F16:
+		return safetensors.F16
+	case gguf.BF16:
+		return safetensors.BF16
+	}
+	return expand
+}
+
+// rowBytes is the size of a stored row.
+func (s *source) rowBytes() int {
+	elements, bytes := s.tensor.Type.Block()
+	return s.width / elements * bytes
+}
+
+// stored returns the bytes in the file where they are the tensor's already; nil
+// where it has to be made.
+func (s *source) stored() []byte {
+	if isBlock(s.tensor.Type) || s.order != nil || s.how == plusOne || s.how == transposed && len(s.shape) == 2 {
+		return nil
+	}
+	from, n := s.first*s.rowBytes(), s.rows*s.rowBytes()
+	return s.tensor.Data[from : from+n : from+n]
+}
+
+// make returns the tensor's bytes. Rows are shared out over all cores.
+func (s *source) make(dtype safetensors.DType) []byte {
+	out := make([]byte, s.rows*s.width*dtype.Size())
+	workers := min(runtime.GOMAXPROCS(0), max(s.rows*s.width>>16, 1))
+	var wait sync.WaitGroup
+	for w := range workers {
+		from, to := s.rows*w/workers, s.rows*(w+1)/workers
+		wait.Go(func() { s.makeRows(out, dtype, from, to) })
+	}
+	wait.Wait()
+	return out
+}
+
+// makeRows makes the rows [from, to) of the tensor, of its columns where it is
+// transposed.
+func (s *source) makeRows(out []byte, dtype safetensors.DType, from, to int) {
+	size, bytes := dtype.Size(), s.rowBytes()
+	values := make([]float32, s.width)
+	row := make([]byte, 0, s.width*size)
+	for r := from; r < to; r++ {
+		at := s.first + r
+		if s.order != nil {
+			at = s.order(at)
+		}
+		stored := s.tensor.Data[at*bytes : (at+1)*bytes]
+		switch {
+		case isBlock(s.tensor.Type) || s.how == plusOne:
+			s.tensor.Type.Expand(values, stored)
+			if s.how == plusOne {
+				for i := range values {
+					values[i]--
+				}
+			}
+			row = safetensors.AppendFloats(row[:0], dtype, values)
+		default:
+			row = append(row[:0], stored...)
+		}
+		if s.how != transposed || len(s.shape) != 2 {
+			copy(out[r*len(row):], row)
+			continue
+		}
+		for i := range s.width {
+			copy(out[(i*s.rows+r)*size:], row[i*size:(i+1)*size])
+		}
+	}
+}

@@ -1,0 +1,171 @@
+// Package translate reads a GGUF file as the Hugging Face checkpoint that it was
+// made from: metadata becomes config.json and tokenizer.json, and each tensor
+// gets its old name, its old order of rows and plain numbers. What reads
+// checkpoints need not know that there are two formats.
+//
+// Converters to GGUF rename, reorder, fuse, stack and shift tensors; the tables
+// in architectures.go say for each architecture what was done, and tensors.go
+// undoes it.
+package translate
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/steervec/steer/lm/checkpoint/gguf"
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
+)
+
+// Checkpoint is a GGUF file in the terms of a Hugging Face checkpoint. Any
+// number of goroutines may use it. The file must stay open meanwhile.
+type Checkpoint struct {
+	file    *gguf.File
+	expand  safetensors.DType
+	files   map[string][]byte
+	tensors map[string]source
+
+	mutex sync.Mutex
+	made  map[string]safetensors.Tensor // whose data is ours
+}
+
+// New translates an open file. Blocks of few bits are expanded to numbers of
+// type expand, BF16 or F32. The error names the metadata's key or the tensor
+// that is wrong.
+func New(file *gguf.File, expand safetensors.DType) (*Checkpoint, error) {
+	if expand != safetensors.BF16 && expand != safetensors.F32 {
+		return nil, fmt.Errorf("blocks can be expanded to BF16 or F32, not to %s", expand)
+	}
+	t := &translation{file: file, config: map[string]any{}, sources: map[string]source{}}
+	if err := t.run(); err != nil {
+		return nil, err
+	}
+	c := &Checkpoint{file: file, expand: expand, tensors: t.sources, made: map[string]safetensors.Tensor{}}
+	config, err := json.Marshal(t.config)
+	if err != nil {
+		return nil, fmt.Errorf("metadata: %w", err)
+	}
+	c.files = map[string][]byte{"config.json": config}
+	return c, t.tokenizer(c.files)
+}
+
+// Files returns what stands for the files of the checkpoint's folder:
+// config.json and, where the metadata holds a vocabulary, tokenizer.json and
+// tokenizer_config.json. They must not be changed.
+func (c *Checkpoint) Files() map[string][]byte { return maps.Clone(c.files) }
+
+// Names returns the tensors' names, sorted.
+func (c *Checkpoint) Names() []string { return slices.Sorted(maps.Keys(c.tensors)) }
+
+// Tensor returns the tensor of a name, and whether there is one. Tensors that
+// differ from what is stored are made at the first call and kept until
+// [Checkpoint.Release].
+func (c *Checkpoint) Tensor(name string) (safetensors.Tensor, bool) {
+	s, ok := c.tensors[name]
+	if !ok {
+		return safetensors.Tensor{}, false
+	}
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if t, ok := c.made[name]; ok {
+		return t, true
+	}
+	t := safetensors.Tensor{Name: name, DType: s.dtype(c.expand), Shape: s.shape}
+	if t.Data = s.stored(); t.Data == nil {
+		t.Data = s.make(t.DType)
+		c.file.Release(s.tensor.Data)
+		c.made[name] = t
+	}
+	return t, true
+}
+
+// Release drops a tensor's memory. Asking for the tensor makes it again.
+func (c *Checkpoint) Release(t safetensors.Tensor) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if _, ok := c.made[t.Name]; ok {
+		delete(c.made, t.Name)
+		return
+	}
+	c.file.Release(t.Data)
+}
+
+// Stored says what types the matrices are stored in, the most common first, and
+// what blocks are expanded to: "Q4_K and Q6_K, expanded to BF16".
+func (c *Checkpoint) Stored() string {
+	elements := map[gguf.Type]int{}
+	blocks := false
+	for _, name := range c.file.Names() {
+		t, _ := c.file.Tensor(name)
+		if len(t.Shape) > 1 {
+			elements[t.Type] += t.Len()
+			blocks = blocks || isBlock(t.Type)
+		}
+	}
+	types := slices.SortedFunc(maps.Keys(elements), func(a, b gguf.Type) int {
+		return cmp.Or(cmp.Compare(elements[b], elements[a]), cmp.Compare(a, b))
+	})
+	var names []string
+	for _, t := range types {
+		names = append(names, t.String())
+	}
+	text := strings.Join(names, " and ")
+	if blocks {
+		text += ", expanded to " + string(c.expand)
+	}
+	return text
+}
+
+// translation is the work of New.
+type translation struct {
+	file    *gguf.File
+	name    string // general.architecture
+	arch    architecture
+	config  map[string]any
+	sources map[string]source
+	shape   headShape
+	err     error
+}
+
+func (t *translation) fail(format string, args ...any) {
+	if t.err == nil {
+		t.err = fmt.Errorf(format, args...)
+	}
+}
+
+func (t *translation) run() error {
+	name, _ := t.file.Value("general.architecture").(string)
+	arch, ok := architectures[name]
+	if !ok {
+		return fmt.Errorf("general.architecture is %q, which is not supported; known are %s", name, strings.Join(Architectures(), ", "))
+	}
+	if parts := t.file.Value("split.count"); parts != nil && parts != uint64(1) {
+		return fmt.Errorf("the file is one of %v that a model was split into; join them with llama-gguf-split --merge", parts)
+	}
+	t.name, t.arch = name, arch
+	t.settings()
+	if t.err == nil {
+		t.rope()
+	}
+	if t.err == nil {
+		t.parts()
+	}
+	return t.err
+}
+
+// Architectures returns the values of general.architecture that can be
+// translated, sorted.
+func Architectures() []string { return slices.Sorted(maps.Keys(architectures)) }
+
+// ModelTypes returns the model_type of each that an architecture can become.
+func ModelTypes(name string) []string {
+	a := architectures[name]
+	if a.modelType == "" {
+		return nil
+	}
+	return append([]string{a.modelType}, a.otherTypes...)
+}

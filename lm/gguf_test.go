@@ -1,0 +1,375 @@
+package lm_test
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/fstest"
+
+	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
+	"github.com/steervec/steer/lm/internal/ggufwrite"
+)
+
+// asGGUF says for a golden what its config must say for GGUF to express it, and
+// whether it can at all. The weights stay.
+var asGGUF = map[string]struct {
+	set    map[string]any // fields of config.json; nil removes one
+	absent string         // why there is no GGUF of it
+	loose  bool           // numbers in the metadata were rounded to float32
+}{
+	"gpt2_base":         {absent: "gelu is not a gpt2 of llama.cpp's"},
+	"gpt_neo":           {absent: "llama.cpp has no gpt_neo"},
+	"gptj":              {absent: "llama.cpp has no gptj"},
+	"helium":            {absent: "llama.cpp has no helium"},
+	"opt":               {absent: "llama.cpp has no opt"},
+	"opt_postnorm":      {absent: "llama.cpp has no opt"},
+	"falcon_alibi":      {absent: "llama.cpp has no falcon with ALiBi"},
+	"llama_dynamicrope": {absent: "GGUF has no dynamic scaling"},
+	"gemma2":            {set: map[string]any{"query_pre_attn_scalar": 16}}, // the head size, as llama.cpp takes it
+	"gemma3_text":       {set: map[string]any{"query_pre_attn_scalar": 16}},
+	"gpt_neox_seq":      {set: map[string]any{"hidden_act": "gelu"}},
+	"llama_llama3rope":  {loose: true},
+	"phi3_longrope":     {loose: true},
+	"llama_yarnrope":    {loose: true},
+	"granite":           {loose: true},
+}
+
+// folders returns the goldens' folders by name.
+func folders(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	for _, pattern := range []string{"../testdata/goldens/*/config.json", sharedFolder() + "/goldens/*/config.json"} {
+		matches, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range matches {
+			found[filepath.Base(filepath.Dir(m))] = filepath.Dir(m)
+		}
+	}
+	return found
+}
+
+// sharedFolder is the folder of test data beside the project.
+func sharedFolder() string {
+	if dir := os.Getenv("STEER_SHARED"); dir != "" {
+		return dir
+	}
+	return "../../shared"
+}
+
+// adjusted reads a checkpoint's folder with some fields of its config changed.
+func adjusted(t *testing.T, dir string, set map[string]any) fstest.MapFS {
+	t.Helper()
+	folder := fstest.MapFS{}
+	for _, name := range []string{"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		folder[name] = &fstest.MapFile{Data: data}
+	}
+	var config map[string]any
+	if err := json.Unmarshal(folder["config.json"].Data, &config); err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(config, set)
+	maps.DeleteFunc(config, func(_ string, v any) bool { return v == nil })
+	data, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder["config.json"] = &fstest.MapFile{Data: data}
+	return folder
+}
+
+// The same weights, read from safetensors and from GGUF, give the same tokens
+// and the same logits.
+func TestGGUFEqualsSafetensors(t *testing.T) {
+	for name, dir := range folders(t) {
+		t.Run(name, func(t *testing.T) {
+			how := asGGUF[name]
+			if how.absent != "" {
+				t.Skip(how.absent)
+			}
+			folder := adjusted(t, dir, how.set)
+			want, err := lm.OpenFS(t.Context(), folder, name, lm.OpenOptions{Numbers: lm.Float32})
+			if err != nil {
+				t.Fatal(err)
+			}
+			file, err := ggufwrite.Convert(folder, 0, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := openGGUF(t, name, file, lm.Float32)
+			if got.Decoder().Family != want.Decoder().Family {
+				t.Errorf("the family is %s, want %s", got.Decoder().Family, want.Decoder().Family)
+			}
+			tokens := tokensOf(t, want, mixedText)
+			if ids := tokensOf(t, got, mixedText); !slices.Equal(ids, tokens) {
+				t.Errorf("tokens %v, want %v", ids, tokens)
+			}
+			if !slices.Equal(got.EndTokens(), want.EndTokens()) {
+				t.Errorf("generations end at %v, want %v", got.EndTokens(), want.EndTokens())
+			}
+			tolerance := 0.0
+			if how.loose {
+				tolerance = 3e-5
+			}
+			sameLogits(t, got, want, tokens, tolerance)
+		})
+	}
+}
+
+// Whatever a matrix is stored in, the model computes with the numbers that it
+// stands for: those of its blocks in float32, rounded to bfloat16 where the
+// model computes in that.
+func TestGGUFBlocksStandForTheirNumbers(t *testing.T) {
+	plain := randomLlama(t)
+	for _, kind := range []gguf.Type{gguf.F16, gguf.BF16, gguf.Q8_0, gguf.Q4_0, gguf.Q4_K, gguf.Q5_K, gguf.Q6_K} {
+		for _, c := range []struct {
+			numbers  lm.Numbers
+			expanded safetensors.DType // what blocks become
+		}{{lm.Float32, safetensors.F32}, {lm.Auto, safetensors.BF16}, {lm.BFloat16, safetensors.BF16}} {
+			stored, text := c.expanded, fmt.Sprintf("%v, expanded to %s", kind, c.expanded)
+			switch kind {
+			case gguf.F16:
+				stored, text = safetensors.F16, "F16"
+			case gguf.BF16:
+				stored, text = safetensors.BF16, "BF16"
+			}
+			t.Run(fmt.Sprint(kind, "/", c.expanded, "/", c.numbers), func(t *testing.T) {
+				file, err := ggufwrite.Convert(plain, kind, true)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := openGGUF(t, fmt.Sprint("random_", kind), file, c.numbers)
+				want, err := lm.OpenFS(t.Context(), throughBlocks(t, plain, kind, stored), "random", lm.OpenOptions{Numbers: c.numbers})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got.Stored() != text {
+					t.Errorf("stored as %q, want %q", got.Stored(), text)
+				}
+				if got.Computes() != want.Computes() {
+					t.Errorf("computes in %s, want %s", got.Computes(), want.Computes())
+				}
+				sameLogits(t, got, want, []int{1, 300, 7, 7, 511, 0, 42}, 0)
+			})
+		}
+	}
+}
+
+// randomLlama is a llama whose rows are whole blocks of 256.
+func randomLlama(t *testing.T) fstest.MapFS {
+	t.Helper()
+	const hidden, inner, layers = 256, 512, 2
+	folder := adjusted(t, "../testdata/goldens/llama_bf16", map[string]any{
+		"hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers, "head_dim": hidden / 4,
+	})
+	r := rand.New(rand.NewPCG(1, 2))
+	var tensors []safetensors.Tensor
+	add := func(name string, mean, spread float64, shape ...int) {
+		n := 1
+		for _, s := range shape {
+			n *= s
+		}
+		values := make([]float32, n)
+		for i := range values {
+			values[i] = float32(mean + spread*r.NormFloat64())
+		}
+		tensors = append(tensors, safetensors.New(name, shape, values))
+	}
+	add("model.embed_tokens.weight", 0, 1, 512, hidden)
+	add("lm_head.weight", 0, 0.1, 512, hidden)
+	add("model.norm.weight", 1, 0.1, hidden)
+	for layer := range layers {
+		p := fmt.Sprintf("model.layers.%d.", layer)
+		add(p+"input_layernorm.weight", 1, 0.1, hidden)
+		add(p+"post_attention_layernorm.weight", 1, 0.1, hidden)
+		add(p+"self_attn.q_proj.weight", 0, 0.06, hidden, hidden)
+		add(p+"self_attn.k_proj.weight", 0, 0.06, hidden/2, hidden)
+		add(p+"self_attn.v_proj.weight", 0, 0.06, hidden/2, hidden)
+		add(p+"self_attn.o_proj.weight", 0, 0.06, hidden, hidden)
+		add(p+"mlp.gate_proj.weight", 0, 0.06, inner, hidden)
+		add(p+"mlp.up_proj.weight", 0, 0.06, inner, hidden)
+		add(p+"mlp.down_proj.weight", 0, 0.04, hidden, inner)
+	}
+	folder["model.safetensors"] = &fstest.MapFile{Data: asFile(t, tensors)}
+	return folder
+}
+
+// throughBlocks returns the folder with its matrices as what is left of them
+// when they were stored as a kind and read as a type.
+func throughBlocks(t *testing.T, folder fstest.MapFS, kind gguf.Type, dtype safetensors.DType) fstest.MapFS {
+	t.Helper()
+	weights, err := safetensors.OpenFS(folder, "model.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tensors []safetensors.Tensor
+	for _, name := range weights.Names() {
+		tensor, _ := weights.Tensor(name)
+		if len(tensor.Shape) == 2 {
+			values, err := tensor.Float32s()
+			if err != nil {
+				t.Fatal(err)
+			}
+			kind.Expand(values, ggufwrite.Encode(kind, values))
+			tensor.DType, tensor.Data = dtype, safetensors.AppendFloats(nil, dtype, values)
+		}
+		tensors = append(tensors, tensor)
+	}
+	out := maps.Clone(folder)
+	out["model.safetensors"] = &fstest.MapFile{Data: asFile(t, tensors)}
+	return out
+}
+
+func asFile(t *testing.T, tensors []safetensors.Tensor) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "weights")
+	if err := safetensors.Write(path, tensors, nil); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// A file that llama.cpp wrote gives its tokens and its logits.
+func TestGGUFOfLlamaCpp(t *testing.T) {
+	m, err := lm.Open(t.Context(), "testdata/llamacpp/q4_0.gguf", lm.OpenOptions{Numbers: lm.Float32})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "Q4_0 and Q8_0, expanded to F32"; m.Stored() != want {
+		t.Errorf("stored as %q, want %q", m.Stored(), want)
+	}
+	reference, err := safetensors.Open("testdata/llamacpp/q4_0.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reference.Close()
+	ids, _ := reference.Tensor("tokens")
+	var tokens []int
+	for data := ids.Data; len(data) > 0; data = data[4:] {
+		tokens = append(tokens, int(binary.LittleEndian.Uint32(data)))
+	}
+	if got := tokensOf(t, m, mixedText); !slices.Equal(got, tokens) {
+		t.Errorf("tokens %v, want %v", got, tokens)
+	}
+	stored, _ := reference.Tensor("logits")
+	want, err := stored.Float32s()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tolerance = 1e-4
+	for i, row := range logits(t, m, tokens) {
+		for j, got := range row {
+			if d := math.Abs(float64(got - want[i*len(row)+j])); !(d <= tolerance) {
+				t.Fatalf("token %d: logit %d is %v, want %v", i, j, got, want[i*len(row)+j])
+			}
+		}
+	}
+}
+
+// mixedText has words, numbers, signs, white space and a special token.
+const mixedText = "Once upon a time, there was a 3 year old <|endoftext|> Girl.\n\nShe said: \"It's fun!\""
+
+// Small trained models with SentencePiece vocabularies survive GGUF as well.
+func TestGGUFOfTrainedModels(t *testing.T) {
+	matches, err := filepath.Glob(sharedFolder() + "/models/*/config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(matches) == 0 {
+		t.Skip("the folder of test data beside the project is not there")
+	}
+	for _, match := range matches {
+		name := filepath.Base(filepath.Dir(match))
+		t.Run(name, func(t *testing.T) {
+			folder := os.DirFS(filepath.Dir(match))
+			want, err := lm.OpenFS(t.Context(), folder, name, lm.OpenOptions{Numbers: lm.Float32})
+			if err != nil {
+				t.Fatal(err)
+			}
+			file, err := ggufwrite.Convert(folder, 0, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := openGGUF(t, name, file, lm.Float32)
+			for _, text := range []string{"Once upon a time, there was a girl called Åse.", "One day, Tom said: \"Hi!\"\n\nLily  laughed 😀", "", "</s> a"} {
+				tokens := tokensOf(t, want, text)
+				if ids := tokensOf(t, got, text); !slices.Equal(ids, tokens) {
+					t.Errorf("%q became %v, want %v", text, ids, tokens)
+				}
+				sameLogits(t, got, want, tokens, 0)
+			}
+		})
+	}
+}
+
+// openGGUF opens a file through the file system, as users do.
+func openGGUF(t *testing.T, name string, file *ggufwrite.File, numbers lm.Numbers) *lm.Model {
+	t.Helper()
+	dir := t.TempDir()
+	if keep := os.Getenv("STEER_KEEP_GGUF"); keep != "" { // to be read by llama.cpp
+		dir = keep
+	}
+	path := filepath.Join(dir, name+".gguf")
+	if err := os.WriteFile(path, file.Bytes(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	m, err := lm.Open(t.Context(), path, lm.OpenOptions{Numbers: numbers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func tokensOf(t *testing.T, m *lm.Model, text string) []int {
+	t.Helper()
+	ids, err := m.Tokenize(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+func sameLogits(t *testing.T, got, want *lm.Model, tokens []int, tolerance float64) {
+	t.Helper()
+	a, b := logits(t, got, tokens), logits(t, want, tokens)
+	worst := 0.0
+	for i := range b {
+		for j := range b[i] {
+			worst = max(worst, math.Abs(float64(a[i][j]-b[i][j])))
+		}
+	}
+	if !(worst <= tolerance) {
+		t.Errorf("logits differ by up to %g, allowed is %g", worst, tolerance)
+	}
+}
+
+// logits returns those of every position, [tokens, vocabulary].
+func logits(t *testing.T, m *lm.Model, tokens []int) [][]float32 {
+	t.Helper()
+	out := make([][]float32, len(tokens))
+	_, err := m.Forward(t.Context(), []lm.Input{{Tokens: tokens}}, lm.ForwardOptions{Logits: func(_, position int, values []float32) {
+		out[position] = slices.Clone(values)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}

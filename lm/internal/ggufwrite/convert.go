@@ -1,0 +1,476 @@
+package ggufwrite
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/steervec/steer/lm/checkpoint/gguf"
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
+)
+
+// Convert writes the checkpoint in a folder, in one model.safetensors, as
+// llama.cpp's converter does. Matrices become numbers of type kind; without one
+// (ok false) they keep theirs. An error says that the format cannot express the
+// checkpoint.
+func Convert(folder fs.FS, kind gguf.Type, ok bool) (*File, error) {
+	c := &converter{file: &File{}, kind: kind, force: ok, stacks: map[string][]matrix{}}
+	data, err := fs.ReadFile(folder, "config.json")
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, &c.config); err != nil {
+		return nil, err
+	}
+	weights, err := safetensors.OpenFS(folder, "model.safetensors")
+	if err != nil {
+		return nil, err
+	}
+	defer weights.Close()
+	if err := c.metadata(weights); err != nil {
+		return nil, err
+	}
+	for _, name := range weights.Names() {
+		t, _ := weights.Tensor(name)
+		values, err := t.Float32s()
+		if err != nil {
+			return nil, err
+		}
+		for alias, stored := range weights.Metadata() { // tied embeddings may be stored as the head
+			if stored == name && alias == "model.embed_tokens.weight" {
+				name = alias
+			}
+		}
+		if err := c.tensor(name, t.DType, matrix{values, t.Shape}); err != nil {
+			return nil, err
+		}
+	}
+	c.stacked()
+	// The goldens' vocabulary is cut into words as GPT-2's.
+	if err := Tokenizer(c.file, folder, "gpt-2"); err != nil {
+		return nil, err
+	}
+	return c.file, nil
+}
+
+type converter struct {
+	file   *File
+	config map[string]any
+	kind   gguf.Type
+	force  bool
+	arch   string
+	names  []string // pairs: a part of the checkpoint's name, and what it becomes
+	stacks map[string][]matrix
+
+	layers, hidden, heads, keyHeads, size int
+}
+
+type matrix struct {
+	values []float32
+	shape  []int
+}
+
+func (c *converter) number(names ...string) float64 {
+	for _, n := range names {
+		if f, ok := c.config[n].(float64); ok {
+			return f
+		}
+	}
+	return 0
+}
+
+func (c *converter) is(name string) bool { b, _ := c.config[name].(bool); return b }
+
+var llamaNames = []string{
+	"model.embed_tokens", "token_embd", "model.norm", "output_norm", "lm_head", "output",
+	"input_layernorm", "attn_norm", "post_attention_layernorm", "ffn_norm",
+	"self_attn.q_proj", "attn_q", "self_attn.k_proj", "attn_k", "self_attn.v_proj", "attn_v", "self_attn.o_proj", "attn_output",
+	"mlp.gate_proj", "ffn_gate", "mlp.up_proj", "ffn_up", "mlp.down_proj", "ffn_down",
+	"self_attn.q_norm", "attn_q_norm", "self_attn.k_norm", "attn_k_norm",
+}
+
+var afterNames = []string{"post_attention_layernorm", "post_attention_norm", "post_feedforward_layernorm", "post_ffw_norm", "pre_feedforward_layernorm", "ffn_norm"}
+
+var transformerNames = []string{
+	"transformer.wte", "token_embd", "transformer.wpe", "position_embd", "transformer.word_embeddings_layernorm", "token_embd_norm",
+	"transformer.word_embeddings", "token_embd", "transformer.ln_f", "output_norm", "lm_head", "output",
+	"ln_1", "attn_norm", "ln_2", "ffn_norm", "attn.c_attn", "attn_qkv", "attn.c_proj", "attn_output", "mlp.c_fc", "ffn_up", "mlp.c_proj", "ffn_down",
+	"input_layernorm", "attn_norm", "post_attention_layernorm", "ffn_norm", "ln_mlp", "attn_norm", "ln_attn", "attn_norm_2",
+	"self_attention.query_key_value", "attn_qkv", "self_attention.dense", "attn_output",
+	"mlp.dense_h_to_4h", "ffn_up", "mlp.dense_4h_to_h", "ffn_down",
+}
+
+var moeNames = []string{
+	"mlp.shared_expert_gate", "ffn_gate_inp_shexp", "mlp.gate", "ffn_gate_inp",
+	"mlp.shared_expert.gate_proj", "ffn_gate_shexp", "mlp.shared_expert.up_proj", "ffn_up_shexp", "mlp.shared_expert.down_proj", "ffn_down_shexp",
+	"block_sparse_moe.gate", "ffn_gate_inp",
+}
+
+// metadata settles the architecture and writes what it has to say.
+func (c *converter) metadata(weights *safetensors.File) error {
+	c.layers = int(c.number("num_hidden_layers", "n_layer"))
+	c.hidden = int(c.number("hidden_size", "n_embd"))
+	c.heads = int(c.number("num_attention_heads", "n_head"))
+	c.keyHeads = int(c.number("num_key_value_heads"))
+	if c.keyHeads == 0 {
+		c.keyHeads = c.heads
+	}
+	c.size = c.hidden / c.heads
+	if n := int(c.number("head_dim")); n != 0 {
+		c.size = n
+	}
+	inner := c.number("intermediate_size", "n_inner", "ffn_hidden_size")
+	if inner == 0 {
+		inner = 4 * float64(c.hidden)
+	}
+	modelType := c.config["model_type"].(string)
+	c.arch = modelType
+	norm, turning := "attention.layer_norm_rms_epsilon", float64(c.size)
+	epsilon := c.number("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_epsilon")
+	layerNorm := func() { norm = "attention.layer_norm_epsilon" }
+	names := combineNames(llamaNames)
+	extra := map[string]any{}
+	switch modelType {
+	case "llama", "mistral", "mixtral":
+		c.arch = "llama"
+		names = combineNames(moeNames, llamaNames)
+	case "granite":
+		extra["attention.scale"] = float32(c.number("attention_multiplier"))
+		extra["embedding_scale"] = float32(c.number("embedding_multiplier"))
+		extra["residual_scale"] = float32(c.number("residual_multiplier"))
+		extra["logit_scale"] = float32(c.number("logits_scaling"))
+	case "olmo":
+		layerNorm()
+		epsilon = 1e-5
+		extra["attention.clamp_kqv"] = float32(c.number("clip_qkv"))
+	case "olmo2":
+		names = combineNames(afterNames, llamaNames)
+	case "qwen2", "qwen3":
+	case "qwen2_moe", "qwen3_moe":
+		c.arch = strings.ReplaceAll(modelType, "_", "")
+		names = combineNames(moeNames, llamaNames)
+		extra["expert_feed_forward_length"] = uint32(c.number("moe_intermediate_size"))
+		if n := c.number("shared_expert_intermediate_size"); n != 0 {
+			extra["expert_shared_feed_forward_length"] = uint32(n)
+		}
+	case "gemma":
+	case "gemma2", "gemma3_text":
+		c.arch = strings.TrimSuffix(modelType, "_text")
+		names = combineNames(afterNames, llamaNames)
+		for _, key := range []string{"attn_logit_softcapping", "final_logit_softcapping"} {
+			if n := c.number(key); n != 0 {
+				extra[key] = float32(n)
+			}
+		}
+	case "cohere", "cohere2":
+		layerNorm()
+		if modelType == "cohere" {
+			c.arch = "command-r"
+		}
+		extra["logit_scale"] = float32(c.number("logit_scale"))
+	case "phi3":
+		names = combineNames([]string{"self_attn.qkv_proj", "attn_qkv", "mlp.gate_up_proj", "ffn_up"}, llamaNames)
+	case "phi":
+		c.arch = "phi2"
+		layerNorm()
+		turning *= c.number("partial_rotary_factor")
+		names = combineNames([]string{"model.final_layernorm", "output_norm", "self_attn.dense", "attn_output", "mlp.fc1", "ffn_up", "mlp.fc2", "ffn_down"}, llamaNames)
+	case "stablelm":
+		layerNorm()
+		turning *= c.number("partial_rotary_factor")
+		extra["use_parallel_residual"] = c.is("use_parallel_residual")
+	case "starcoder2":
+		layerNorm()
+		names = combineNames([]string{"mlp.c_fc", "ffn_up", "mlp.c_proj", "ffn_down"}, llamaNames)
+	case "gpt2", "gpt_bigcode", "bloom", "falcon":
+		layerNorm()
+		names = transformerNames
+		switch modelType {
+		case "gpt_bigcode":
+			c.arch, c.keyHeads = "starcoder", 1
+		case "falcon":
+			c.keyHeads = 1
+			if c.is("new_decoder_architecture") {
+				c.keyHeads = int(c.number("num_kv_heads"))
+			}
+			if c.is("alibi") {
+				return fmt.Errorf("llama.cpp has no falcon with ALiBi")
+			}
+		}
+	case "gpt_neox":
+		c.arch = "gptneox"
+		layerNorm()
+		turning *= c.number("rotary_pct")
+		extra["use_parallel_residual"] = c.is("use_parallel_residual")
+		names = []string{
+			"gpt_neox.embed_in", "token_embd", "gpt_neox.final_layer_norm", "output_norm", "embed_out", "output",
+			"input_layernorm", "attn_norm", "post_attention_layernorm", "ffn_norm", "attention.query_key_value", "attn_qkv",
+			"attention.dense", "attn_output", "mlp.dense_h_to_4h", "ffn_up", "mlp.dense_4h_to_h", "ffn_down",
+		}
+	default:
+		return fmt.Errorf("llama.cpp has no %s", modelType)
+	}
+	c.names = names
+
+	set := func(key string, value any) { c.file.Set(c.arch+"."+key, value) }
+	c.file.Set("general.architecture", c.arch)
+	c.file.Set("general.name", "test")
+	context := c.number("max_position_embeddings", "n_positions")
+	if context == 0 {
+		context = 2048
+	}
+	set("context_length", uint32(context))
+	set("block_count", uint32(c.layers))
+	set("embedding_length", uint32(c.hidden))
+	set("feed_forward_length", uint32(inner))
+	set("attention.head_count", uint32(c.heads))
+	set("attention.head_count_kv", uint32(c.keyHeads))
+	set(norm, float32(epsilon))
+	if c.number("head_dim") != 0 {
+		set("attention.key_length", uint32(c.size))
+		set("attention.value_length", uint32(c.size))
+	}
+	if modelType != "gpt2" && modelType != "gpt_bigcode" && modelType != "bloom" {
+		set("rope.dimension_count", uint32(turning))
+		if theta := c.number("rope_theta"); theta != 0 {
+			set("rope.freq_base", float32(theta))
+		}
+	}
+	if n := c.number("num_local_experts", "num_experts"); n != 0 {
+		set("expert_count", uint32(n))
+		set("expert_used_count", uint32(c.number("num_experts_per_tok")))
+	}
+	if n := c.number("sliding_window"); n != 0 && !strings.HasPrefix(modelType, "qwen") {
+		set("attention.sliding_window", uint32(n))
+	}
+	if n := c.number("sliding_window_pattern"); n != 0 {
+		set("attention.sliding_window_pattern", uint32(n))
+	}
+	for _, key := range slices.Sorted(maps.Keys(extra)) {
+		set(key, extra[key])
+	}
+	return c.scaling(set)
+}
+
+func combineNames(tables ...[]string) []string { return slices.Concat(tables...) }
+
+// scaling writes how rotary frequencies are scaled.
+func (c *converter) scaling(set func(string, any)) error {
+	scaling, ok := c.config["rope_scaling"].(map[string]any)
+	if !ok {
+		return nil
+	}
+	number := func(name string) float64 { f, _ := scaling[name].(float64); return f }
+	kind, _ := scaling["rope_type"].(string)
+	if kind == "" {
+		kind, _ = scaling["type"].(string)
+	}
+	list := func(name string) (out []float32) {
+		for _, v := range scaling[name].([]any) {
+			out = append(out, float32(v.(float64)))
+		}
+		return out
+	}
+	table := func(name string, values []float32) {
+		c.file.Tensors = append(c.file.Tensors, Tensor{name, gguf.F32, []int{len(values)}, Encode(gguf.F32, values)})
+	}
+	switch kind {
+	case "linear":
+		set("rope.scaling.type", "linear")
+		set("rope.scaling.factor", float32(number("factor")))
+	case "yarn":
+		set("rope.scaling.type", "yarn")
+		set("rope.scaling.factor", float32(number("factor")))
+		original := number("original_max_position_embeddings")
+		if original == 0 {
+			original = c.number("max_position_embeddings")
+		}
+		set("rope.scaling.original_context_length", uint32(original))
+	case "llama3":
+		// The factors that transformers' frequencies are divided by.
+		var factors []float32
+		low := number("original_max_position_embeddings") / number("low_freq_factor")
+		high := number("original_max_position_embeddings") / number("high_freq_factor")
+		for i := 0; i < c.size; i += 2 {
+			wave := 2 * math.Pi * math.Pow(c.number("rope_theta"), float64(i)/float64(c.size))
+			switch {
+			case wave < high:
+				factors = append(factors, 1)
+			case wave > low:
+				factors = append(factors, float32(number("factor")))
+			default:
+				smooth := (number("original_max_position_embeddings")/wave - number("low_freq_factor")) / (number("high_freq_factor") - number("low_freq_factor"))
+				factors = append(factors, float32(1/((1-smooth)/number("factor")+smooth)))
+			}
+		}
+		table("rope_freqs.weight", factors)
+	case "longrope":
+		set("rope.scaling.original_context_length", uint32(c.number("original_max_position_embeddings")))
+		scale := c.number("max_position_embeddings") / c.number("original_max_position_embeddings")
+		set("rope.scaling.attn_factor", float32(math.Sqrt(1+math.Log(scale)/math.Log(c.number("original_max_position_embeddings")))))
+		table("rope_factors_long.weight", list("long_factor"))
+		table("rope_factors_short.weight", list("short_factor"))
+	default:
+		return fmt.Errorf("GGUF has no rope scaling of type %q", kind)
+	}
+	return nil
+}
+
+var (
+	inBlock  = regexp.MustCompile(`^(?:model\.layers|transformer\.h|gpt_neox\.layers)\.(\d+)\.(.+)\.(weight|bias)$`)
+	outside  = regexp.MustCompile(`^(.+)\.(weight|bias)$`)
+	expertOf = regexp.MustCompile(`^(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)$`)
+	headOf   = regexp.MustCompile(`^self_attn\.([qk])_layernorm\.norms\.(\d+)$`)
+)
+
+// tensor writes one tensor, or keeps it to be stacked.
+func (c *converter) tensor(name string, stored safetensors.DType, m matrix) error {
+	layer, base, suffix := "", "", ""
+	if parts := inBlock.FindStringSubmatch(name); parts != nil {
+		layer, base, suffix = "blk."+parts[1]+".", parts[2], parts[3]
+	} else if parts := outside.FindStringSubmatch(name); parts != nil {
+		base, suffix = parts[1], parts[2]
+	}
+	if parts := expertOf.FindStringSubmatch(base); parts != nil {
+		part := map[string]string{"w1": "gate", "w2": "down", "w3": "up", "gate_proj": "gate", "down_proj": "down", "up_proj": "up"}[parts[2]]
+		c.stack(layer+"ffn_"+part+"_exps."+suffix, parts[1], m)
+		return nil
+	}
+	if parts := headOf.FindStringSubmatch(base); parts != nil {
+		c.stack(layer+"attn_"+parts[1]+"_norm."+suffix, parts[2], m)
+		return nil
+	}
+	to := ""
+	for i := 0; i < len(c.names); i += 2 {
+		if c.names[i] == base {
+			to = c.names[i+1]
+			break
+		}
+	}
+	if to == "" {
+		return fmt.Errorf("llama.cpp has no name for %s", name)
+	}
+	switch c.arch {
+	case "llama", "granite", "olmo":
+		switch to {
+		case "attn_q":
+			m = pair(m, c.heads)
+		case "attn_k":
+			m = pair(m, c.keyHeads)
+		}
+	case "gemma", "gemma2", "gemma3":
+		if strings.HasSuffix(to, "norm") {
+			m.values = slices.Clone(m.values)
+			for i := range m.values {
+				m.values[i]++
+			}
+		}
+	case "gpt2":
+		if len(m.shape) == 2 && layer != "" {
+			m = transpose(m)
+		}
+	case "bloom", "gptneox", "falcon":
+		if to == "attn_qkv" {
+			m = c.separate(m)
+		}
+	}
+	if to == "ffn_gate_inp_shexp" {
+		m.shape = []int{c.hidden}
+	}
+	c.write(layer+to+"."+suffix, stored, m)
+	return nil
+}
+
+// write stores vectors and routers as F32 and matrices as asked for.
+func (c *converter) write(name string, stored safetensors.DType, m matrix) {
+	kind := gguf.F32
+	if len(m.shape) > 1 && !strings.Contains(name, "norm") && !strings.Contains(name, "ffn_gate_inp") {
+		switch {
+		case c.force:
+			kind = c.kind
+		case stored == safetensors.BF16:
+			kind = gguf.BF16
+		}
+	}
+	c.file.Tensors = append(c.file.Tensors, Tensor{name, kind, m.shape, Encode(kind, m.values)})
+}
+
+func (c *converter) stack(name, number string, m matrix) {
+	i, _ := strconv.Atoi(number)
+	for len(c.stacks[name]) <= i {
+		c.stacks[name] = append(c.stacks[name], matrix{})
+	}
+	c.stacks[name][i] = m
+}
+
+func (c *converter) stacked() {
+	for _, name := range slices.Sorted(maps.Keys(c.stacks)) {
+		var all matrix
+		for _, m := range c.stacks[name] {
+			all.values = append(all.values, m.values...)
+			all.shape = append([]int{len(c.stacks[name])}, m.shape...)
+		}
+		c.write(name, safetensors.F32, all)
+	}
+}
+
+// rowsOf returns the rows of a matrix and their width; a vector has a row for
+// each element.
+func rowsOf(m matrix) (rows, width int) {
+	if len(m.shape) == 1 {
+		return m.shape[0], 1
+	}
+	return m.shape[0], m.shape[1]
+}
+
+// pair views each head's rows as [2, size/2] and turns that into [size/2, 2].
+func pair(m matrix, heads int) matrix {
+	rows, width := rowsOf(m)
+	half := rows / heads / 2
+	var out []float32
+	for head := range heads {
+		for i := range half {
+			for j := range 2 {
+				row := head*2*half + j*half + i
+				out = append(out, m.values[row*width:(row+1)*width]...)
+			}
+		}
+	}
+	return matrix{out, m.shape}
+}
+
+// separate takes a fused projection apart: all queries, all keys, all values.
+func (c *converter) separate(m matrix) matrix {
+	_, width := rowsOf(m)
+	each := (c.heads/c.keyHeads + 2) * c.size // rows of a group
+	var q, k, v []float32
+	for g := range c.keyHeads {
+		at := g * each
+		take := func(heads int) []float32 {
+			from := at
+			at += heads * c.size
+			return m.values[from*width : at*width]
+		}
+		q = append(q, take(c.heads/c.keyHeads)...)
+		k = append(k, take(1)...)
+		v = append(v, take(1)...)
+	}
+	return matrix{slices.Concat(q, k, v), m.shape}
+}
+
+func transpose(m matrix) matrix {
+	out := make([]float32, len(m.values))
+	rows, width := m.shape[0], m.shape[1]
+	for r := range rows {
+		for i := range width {
+			out[i*rows+r] = m.values[r*width+i]
+		}
+	}
+	return matrix{out, []int{width, rows}}
+}

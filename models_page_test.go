@@ -1,0 +1,557 @@
+package steer_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/checkpoint/translate"
+)
+
+//go:generate go test -run Models -update .
+
+var update = flag.Bool("update", false, "write what is generated: docs/models.md, testdata/models.json")
+
+const (
+	modelsPage  = "docs/models.md"
+	modelsTable = "testdata/models.json"
+)
+
+// goldenModel is what the page needs to know of a golden; testdata/models.json
+// holds it for all of them, so that the page is the same where they are not.
+type goldenModel struct {
+	Config json.RawMessage      `json:"config"`
+	Guess  map[arch.Site]string `json:"guess"` // the reference's
+}
+
+func readModels(t *testing.T) map[string]goldenModel {
+	t.Helper()
+	models := map[string]goldenModel{}
+	data, err := os.ReadFile(modelsTable)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &models); err != nil {
+		t.Fatal(err)
+	}
+	return models
+}
+
+// The table says what the goldens' own files say. It is written from them with
+// -update where all goldens are there.
+func TestModelsTableIsThatOfTheGoldens(t *testing.T) {
+	found := map[string]goldenModel{}
+	for _, dir := range goldenFolders(t) {
+		config, err := os.ReadFile(filepath.Join(dir, "config.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(filepath.Join(dir, "golden.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var g struct {
+			Guess map[arch.Site]string `json:"layer_config"`
+		}
+		if err := json.Unmarshal(data, &g); err != nil {
+			t.Fatal(err)
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, config); err != nil {
+			t.Fatal(err)
+		}
+		found[filepath.Base(dir)] = goldenModel{compact.Bytes(), g.Guess}
+	}
+	table := map[string]goldenModel{}
+	if _, err := os.Stat(modelsTable); !errors.Is(err, fs.ErrNotExist) {
+		table = readModels(t)
+	}
+	if *update && len(found) >= len(table) {
+		var out bytes.Buffer
+		out.WriteString("{\n")
+		for i, name := range slices.Sorted(maps.Keys(found)) {
+			line, err := json.Marshal(found[name])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i > 0 {
+				out.WriteString(",\n")
+			}
+			fmt.Fprintf(&out, "%q: %s", name, line)
+		}
+		out.WriteString("\n}\n")
+		if err := os.WriteFile(modelsTable, out.Bytes(), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	for name, g := range found {
+		var a, b bytes.Buffer
+		if json.Compact(&a, table[name].Config) != nil || json.Compact(&b, g.Config) != nil || a.String() != b.String() || !maps.Equal(table[name].Guess, g.Guess) {
+			t.Errorf("%s is out of date for %s: run go test -run Models -update .", modelsTable, name)
+		}
+	}
+}
+
+// A model type that no golden proves is not supported.
+func TestEveryModelTypeHasAGolden(t *testing.T) {
+	proven := map[string]bool{}
+	for name, m := range readModels(t) {
+		d, err := arch.Parse(m.Config)
+		if err != nil {
+			t.Errorf("golden %s: %v", name, err)
+			continue
+		}
+		proven[d.Family] = true
+	}
+	for _, family := range arch.Families() {
+		if !proven[family] {
+			t.Errorf("model type %s is registered, and no golden proves it", family)
+		}
+	}
+}
+
+// docs/models.md is what the code says today.
+func TestModelsPage(t *testing.T) {
+	page := writeModelsPage(t, readModels(t))
+	if *update {
+		if err := os.WriteFile(modelsPage, []byte(page), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	data, err := os.ReadFile(modelsPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(data) != page {
+		t.Errorf("%s is out of date: run go test -run Models -update .", modelsPage)
+	}
+}
+
+func writeModelsPage(t *testing.T, models map[string]goldenModel) string {
+	t.Helper()
+	type variant struct {
+		name string
+		goldenModel
+		*arch.Decoder
+	}
+	families := map[string][]variant{}
+	for _, name := range slices.Sorted(maps.Keys(models)) {
+		d, err := arch.Parse(models[name].Config)
+		if err != nil {
+			t.Fatalf("golden %s: %v", name, err)
+		}
+		families[d.Family] = append(families[d.Family], variant{name, models[name], d})
+	}
+	containers := map[string][]string{} // model type -> general.architecture
+	for _, a := range translate.Architectures() {
+		for _, modelType := range translate.ModelTypes(a) {
+			containers[modelType] = append(containers[modelType], "`"+a+"`")
+		}
+	}
+
+	var page strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&page, format+"\n", args...) }
+	line("# Model types")
+	line("")
+	line("Generated from the code; `go test -run Models -update .` writes it, and a test fails when it is out of date.")
+	line("")
+	line("%d values of `model_type`, held by %d goldens: small checkpoints with random weights whose tokens, logits, activations at every", len(families), len(models))
+	line("site, trained vectors, steered logits and generations the Python library computed (`TestGoldens`). What is said below of a golden is")
+	line("read off the description that its `config.json` becomes (`go doc ./lm/arch Decoder`). [Adding a model family](adding-a-model-family.md)")
+	line("is an hour's work.")
+	line("")
+	line("| model type | GGUF architecture | goldens |")
+	line("|---|---|---|")
+	for _, family := range arch.Families() {
+		var names []string
+		for _, v := range families[family] {
+			names = append(names, "`"+v.name+"`")
+		}
+		line("| [`%s`](#%s) | %s | %s |", family, family, strings.Join(containers[family], ", "), strings.Join(names, ", "))
+	}
+	for _, family := range arch.Families() {
+		line("")
+		line("## %s", family)
+		for _, v := range families[family] {
+			line("")
+			line("**%s**: %s.", v.name, sizes(v.Decoder))
+			line("")
+			for _, sentence := range describe(v.Decoder, v.Config) {
+				line("- %s", sentence)
+			}
+		}
+	}
+
+	line("")
+	line("## Where the guessed layers are wrong")
+	line("")
+	line("The Python library guesses from module names which module a layer type is. `steer.GuessLayers` gives the same guesses; by default")
+	line("steer takes the right modules, which each description names (`Decoder.Modules`). They differ here:")
+	line("")
+	line("| golden | layer type | guessed | right |")
+	line("|---|---|---|---|")
+	for _, family := range arch.Families() {
+		for _, v := range families[family] {
+			for _, site := range arch.Sites() {
+				guess, right := v.Guess[site], v.Modules[site]
+				if guess == right {
+					continue
+				}
+				line("| `%s` | `%s` | %s | %s |", v.name, site, orNone(guess), orNone(right))
+			}
+		}
+	}
+
+	line("")
+	line("## GGUF")
+	line("")
+	line("A GGUF file is read as the checkpoint that it was made from (`lm/checkpoint/translate`): metadata becomes the config and the tokenizer,")
+	line("tensors get their old names and order. Values of `general.architecture`, and what they become:")
+	line("")
+	line("| architecture | model type |")
+	line("|---|---|")
+	for _, a := range translate.Architectures() {
+		var types []string
+		for _, modelType := range translate.ModelTypes(a) {
+			types = append(types, "`"+modelType+"`")
+		}
+		line("| `%s` | %s |", a, strings.Join(types, ", "))
+	}
+	line("")
+	page.WriteString(ggufNotes)
+	return page.String()
+}
+
+const ggufNotes = `The goldens, written as llama.cpp's converter writes them and read back, give the tokens and the logits of their safetensors bit for bit; where factors of
+rotary scaling or multipliers pass through the metadata as float32, within 3e-5 (` + "`go test -run GGUF ./lm`" + `). [decisions.md](decisions.md) has the comparison with llama.cpp.
+
+Tensors may be F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K or Q6_K. Blocks of few bits are expanded when a model is opened:
+to bfloat16, or to float32 with ` + "`--dtype f32`" + `; ` + "`steer inspect`" + ` says so ("Q4_K and Q6_K, expanded to BF16, computes in bf16"). Tokenizers are those with
+` + "`tokenizer.ggml.model`" + ` ` + "`gpt2`" + ` (byte-level) and ` + "`llama`" + ` (SentencePiece with byte fallback).
+
+What the format does not hold, a model read from it does not have:
+
+- llama.cpp writes no sliding window for ` + "`llama`" + `, so a Mistral with one is read as a llama without; where a file does name a window it is used
+  (phi3, where llama.cpp itself ignores it).
+- ` + "`gemma2`" + ` and ` + "`gemma3`" + `: the scale of the scores is the head size's, but hidden/heads in the models of 46 and 62 layers, as in llama.cpp.
+- Activations are the families' own: llama.cpp computes GELU with a table of halves, which shows in the third digit of logits.
+- A SentencePiece vocabulary puts a space before every text, also before one that begins with a space. Mistral's own ` + "`tokenizer.json`" + ` does not.
+`
+
+func orNone(module string) string {
+	if module == "" {
+		return "none"
+	}
+	return "`" + module + "`"
+}
+
+// sizes are the parameters that a golden tries.
+func sizes(d *arch.Decoder) string {
+	a, m := &d.Blocks[0].Attention, &d.Blocks[0].MLP
+	heads := fmt.Sprintf("%d heads of %d", a.Heads, a.HeadSize)
+	if a.KVHeads != a.Heads {
+		heads = fmt.Sprintf("%d heads of %d on %d key/value heads", a.Heads, a.HeadSize, a.KVHeads)
+	}
+	return fmt.Sprintf("%d layers, hidden %d, %s, inner %d, vocabulary %d", len(d.Blocks), d.Hidden, heads, m.Inner, d.Vocabulary)
+}
+
+// describe says in words what a description's fields hold.
+func describe(d *arch.Decoder, config json.RawMessage) []string {
+	var fields struct {
+		Scaling map[string]any `json:"rope_scaling"`
+		DType   string         `json:"torch_dtype"`
+	}
+	if err := json.Unmarshal(config, &fields); err != nil {
+		panic(err)
+	}
+	var out []string
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	b := &d.Blocks[0]
+	a, m := &b.Attention, &b.MLP
+
+	if b.Parallel && b.BeforeMLP == nil {
+		add("Attention and MLP in parallel, behind one norm.")
+	} else if b.Parallel {
+		add("Attention and MLP in parallel, each behind a norm of its own.")
+	}
+	add("%s", norms(b))
+	if b.ResidualScale != 0 && b.ResidualScale != 1 {
+		add("What attention and MLP add to the stream is multiplied by %v.", b.ResidualScale)
+	}
+	if b.ResidualAfterNorm {
+		add("The residual is taken after the norm.")
+	}
+	if b.SublayersAddResidual {
+		add("The modules of attention and MLP give out their result with the residual added.")
+	}
+
+	add("%s", positions(d, fields.Scaling))
+	var attention []string
+	switch {
+	case a.Fused.Weight != "" && a.Groups > 1:
+		attention = append(attention, fmt.Sprintf("queries, keys and values in one tensor, in %d groups", a.Groups))
+	case a.Fused.Weight != "":
+		attention = append(attention, "queries, keys and values in one tensor")
+	}
+	if a.Query.Bias != "" || a.Fused.Bias != "" {
+		if a.Output.Bias != "" {
+			attention = append(attention, "biases")
+		} else {
+			attention = append(attention, "biases on queries, keys and values")
+		}
+	} else if a.Output.Bias != "" {
+		attention = append(attention, "a bias on the output")
+	}
+	if a.QueryNorm != nil {
+		scope := map[arch.NormScope]string{
+			arch.EachHead: "on each head of queries and keys", arch.EachHeadOwnWeight: "on each head of queries and keys, with weights of its own", arch.AllHeads: "over all heads of queries and of keys",
+		}[a.NormScope]
+		attention = append(attention, kindOf(a.QueryNorm)+" "+scope)
+	}
+	if a.Clip != 0 {
+		attention = append(attention, fmt.Sprintf("queries, keys and values clamped to ±%v", a.Clip))
+	}
+	if usual := float32(1 / math.Sqrt(float64(a.HeadSize))); a.Scale != usual {
+		text := fmt.Sprintf("scores scaled by %v", a.Scale)
+		if last := d.Blocks[len(d.Blocks)-1].Attention.Scale; last != a.Scale {
+			text += fmt.Sprintf(" on the first layer to %v on the last", last)
+		}
+		attention = append(attention, text)
+	} else if last := d.Blocks[len(d.Blocks)-1].Attention.Scale; last != a.Scale {
+		attention = append(attention, "scores divided by the layer's number as well")
+	}
+	if a.SoftCap != 0 {
+		attention = append(attention, fmt.Sprintf("scores capped softly at %v", a.SoftCap))
+	}
+	if len(attention) > 0 {
+		add("Attention: %s.", strings.Join(attention, "; "))
+	}
+	if text := windows(d); text != "" {
+		add("%s", text)
+	}
+	for _, text := range mlps(d) {
+		add("%s", text)
+	}
+	if m.Up.Transposed || a.Fused.Transposed {
+		add("Weights are stored as [in, out].")
+	}
+
+	var ends []string
+	if s := d.Embedding.Scale; s != 0 && s != 1 {
+		ends = append(ends, fmt.Sprintf("embeddings multiplied by %v", s))
+	}
+	if d.Embedding.Norm != nil {
+		ends = append(ends, "a norm on the embeddings")
+	}
+	if d.Embedding.Width != 0 {
+		ends = append(ends, fmt.Sprintf("embeddings of %d elements, projected into and out of the stream", d.Embedding.Width))
+	}
+	if d.Norm == nil {
+		ends = append(ends, "no last norm")
+	}
+	if d.Head.Tied {
+		ends = append(ends, "the head is the embeddings' matrix")
+	}
+	if d.Head.Bias != "" {
+		ends = append(ends, "a bias on the head")
+	}
+	if s := d.Head.Scale; s != 0 && s != 1 {
+		ends = append(ends, fmt.Sprintf("logits multiplied by %v", s))
+	}
+	if d.Head.SoftCap != 0 {
+		ends = append(ends, fmt.Sprintf("logits capped softly at %v", d.Head.SoftCap))
+	}
+	if fields.DType == "bfloat16" {
+		ends = append(ends, "weights in bfloat16")
+	}
+	if len(ends) > 0 {
+		text := strings.Join(ends, "; ")
+		add("%s%s.", strings.ToUpper(text[:1]), text[1:])
+	}
+	return out
+}
+
+func kindOf(n *arch.Norm) string {
+	kind := "RMS norm"
+	if n.Kind == arch.Layer {
+		kind = "layer norm"
+		switch {
+		case n.Weight == "":
+			kind += " without weights"
+		case n.Bias == "":
+			kind += " without bias"
+		}
+	}
+	if n.Offset != 0 {
+		kind += fmt.Sprintf(" (weight stored less %v)", n.Offset)
+	}
+	return kind
+}
+
+func norms(b *arch.Block) string {
+	var places []string
+	kind := ""
+	for _, p := range []struct {
+		norm  *arch.Norm
+		place string
+	}{
+		{b.BeforeAttention, "before attention"}, {b.AfterAttention, "after attention"}, {b.AfterAttentionAdd, "after adding attention"},
+		{b.BeforeMLP, "before the MLP"}, {b.AfterMLP, "after the MLP"}, {b.AfterMLPAdd, "after adding the MLP"},
+	} {
+		if p.norm != nil {
+			places, kind = append(places, p.place), kindOf(p.norm)
+		}
+	}
+	return fmt.Sprintf("%s%s %s.", strings.ToUpper(kind[:1]), kind[1:], strings.Join(places, ", "))
+}
+
+func positions(d *arch.Decoder, scaling map[string]any) string {
+	a := &d.Blocks[0].Attention
+	for i := range d.Blocks {
+		if d.Blocks[i].Attention.Rope != nil {
+			a = &d.Blocks[i].Attention
+			break
+		}
+	}
+	switch {
+	case d.Embedding.Positions != "" && d.Embedding.PositionOffset != 0:
+		return fmt.Sprintf("Learned positions, counted from %d.", d.Embedding.PositionOffset)
+	case d.Embedding.Positions != "":
+		return "Learned positions."
+	case a.Alibi != nil:
+		text := "ALiBi in place of positions"
+		if a.Alibi.RoundBias {
+			text += ", rounded to bfloat16"
+		}
+		if a.Alibi.ScaleBias {
+			text += ", scaled with the scores"
+		}
+		return text + "."
+	case a.Rope == nil:
+		return "No positions."
+	}
+	text := "Rotary positions"
+	if a.Rope.Size != a.HeadSize {
+		text += fmt.Sprintf(" on %d of %d elements", a.Rope.Size, a.HeadSize)
+	}
+	if a.Rope.Interleaved {
+		text += ", neighbours turning together"
+	}
+	if len(scaling) > 0 {
+		kind := scaling["rope_type"]
+		if kind == nil {
+			kind = scaling["type"]
+		}
+		text += fmt.Sprintf(", scaling %v", kind)
+		for _, key := range slices.Sorted(maps.Keys(scaling)) {
+			if number, ok := scaling[key].(float64); ok {
+				text += fmt.Sprintf(", %s %v", key, number)
+			}
+		}
+	}
+	return text + "."
+}
+
+func windows(d *arch.Decoder) string {
+	var layers, bare []string
+	window := 0
+	for i := range d.Blocks {
+		a := &d.Blocks[i].Attention
+		if a.Window != 0 {
+			layers, window = append(layers, fmt.Sprint(i)), a.Window
+		} else if a.Rope == nil && a.Alibi == nil && d.Embedding.Positions == "" {
+			bare = append(bare, fmt.Sprint(i))
+		}
+	}
+	if len(layers) == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("A window of %d positions on every layer.", window)
+	if len(layers) < len(d.Blocks) {
+		text = fmt.Sprintf("A window of %d positions on layers %s.", window, strings.Join(layers, ", "))
+	}
+	if rope := otherRope(d); rope != "" {
+		text += " " + rope
+	}
+	if len(bare) > 0 {
+		text += fmt.Sprintf(" Layers %s have no positions.", strings.Join(bare, ", "))
+	}
+	return text
+}
+
+// otherRope says whether some layers turn by other frequencies than the first.
+func otherRope(d *arch.Decoder) string {
+	var first []float32
+	var others []string
+	for i := range d.Blocks {
+		r := d.Blocks[i].Attention.Rope
+		if r == nil {
+			continue
+		}
+		cos, sin := make([]float32, r.Size/2), make([]float32, r.Size/2)
+		r.Angles(1, 0, cos, sin)
+		if first == nil {
+			first = cos
+		}
+		if !slices.Equal(cos, first) {
+			others = append(others, fmt.Sprint(i))
+		}
+	}
+	if others == nil {
+		return ""
+	}
+	return fmt.Sprintf("Layers %s turn by frequencies of their own.", strings.Join(others, ", "))
+}
+
+func mlps(d *arch.Decoder) (out []string) {
+	activation := map[arch.Activation]string{arch.SiLU: "SiLU", arch.GELU: "GELU", arch.GELUTanh: "GELU by tanh", arch.ReLU: "ReLU"}
+	seen := map[string][]string{}
+	for i := range d.Blocks {
+		m := &d.Blocks[i].MLP
+		text := "MLP"
+		if e := m.Experts; e != nil {
+			text = fmt.Sprintf("%d experts of inner size %d, %d for each token", e.Count, m.Inner, e.PerToken)
+			if e.Normalize {
+				text += ", their weights made to sum to 1"
+			}
+			if e.Shared != nil {
+				text += fmt.Sprintf(", and one of %d for all behind a gate", e.Shared.Inner)
+			}
+		}
+		if m.Gate.Weight != "" || m.GateUp.Weight != "" {
+			text += ", gated"
+		}
+		text += ", " + activation[m.Activation]
+		if m.GateUp.Weight != "" {
+			text += ", gate and up in one tensor"
+		}
+		if m.Down.Bias != "" {
+			text += ", biases"
+		}
+		if len(seen[text]) == 0 {
+			out = append(out, text)
+		}
+		seen[text] = append(seen[text], fmt.Sprint(i))
+	}
+	for i, text := range out {
+		if len(out) > 1 {
+			out[i] = fmt.Sprintf("Layer %s: %s.", strings.Join(seen[text], ", "), text)
+		} else {
+			out[i] = text + "."
+		}
+	}
+	return out
+}
