@@ -37,7 +37,7 @@ func (r *random) Tensor(name string) (safetensors.Tensor, bool) {
 	return t, true
 }
 
-func (r *random) Release(t safetensors.Tensor) { delete(r.made, t.Name) }
+func (r *random) Release(safetensors.Tensor) {}
 
 func part(name string, rows, cols int) arch.Linear {
 	return arch.Linear{Weight: fmt.Sprintf("%s:%05dx%05d", name, rows, cols)}

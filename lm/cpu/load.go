@@ -17,7 +17,10 @@ import (
 // Tensors is where a model's weights are read from.
 type Tensors interface {
 	Tensor(name string) (safetensors.Tensor, bool)
-	Release(safetensors.Tensor) // its memory is not needed any more
+
+	// Release is told which parts of a tensor's data have been read and are not
+	// needed any more, by any number of goroutines.
+	Release(part safetensors.Tensor)
 }
 
 // Numbers chooses the number formats of products.

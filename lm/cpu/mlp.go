@@ -15,51 +15,85 @@ func (p *pass) mlp(dst *[]float32, x []float32, rows int, m *mlp) {
 		p.mixture(dst, x, rows, m)
 		return
 	}
-	up := size(&p.up, rows*m.inner)
-	kernel.Product(up, x, rows, m.up.weight, m.up.bias)
-	inner := up
-	if m.gate != nil {
-		inner = size(&p.gate, rows*m.inner)
-		kernel.Product(inner, x, rows, m.gate.weight, m.gate.bias)
+	p.experts([]share{{m, 0, rows}}, size(dst, rows*m.down.weight.Out), x)
+}
+
+// share is the part of some rows that one dense MLP computes.
+type share struct {
+	*mlp
+	from, rows int
+}
+
+// experts computes MLPs of one shape, each on its own rows of x [rows, hidden],
+// into the same rows of dst. All their products go side by side.
+func (p *pass) experts(shares []share, dst, x []float32) {
+	first := shares[0].mlp
+	hidden, inner := first.up.weight.In, first.inner
+	last := shares[len(shares)-1]
+	rows := last.from + last.rows
+	up := size(&p.up, rows*inner)
+	gate := up
+	if first.gate != nil {
+		gate = size(&p.gate, rows*inner)
 	}
+	calls := p.calls[:0]
+	for _, s := range shares {
+		in, of := x[s.from*hidden:], s.from*inner
+		if first.gate != nil {
+			calls = append(calls, s.gate.call(gate[of:], in, s.rows))
+		}
+		calls = append(calls, s.up.call(up[of:], in, s.rows))
+	}
+	kernel.Products(calls...)
 	each(rows, func(i int) {
-		if m.gate != nil {
-			kernel.ActivateGated(m.activation, inner[i*m.inner:(i+1)*m.inner], up[i*m.inner:])
+		if first.gate != nil {
+			kernel.ActivateGated(first.activation, gate[i*inner:(i+1)*inner], up[i*inner:])
 		} else {
-			kernel.Activate(m.activation, inner[i*m.inner:(i+1)*m.inner])
+			kernel.Activate(first.activation, up[i*inner:(i+1)*inner])
 		}
 	})
-	kernel.Product(size(dst, rows*m.down.weight.Out), inner, rows, m.down.weight, m.down.bias)
+	calls = calls[:0]
+	for _, s := range shares {
+		calls = append(calls, s.down.call(dst[s.from*s.down.weight.Out:], gate[s.from*inner:], s.rows))
+	}
+	kernel.Products(calls...)
+	clear(calls)
+	p.calls = calls
+}
+
+func (l *linear) call(dst, x []float32, rows int) kernel.Call {
+	return kernel.Call{Dst: dst, X: x, Rows: rows, W: l.weight, Bias: l.bias}
 }
 
 // choice is a token's use of one expert.
 type choice struct {
-	row    int
+	expert int
 	weight float32
+	row    int // among the rows that are gathered for the experts
 }
 
-// mixture runs each expert on the rows that chose it, gathered, and adds its
-// weighted results (Shazeer et al. 2017). Experts add in their own order, so a
-// row's bits do not depend on the others.
+// mixture gathers the rows that chose each expert, runs the experts on theirs,
+// and adds up what they give, weighted (Shazeer et al. 2017). Experts add in
+// their own order, so a row's bits do not depend on the others.
 func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 	hidden := p.model.Decoder.Hidden
 	chosen := p.choose(x, rows, m)
+	shares := place(chosen, m)
+	gathered, given := size(&p.gathered, len(chosen)*hidden), size(&p.expert, len(chosen)*hidden)
+	each(rows, func(r int) {
+		for _, c := range chosen[r*m.perToken : (r+1)*m.perToken] {
+			copy(gathered[c.row*hidden:(c.row+1)*hidden], x[r*hidden:])
+		}
+	})
+	p.experts(shares, given, gathered)
 	sum := size(dst, rows*hidden)
-	clear(sum)
-	for e := range m.experts {
-		if len(chosen[e]) == 0 {
-			continue
+	each(rows, func(r int) {
+		to := sum[r*hidden : (r+1)*hidden]
+		clear(to)
+		for _, c := range chosen[r*m.perToken : (r+1)*m.perToken] {
+			kernel.AddScaled(to, given[c.row*hidden:], c.weight)
 		}
-		gathered := size(&p.gathered, len(chosen[e])*hidden)
-		for i, c := range chosen[e] {
-			copy(gathered[i*hidden:(i+1)*hidden], x[c.row*hidden:])
-		}
-		p.mlp(&p.expert, gathered, len(chosen[e]), &m.experts[e])
-		each(len(chosen[e]), func(i int) {
-			c := chosen[e][i]
-			kernel.AddScaled(sum[c.row*hidden:(c.row+1)*hidden], p.expert[i*hidden:], c.weight)
-		})
-	}
+	})
 	if m.shared == nil {
 		return
 	}
@@ -77,17 +111,41 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 	})
 }
 
-// choose routes: for each expert, the rows that use it and with what weight,
-// the softmax of the router's scores.
-func (p *pass) choose(x []float32, rows int, m *mlp) [][]choice {
+// place gives each choice its row among the gathered ones, expert by expert, and
+// returns the share of each expert that was chosen.
+func place(chosen []choice, m *mlp) []share {
+	counts := make([]int, len(m.experts))
+	for _, c := range chosen {
+		counts[c.expert]++
+	}
+	var shares []share
+	next, from := make([]int, len(m.experts)), 0
+	for e, n := range counts {
+		next[e] = from
+		if n > 0 {
+			shares = append(shares, share{&m.experts[e], from, n})
+		}
+		from += n
+	}
+	for i := range chosen {
+		c := &chosen[i]
+		c.row = next[c.expert]
+		next[c.expert]++
+	}
+	return shares
+}
+
+// choose routes: for each row the experts that it uses, in their order, and with
+// what weight, the softmax of the router's scores; [rows, perToken].
+func (p *pass) choose(x []float32, rows int, m *mlp) []choice {
 	count := len(m.experts)
 	scores := make([]float32, rows*count)
 	kernel.Product(scores, x, rows, m.router.weight, m.router.bias)
-	chosen := make([][]choice, count)
-	order := make([]int, count)
-	for r := range rows {
+	chosen := make([]choice, rows*m.perToken)
+	each(rows, func(r int) {
 		s := scores[r*count : (r+1)*count]
 		kernel.Softmax(s)
+		order := make([]int, count)
 		for i := range order {
 			order[i] = i
 		}
@@ -100,9 +158,10 @@ func (p *pass) choose(x []float32, rows int, m *mlp) [][]choice {
 				total += s[e]
 			}
 		}
-		for _, e := range used {
-			chosen[e] = append(chosen[e], choice{r, s[e] / total})
+		slices.Sort(used)
+		for i, e := range used {
+			chosen[r*m.perToken+i] = choice{expert: e, weight: s[e] / total}
 		}
-	}
+	})
 	return chosen
 }

@@ -37,8 +37,9 @@ type buffers struct {
 	gate, up []float32 // [rows, inner]
 	input    []float32 // what the sublayer reads: normed, or the residual itself
 	logits   []float32 // [logitRows, vocabulary]
-	gathered []float32 // [rows of one expert, hidden]
-	expert   []float32 // [rows of one expert, hidden]
+	gathered []float32 // [rows, hidden], once for each expert that a row uses
+	expert   []float32 // the same, of what the experts give
+	calls    []kernel.Call
 
 	positions []int // of each node
 	slots     []int // of each node

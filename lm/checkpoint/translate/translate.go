@@ -83,15 +83,16 @@ func (c *Checkpoint) Tensor(name string) (safetensors.Tensor, bool) {
 	return t, true
 }
 
-// Release drops a tensor's memory. Asking for the tensor makes it again.
+// Release says that a part of a tensor's memory is not needed any more. What was
+// made goes when nobody uses it; asking for the tensor makes it again.
 func (c *Checkpoint) Release(t safetensors.Tensor) {
-	c.mutex.Lock()
-	defer c.mutex.Unlock()
-	if _, ok := c.made[t.Name]; ok {
-		delete(c.made, t.Name)
+	if s, ok := c.tensors[t.Name]; ok && s.stored() != nil {
+		c.file.Release(t.Data)
 		return
 	}
-	c.file.Release(t.Data)
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	delete(c.made, t.Name)
 }
 
 // Stored says what types the matrices are stored in, the most common first, and

@@ -10,90 +10,190 @@ import (
 // Product computes dst = x·Wᵀ + bias for x [rows, In] and dst [rows, Out], both
 // contiguous; bias is [Out] or nil. It uses all workers.
 func Product(dst, x []float32, rows int, w *Matrix, bias []float32) {
-	if rows == 0 || w.Out == 0 {
-		return
-	}
-	p := products.Get().(*product)
-	p.set, p.w, p.rows = active, w, rows
-	p.dst, p.bias = dst[:rows*w.Out], bias
-	p.prepare(x[:rows*w.In])
-	p.divide()
-	parallel(p.down*w.panels(), p)
-	p.w, p.x, p.dst, p.bias = nil, nil, nil, nil
-	products.Put(p)
+	Products(Call{dst, x, rows, w, bias})
 }
 
-// product is one call of Product while it runs.
+// Call is the arguments of one [Product].
+type Call struct {
+	Dst, X []float32
+	Rows   int
+	W      *Matrix
+	Bias   []float32
+}
+
+// Products computes several products at once, whose results must not overlap:
+// workers go from one to the next without waiting for each other. Neighbouring
+// calls with the same X share what is prepared of it.
+func Products(calls ...Call) {
+	b := batches.Get().(*batch)
+	defer batches.Put(b)
+	b.begin(calls)
+	if n := b.blocks[len(b.products)]; n > 0 {
+		parallel(n, (*preparation)(b))
+	}
+	if n := b.tasks[len(b.products)]; n > 0 {
+		parallel(n, (*multiplication)(b))
+	}
+	b.end()
+}
+
+// batch is a call of Products while it runs.
+type batch struct {
+	products []*product
+	blocks   []int // before each product and after the last: blocks of rows to prepare
+	tasks    []int // the same for tasks
+	spare    []*product
+}
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+func (b *batch) begin(calls []Call) {
+	panels := 0
+	for _, c := range calls {
+		panels += c.W.panels()
+	}
+	b.products, b.blocks, b.tasks = b.products[:0], append(b.blocks[:0], 0), append(b.tasks[:0], 0)
+	for i, c := range calls {
+		if len(b.spare) == i {
+			b.spare = append(b.spare, new(product))
+		}
+		p := b.spare[i]
+		b.products = append(b.products, p)
+		p.set, p.w, p.rows = active, c.W, c.Rows
+		p.dst, p.bias, p.source = c.Dst[:c.Rows*c.W.Out], c.Bias, c.X[:c.Rows*c.W.In]
+		blocks, tasks := p.form(), 0
+		if i > 0 && blocks > 0 && b.products[i-1].sameActivations(p) {
+			p.x, p.halves, blocks = b.products[i-1].x, b.products[i-1].halves, 0
+		}
+		if c.Rows > 0 && c.W.Out > 0 {
+			p.divide(panels)
+			tasks = p.down * c.W.panels()
+		}
+		b.blocks = append(b.blocks, b.blocks[i]+blocks)
+		b.tasks = append(b.tasks, b.tasks[i]+tasks)
+	}
+}
+
+// end forgets what belongs to the caller, and keeps the memory.
+func (b *batch) end() {
+	for _, p := range b.products {
+		*p = product{rounded: p.rounded, own: p.own}
+	}
+}
+
+// find returns the product that a number belongs to, and what is left of it.
+func find(starts []int, n int) (product, rest int) {
+	low, high := 0, len(starts)-1
+	for high-low > 1 {
+		if middle := (low + high) / 2; starts[middle] <= n {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return low, n - starts[low]
+}
+
+// preparation and multiplication are a batch's two rounds of work.
+type (
+	preparation    batch
+	multiplication batch
+)
+
+func (b *preparation) do(task int) {
+	i, block := find(b.blocks, task)
+	b.products[i].prepare(block)
+}
+
+func (b *multiplication) do(task int) {
+	i, rest := find(b.tasks, task)
+	b.products[i].do(rest)
+}
+
+// product is one of a batch.
 type product struct {
 	set       *instructionSet
 	w         *Matrix
 	rows      int
 	dst, bias []float32
+	source    []float32 // [rows, In]
 
-	// The activations [rows, stride]: x, or in rounded or halves.
-	format  int
-	x       []float32
-	halves  []uint16
-	rounded []float32
-	stride  int
+	// The activations [rows, stride] in the form that the tiles read: the source
+	// itself, or its values rounded or as halves.
+	format int
+	x      []float32
+	halves []uint16
+	stride int
+
+	rounded []float32 // memory for x
+	own     []uint16  // memory for halves
 
 	// The work is down x panels tasks of blockRows rows.
 	down, blockRows int
 }
 
-var products = sync.Pool{New: func() any { return new(product) }}
+// prepareRows is how many rows are prepared at a time.
+const prepareRows = 16
 
-// prepare brings the activations into the form that the tiles read.
-func (p *product) prepare(x []float32) {
+// form settles the form of the activations, and returns how many blocks of rows
+// are to be brought into it.
+func (p *product) form() (blocks int) {
 	in := p.w.In
-	p.x, p.stride = x, in
+	p.x, p.stride = p.source, in
 	switch {
 	case p.w.Precision == F32:
 		p.format = single
+		return 0
 	case p.w.Precision == BF16 && p.set.tile[half][1] != nil:
 		p.format = half
 		p.stride = 2*p.w.steps + 32 // rows do not all begin in the same set of the cache
-		sized(&p.halves, p.rows*p.stride)
-		p.halves = p.halves[:cap(p.halves)]
-		p.eachRow(func(r int) {
-			to := p.halves[r*p.stride : (r+1)*p.stride]
-			RoundBF16(to, x[r*in:(r+1)*in])
-			clear(to[in : 2*p.w.steps])
-		})
+		p.halves = sized(&p.own, p.rows*p.stride)
 	case p.w.Precision == BF16 || in%2 == 1:
 		p.format = mixed
 		p.stride = 2 * p.w.steps
 		p.x = sized(&p.rounded, p.rows*p.stride)
-		p.eachRow(func(r int) {
-			to := p.x[r*p.stride : (r+1)*p.stride]
-			copy(to, x[r*in:(r+1)*in])
-			if p.w.Precision == BF16 {
-				roundSingle(to[:in])
-			}
-			clear(to[in:])
-		})
 	default:
 		p.format = mixed
+		return 0
+	}
+	return (p.rows + prepareRows - 1) / prepareRows
+}
+
+// sameActivations reports whether another product reads the same ones in the
+// same form.
+func (p *product) sameActivations(q *product) bool {
+	return len(p.source) == len(q.source) && len(p.source) > 0 && &p.source[0] == &q.source[0] &&
+		p.format == q.format && p.stride == q.stride && p.w.Precision == q.w.Precision
+}
+
+// prepare brings a block of rows into the form of the activations.
+func (p *product) prepare(block int) {
+	in := p.w.In
+	for r := block * prepareRows; r < min(p.rows, (block+1)*prepareRows); r++ {
+		row := p.source[r*in : (r+1)*in]
+		if p.format == half {
+			to := p.halves[r*p.stride : (r+1)*p.stride]
+			RoundBF16(to, row)
+			clear(to[in : 2*p.w.steps])
+			continue
+		}
+		to := p.x[r*p.stride : (r+1)*p.stride]
+		copy(to, row)
+		if p.w.Precision == BF16 {
+			roundSingle(to[:in])
+		}
+		clear(to[in:])
 	}
 }
 
-// eachRow shares work on rows over the workers where that pays.
-func (p *product) eachRow(f func(row int)) {
-	const together = 16
-	Parallel((p.rows+together-1)/together, func(task int) {
-		for r := task * together; r < min(p.rows, (task+1)*together); r++ {
-			f(r)
-		}
-	})
-}
-
 // divide settles the size of a task: many rows, for which a panel is brought
-// into the second cache once, but fewer if workers would be idle.
-func (p *product) divide() {
+// into the second cache once, but fewer if workers would be idle with so many
+// panels in all.
+func (p *product) divide(panels int) {
 	const most, least, tasksPerWorker = 86 * tileRows, 2 * tileRows, 6
 	p.down = (p.rows + most - 1) / most
 	wanted := tasksPerWorker * runtime.GOMAXPROCS(0)
-	for p.down*p.w.panels() < wanted && p.rows/(p.down+1) >= least {
+	for p.down*panels < wanted && p.rows/(p.down+1) >= least {
 		p.down++
 	}
 	p.blockRows = (p.rows + p.down - 1) / p.down

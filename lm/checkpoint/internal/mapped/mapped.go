@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"unsafe"
 )
 
 // Bytes are a whole file's bytes, not to be written.
@@ -34,11 +35,20 @@ func Open(file fs.File) (Bytes, error) {
 }
 
 // Release tells the system that a part of the bytes is not needed any more.
-// Reading it again brings it back from disk. Ordinary memory stays.
+// Reading it again brings it back from disk. Ordinary memory stays, also where
+// part is no part of the bytes: given up, it would be lost.
 func (b Bytes) Release(part []byte) {
-	if b.unmap != nil {
+	if b.unmap != nil && contains(b.Data, part) {
 		release(part)
 	}
+}
+
+func contains(whole, part []byte) bool {
+	if len(part) == 0 || len(part) > len(whole) {
+		return false
+	}
+	from, first := uintptr(unsafe.Pointer(unsafe.SliceData(whole))), uintptr(unsafe.Pointer(unsafe.SliceData(part)))
+	return from <= first && first+uintptr(len(part)) <= from+uintptr(len(whole))
 }
 
 // Close unmaps the bytes.
