@@ -1,4 +1,4 @@
-.PHONY: build test check
+.PHONY: build test check generate bench bench-compare
 
 build:
 	go build -o bin/ ./cmd/steer
@@ -8,3 +8,13 @@ test:
 
 check:
 	.ci/run
+
+generate:
+	go generate ./...
+
+bench:
+	go run ./cmd/steer bench
+
+# make bench-compare OLD=main~5 NEW=main FLAGS="-bench Product ./lm/cpu/kernel"
+bench-compare:
+	.ci/bench-compare $(OLD) $(NEW) $(FLAGS)

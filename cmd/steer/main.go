@@ -119,7 +119,7 @@ interrupt, 2 when the command line is wrong.`,
 	root.SetUsageFunc(printUsage)
 	root.SetHelpCommand(helpCommand())
 	root.SetVersionTemplate("steer {{.Version}}\n")
-	root.AddCommand(trainCommand(), extractCommand(), aggregateCommand(), recordCommand(),
+	root.AddCommand(demoCommand(), trainCommand(), extractCommand(), aggregateCommand(), recordCommand(),
 		generateCommand(), scoreCommand(), tokenizeCommand(), inspectCommand(), benchCommand(), versionCommand())
 	return root
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/checkpoint"
+	"github.com/steervec/steer/lm/demo"
 )
 
 // modelFlags name a model and how it computes.
@@ -35,6 +36,10 @@ func addRef(flags *pflag.FlagSet, ref *string) {
 }
 
 func (f *modelFlags) open(ctx context.Context, diagnostics io.Writer) (*lm.Model, error) {
+	if f.ref == demo.Name {
+		collectEarly()
+		return demo.Open(ctx, f.numbers)
+	}
 	downloads, finish := showDownloads(diagnostics)
 	defer finish()
 	m, err := lm.Open(ctx, f.ref, lm.OpenOptions{Numbers: f.numbers, Checkpoint: downloads})

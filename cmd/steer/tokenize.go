@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/steervec/steer/lm/checkpoint"
+	"github.com/steervec/steer/lm/demo"
 	"github.com/steervec/steer/lm/tokenizer"
 )
 
@@ -29,16 +30,9 @@ stands for. Tokens that the tokenizer adds stand for no text.`,
 			if err := readText(c, "text", &text); err != nil {
 				return err
 			}
-			downloads, finish := showDownloads(c.ErrOrStderr())
-			files, err := checkpoint.Open(c.Context(), ref, downloads)
-			finish()
+			t, err := openTokenizer(c, ref)
 			if err != nil {
 				return err
-			}
-			defer files.Close()
-			t, err := tokenizer.Load(files.FS())
-			if err != nil {
-				return fmt.Errorf("model %s: %w", ref, err)
 			}
 			e, err := t.Encode(text, tokenizer.EncodeOptions{})
 			if err != nil {
@@ -69,4 +63,24 @@ stands for. Tokens that the tokenizer adds stand for no text.`,
 	})
 	flagsUnder(c, "Output", func(flags *pflag.FlagSet) { jsonFlag(flags, &asJSON) })
 	return c
+}
+
+// openTokenizer reads a model's tokenizer without its weights.
+func openTokenizer(c *cobra.Command, ref string) (*tokenizer.Tokenizer, error) {
+	files := demo.Files()
+	if ref != demo.Name {
+		downloads, finish := showDownloads(c.ErrOrStderr())
+		opened, err := checkpoint.Open(c.Context(), ref, downloads)
+		finish()
+		if err != nil {
+			return nil, err
+		}
+		defer opened.Close()
+		files = opened.FS()
+	}
+	t, err := tokenizer.Load(files)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", ref, err)
+	}
+	return t, nil
 }

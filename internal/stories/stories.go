@@ -43,6 +43,8 @@ func (s Story) String() string { return s.Beginning + " " + strings.Join(s.Rest,
 type Writer struct {
 	random *rand.Rand
 	bound  map[string]string // what is the same all through the text
+
+	beginning string // of the last story
 }
 
 // NewWriter returns a writer whose texts follow from the seed.
@@ -56,7 +58,13 @@ func (w *Writer) Story(mood string) Story {
 		mood = w.pick(Moods())
 	}
 	w.meet()
-	s := Story{Mood: mood, Beginning: w.say("opening") + " " + w.say("second")}
+	w.beginning = w.say("opening") + " " + w.say("second")
+	return w.Again(mood)
+}
+
+// Again writes the last story once more, from its beginning on in another mood.
+func (w *Writer) Again(mood string) Story {
+	s := Story{Mood: mood, Beginning: w.beginning}
 	s.Rest = append(s.Rest, w.say(mood+" event"), w.say(mood+" feeling"))
 	if w.random.IntN(3) == 0 {
 		s.Rest = append(s.Rest, w.say(mood+" feeling"))

@@ -54,3 +54,66 @@ func benchmarkProduct(b *testing.B, precision Precision, rows, out, in int) {
 		b.ReportMetric(bytes/bound.Read, "of-read")
 	}
 }
+
+// BenchmarkVectors reports the bytes that each function reads and writes, as a
+// fraction of what memory could deliver: from 1 on it takes less time than
+// fetching its data would.
+func BenchmarkVectors(b *testing.B) {
+	const n = 2048
+	random := rand.New(rand.NewPCG(1, 1))
+	x, y, z, halves := make([]float32, n), make([]float32, n), make([]float32, n), make([]uint16, n)
+	vocabulary := make([]float32, 49152)
+	keys, memory := make([]float32, KeyTile*128), make([]float32, KeyTile*128)
+	for _, k := range []struct {
+		name  string
+		bytes int
+		run   func()
+	}{
+		{"AddScaled", 12 * n, func() { AddScaled(y, x, 0.5) }},
+		{"Scale", 8 * n, func() { Scale(x, 1) }},
+		{"RMSNorm", 12 * n, func() { RMSNorm(z, x, y, 1e-5, 0) }},
+		{"LayerNorm", 16 * n, func() { LayerNorm(z, x, y, y, 1e-5) }},
+		{"Rope", 16 * n / 2, func() { Rope(x, y[:n/2], z[:n/2], false) }},
+		{"SiLU gated", 12 * n, func() { copy(z, x); ActivateGated(SiLU, z, y) }},
+		{"GELU", 8 * n, func() { copy(z, x); Activate(GELU, z) }},
+		{"GELU tanh", 8 * n, func() { copy(z, x); Activate(GELUTanh, z) }},
+		{"SoftCap", 8 * n, func() { copy(z, x); SoftCap(z, 30) }},
+		{"Softmax", 8 * n, func() { copy(z, x); Softmax(z) }},
+		{"LogSumExp over a vocabulary", 4 * len(vocabulary), func() { LogSumExp(vocabulary) }},
+		{"RoundBF16", 6 * n, func() { RoundBF16(halves, x) }},
+		{"StoreKeys", 8 * len(keys), func() { StoreKeys(memory, 0, keys, 128, KeyTile, 128) }},
+	} {
+		b.Run(k.name, func(b *testing.B) {
+			bound := peak()
+			fill(random, x, y, z, vocabulary, keys)
+			for b.Loop() {
+				k.run()
+			}
+			rate := float64(k.bytes) * float64(b.N) / b.Elapsed().Seconds()
+			b.ReportMetric(rate/1e9, "GB/s")
+			if bound.Read > 0 {
+				b.ReportMetric(rate/bound.Read, "of-read")
+			}
+		})
+	}
+}
+
+// BenchmarkPack reports the bytes packed as a fraction of what memory could
+// deliver for reading alone.
+func BenchmarkPack(b *testing.B) {
+	const out, in = 4096, 2048
+	view := View{Data: make([]byte, out*in*2), Type: StoredBF16, Rows: out, Cols: in, RowStride: in, ColStride: 1}
+	for _, precision := range []Precision{BF16, F32} {
+		b.Run(precision.String(), func(b *testing.B) {
+			bound := peak()
+			for b.Loop() {
+				Pack(precision, view)
+			}
+			rate := float64(len(view.Data)) * float64(b.N) / b.Elapsed().Seconds()
+			b.ReportMetric(rate/1e9, "GB/s")
+			if bound.Read > 0 {
+				b.ReportMetric(rate/bound.Read, "of-read")
+			}
+		})
+	}
+}

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"runtime"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,32 @@ func allocate(owner *Matrix, words int) []uint32 {
 	if err != nil {
 		return make([]uint32, words)
 	}
-	runtime.AddCleanup(owner, func(data []byte) { _ = unix.Munmap(data) }, data)
+	mapped.add(len(data))
+	runtime.AddCleanup(owner, func(data []byte) {
+		mapped.add(-len(data))
+		_ = unix.Munmap(data)
+	}, data)
 	return unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(data))), words)
+}
+
+// mapped counts the memory outside the heap. The garbage collector does not see
+// it, so it is asked to look for dead owners whenever that has doubled.
+var mapped = outside{limit: 1 << 30}
+
+type outside struct {
+	sync.Mutex
+	bytes, limit int
+}
+
+func (o *outside) add(n int) {
+	o.Lock()
+	o.bytes += n
+	full := o.bytes > o.limit
+	if full {
+		o.limit = 2 * o.bytes
+	}
+	o.Unlock()
+	if full {
+		runtime.GC()
+	}
 }

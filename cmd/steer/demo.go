@@ -1,0 +1,347 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/guptarohit/asciigraph"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/steervec/steer"
+	"github.com/steervec/steer/internal/stories"
+	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/demo"
+)
+
+// demonstration is steering in ten seconds: a vector is trained, used and
+// measured on the model in the binary.
+type demonstration struct {
+	positive, negative string
+	seed               uint64
+	color              bool
+
+	ctx   context.Context
+	out   io.Writer
+	model *lm.Model
+}
+
+// What the demonstration does: how many pairs it trains on, where the vector
+// acts, how strongly, and how many held-out stories it scores.
+const (
+	demoPairs    = 64
+	demoScored   = 24
+	demoStrength = 1.5
+)
+
+var demoLayers = []int{2, 3, 4}
+
+func demoCommand() *cobra.Command {
+	d := demonstration{}
+	asJSON := false
+	c := &cobra.Command{
+		Use:   "demo",
+		Short: "See steering work, with the model in this program",
+		Long: `See steering work, with the model in this program: nothing is downloaded.
+
+A vector is trained on beginnings of little stories in two moods. It then turns the
+same neutral beginning towards the one or the other, and stories that it was not
+trained on say how far it turns the model. --model ` + demo.Name + ` names the model in
+every other command.`,
+		Example: `  steer demo
+  steer demo --positive calm --negative angry
+  steer generate --model demo --prompt "Once there was a little fox"`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if d.positive == d.negative {
+				return usage("--positive and --negative are both %s", d.positive)
+			}
+			d.ctx, d.out = c.Context(), c.OutOrStdout()
+			d.color = colored(d.out)
+			if asJSON {
+				d.out = io.Discard
+			}
+			told, err := d.run()
+			if err == nil && asJSON {
+				err = printJSON(c.OutOrStdout(), told)
+			}
+			return err
+		},
+	}
+	flagsUnder(c, "Moods", func(flags *pflag.FlagSet) {
+		moods := stories.Moods()
+		name := func(name string) string { return name }
+		choice(flags, &d.positive, "positive", moods, name, "the mood that the vector points to")
+		choice(flags, &d.negative, "negative", slices.Concat(moods[1:], moods[:1]), name, "the mood that it points away from")
+	})
+	flagsUnder(c, "Choosing tokens", func(flags *pflag.FlagSet) {
+		flags.Uint64Var(&d.seed, "seed", 1, "equal seeds `N` give equal stories")
+	})
+	flagsUnder(c, "Output", func(flags *pflag.FlagSet) { jsonFlag(flags, &asJSON) })
+	return c
+}
+
+// colored reports whether colors can be shown.
+func colored(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && (ok && term.IsTerminal(int(file.Fd())) || os.Getenv("CLICOLOR_FORCE") == "1")
+}
+
+// demonstrated is what the demonstration tells as JSON.
+type demonstrated struct {
+	GivenTokens    int                 `json:"given_tokens"`
+	ComputedTokens int                 `json:"computed_tokens"`
+	TrainSeconds   float64             `json:"train_seconds"`
+	Beginning      string              `json:"beginning"`
+	Continuations  []demoContinuation  `json:"continuations"`
+	Curve          []demoCurvePosition `json:"curve"`
+	Seconds        float64             `json:"seconds"`
+}
+
+type demoContinuation struct {
+	Strength float64 `json:"strength"`
+	Text     string  `json:"text"`
+}
+
+// demoCurvePosition is the mean preference of the steered model for held-out
+// endings in the positive mood, in nats a token.
+type demoCurvePosition struct {
+	Strength   float64 `json:"strength"`
+	Preference float64 `json:"preference"`
+}
+
+func (d *demonstration) run() (*demonstrated, error) {
+	begin := time.Now()
+	var err error
+	if d.model, err = demo.Open(d.ctx, lm.Auto); err != nil {
+		return nil, err
+	}
+	collectEarly()
+	told := &demonstrated{}
+	fmt.Fprintf(d.out, "A model of %.1f million parameters that writes little stories, and a vector that it learns now.\n\n",
+		float64(d.model.Parameters())/1e6)
+	vector, err := d.train(told)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.write(vector, told); err != nil {
+		return nil, err
+	}
+	if err := d.curve(vector, told); err != nil {
+		return nil, err
+	}
+	told.Seconds = time.Since(begin).Seconds()
+	fmt.Fprintf(d.out, "All that took %.1f s on this machine's processor. The same with a model from the Hub:\n\n%s\n", told.Seconds, hubCommands)
+	return told, nil
+}
+
+const hubCommands = `  steer train --model Qwen/Qwen2.5-0.5B-Instruct --pairs pairs.jsonl --out mood.safetensors
+  steer generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt "How was your day?" --vector mood.safetensors:2
+  steer score --model Qwen/Qwen2.5-0.5B-Instruct --prompt "I feel" --continuation " wonderful" --vector mood.safetensors:2`
+
+// train learns the vector from beginnings of stories that are the same up to
+// where their mood shows.
+func (d *demonstration) train(told *demonstrated) (*steer.Vector, error) {
+	pairs := demoStories(d.seed, demoPairs, d.positive, d.negative)
+	samples := make([]steer.Sample, len(pairs))
+	for i, p := range pairs {
+		samples[i] = steer.Sample{Positive: p.beginning + " " + p.positive[0], Negative: p.beginning + " " + p.negative[0]}
+	}
+	var usage lm.Usage
+	begin := time.Now()
+	vector, err := steer.Train(d.ctx, d.model, samples, steer.TrainOptions{
+		ExtractOptions: steer.ExtractOptions{Layers: demoLayers, Usage: &usage},
+	})
+	if err != nil {
+		return nil, err
+	}
+	told.TrainSeconds, told.GivenTokens, told.ComputedTokens = time.Since(begin).Seconds(), usage.Given, usage.Computed
+	fmt.Fprintf(d.out, "Trained on %d pairs of story beginnings in %.0f ms: %d tokens given, %d computed, as pairs share theirs.\n",
+		len(samples), 1e3*told.TrainSeconds, usage.Given, usage.Computed)
+	fmt.Fprintf(d.out, "  %-9s %s %s\n", d.positive+":", pairs[0].beginning, d.paint(pairs[0].positive[0]))
+	fmt.Fprintf(d.out, "  %-9s %s %s\n\n", d.negative+":", pairs[0].beginning, d.paint(pairs[0].negative[0]))
+	return vector, nil
+}
+
+// storyPair is a beginning and what follows in either mood.
+type storyPair struct {
+	beginning          string
+	positive, negative []string // sentences: what happened and feelings; the ending
+}
+
+// demoStories writes pairs of stories about the same, which differ in mood.
+func demoStories(seed uint64, n int, positive, negative string) []storyPair {
+	w := stories.NewWriter(1000 + seed)
+	pairs := make([]storyPair, n)
+	for i := range pairs {
+		a := w.Story(positive)
+		b := w.Again(negative)
+		part := func(s stories.Story) []string {
+			last := len(s.Rest) - 1
+			return []string{strings.Join(s.Rest[:last], " "), s.Rest[last]}
+		}
+		pairs[i] = storyPair{a.Beginning, part(a), part(b)}
+	}
+	return pairs
+}
+
+// at returns the model steered with the vector at a strength.
+func (d *demonstration) at(vector *steer.Vector, strength float64) (*lm.Model, error) {
+	if strength == 0 {
+		return d.model, nil
+	}
+	edit, err := vector.Edit(steer.EditOptions{Multiplier: &strength})
+	if err != nil {
+		return nil, err
+	}
+	return d.model.With(edit), nil
+}
+
+// write continues a neutral beginning under the vector's two directions and
+// without it.
+func (d *demonstration) write(vector *steer.Vector, told *demonstrated) error {
+	told.Beginning = demoStories(d.seed+1, 1, d.positive, d.negative)[0].beginning
+	tokens, err := d.model.Tokenize(told.Beginning)
+	if err != nil {
+		return err
+	}
+	var columns [][]string
+	for _, strength := range []float64{-demoStrength, 0, demoStrength} {
+		m, err := d.at(vector, strength)
+		if err != nil {
+			return err
+		}
+		written, err := m.Generate(d.ctx, []lm.Input{{Tokens: tokens}}, lm.GenerateOptions{MaxTokens: 70, Temperature: 0.7, Seed: d.seed})
+		if err != nil {
+			return err
+		}
+		text := strings.TrimSpace(written[0].Text)
+		told.Continuations = append(told.Continuations, demoContinuation{strength, text})
+		columns = append(columns, wrap(text, 30))
+	}
+	fmt.Fprintf(d.out, "%s …\n\n", told.Beginning)
+	fmt.Fprintf(d.out, "  %-32s%-32s%s\n", fmt.Sprintf("%s (%+.1f)", d.negative, -demoStrength), "not steered", fmt.Sprintf("%s (%+.1f)", d.positive, demoStrength))
+	for row := range max(len(columns[0]), len(columns[1]), len(columns[2])) {
+		line := " "
+		for i, column := range columns {
+			cell := ""
+			if row < len(column) {
+				cell = column[row]
+			}
+			line += " " + d.paint(cell)
+			if i < 2 {
+				line += strings.Repeat(" ", 31-len(cell))
+			}
+		}
+		fmt.Fprintln(d.out, strings.TrimRight(line, " "))
+	}
+	fmt.Fprintln(d.out)
+	return nil
+}
+
+// wrap breaks a text into lines of at most width bytes; longer words stand alone.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	return append(lines, line)
+}
+
+// paint colors the words that show a mood.
+func (d *demonstration) paint(text string) string {
+	if !d.color {
+		return text
+	}
+	const green, blue, plain = "\x1b[1;32m", "\x1b[1;34m", "\x1b[0m"
+	positive, negative := stories.Words(d.positive), stories.Words(d.negative)
+	words := strings.SplitAfter(text, " ")
+	for i, word := range words {
+		bare := strings.Trim(strings.ToLower(word), " .,")
+		core := strings.TrimRight(word, " .,")
+		switch {
+		case slices.Contains(positive, bare):
+			words[i] = green + core + plain + word[len(core):]
+		case slices.Contains(negative, bare):
+			words[i] = blue + core + plain + word[len(core):]
+		}
+	}
+	return strings.Join(words, "")
+}
+
+// curve scores stories that the vector was not trained on: how much likelier the
+// model finds what follows in the positive mood than in the negative one.
+func (d *demonstration) curve(vector *steer.Vector, told *demonstrated) error {
+	pairs := demoStories(d.seed+2, demoScored, d.positive, d.negative)
+	var heights []float64
+	for strength := -2.0; strength <= 2; strength += 0.25 {
+		m, err := d.at(vector, strength)
+		if err != nil {
+			return err
+		}
+		preference, err := preferenceOf(d.ctx, m, pairs)
+		if err != nil {
+			return err
+		}
+		told.Curve = append(told.Curve, demoCurvePosition{strength, preference})
+		heights = append(heights, preference)
+	}
+	options := []asciigraph.Option{asciigraph.Height(9), asciigraph.Width(65), asciigraph.Precision(1), asciigraph.Offset(3)}
+	if d.color {
+		options = append(options, asciigraph.SeriesColors(asciigraph.Green))
+	}
+	fmt.Fprintf(d.out, "How much likelier %s endings of %d other stories are than %s ones (nats a token), by strength:\n\n%s\n",
+		d.positive, demoScored, d.negative, asciigraph.Plot(heights, options...))
+	axis := []byte(strings.Repeat(" ", 65+6))
+	for i, label := range []string{"-2", "-1", "0", "1", "2"} {
+		copy(axis[5+i*16:], label)
+	}
+	fmt.Fprintf(d.out, "   %s\n\n", strings.TrimRight(string(axis), " "))
+	return nil
+}
+
+// preferenceOf is the mean over pairs of the log-probability a token of the
+// positive text after the beginning, less that of the negative one.
+func preferenceOf(ctx context.Context, m *lm.Model, pairs []storyPair) (float64, error) {
+	var asked []lm.Continuation
+	for _, p := range pairs {
+		prompt, err := m.Tokenize(p.beginning)
+		if err != nil {
+			return 0, err
+		}
+		for _, rest := range [][]string{p.positive, p.negative} {
+			whole, err := m.Tokenize(p.beginning + " " + strings.Join(rest, " "))
+			if err != nil {
+				return 0, err
+			}
+			asked = append(asked, lm.Continuation{Prompt: prompt, Tokens: whole[len(prompt):]})
+		}
+	}
+	scores, err := m.Score(ctx, asked)
+	if err != nil {
+		return 0, err
+	}
+	total := 0.0
+	for i := range pairs {
+		total += mean(scores[2*i]) - mean(scores[2*i+1])
+	}
+	return total / float64(len(pairs)), nil
+}
+
+func mean(x []float64) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += v
+	}
+	return sum / float64(len(x))
+}
