@@ -42,6 +42,14 @@ const (
 
 var demoLayers = []int{2, 3, 4}
 
+// Where the seeds of the demonstration's stories begin, so that what is scored
+// was neither trained on nor seen by the model.
+const (
+	trainSeeds   = 1 << 32
+	writtenSeeds = 2 << 32
+	scoredSeeds  = 3 << 32
+)
+
 func demoCommand() *cobra.Command {
 	d := demonstration{}
 	asJSON := false
@@ -148,10 +156,10 @@ const hubCommands = `  steer train --model Qwen/Qwen2.5-0.5B-Instruct --pairs pa
 // train learns the vector from beginnings of stories that are the same up to
 // where their mood shows.
 func (d *demonstration) train(told *demonstrated) (*steer.Vector, error) {
-	pairs := demoStories(d.seed, demoPairs, d.positive, d.negative)
+	pairs := stories.Pairs(trainSeeds+d.seed, demoPairs, d.positive, d.negative)
 	samples := make([]steer.Sample, len(pairs))
 	for i, p := range pairs {
-		samples[i] = steer.Sample{Positive: p.beginning + " " + p.positive[0], Negative: p.beginning + " " + p.negative[0]}
+		samples[i] = steer.Sample{Positive: p.Beginning + " " + p.Positive.Middle, Negative: p.Beginning + " " + p.Negative.Middle}
 	}
 	var usage lm.Usage
 	begin := time.Now()
@@ -164,31 +172,9 @@ func (d *demonstration) train(told *demonstrated) (*steer.Vector, error) {
 	told.TrainSeconds, told.GivenTokens, told.ComputedTokens = time.Since(begin).Seconds(), usage.Given, usage.Computed
 	fmt.Fprintf(d.out, "Trained on %d pairs of story beginnings in %.0f ms: %d tokens given, %d computed, as pairs share theirs.\n",
 		len(samples), 1e3*told.TrainSeconds, usage.Given, usage.Computed)
-	fmt.Fprintf(d.out, "  %-9s %s %s\n", d.positive+":", pairs[0].beginning, d.paint(pairs[0].positive[0]))
-	fmt.Fprintf(d.out, "  %-9s %s %s\n\n", d.negative+":", pairs[0].beginning, d.paint(pairs[0].negative[0]))
+	fmt.Fprintf(d.out, "  %-9s %s %s\n", d.positive+":", pairs[0].Beginning, d.paint(pairs[0].Positive.Middle))
+	fmt.Fprintf(d.out, "  %-9s %s %s\n\n", d.negative+":", pairs[0].Beginning, d.paint(pairs[0].Negative.Middle))
 	return vector, nil
-}
-
-// storyPair is a beginning and what follows in either mood.
-type storyPair struct {
-	beginning          string
-	positive, negative []string // sentences: what happened and feelings; the ending
-}
-
-// demoStories writes pairs of stories about the same, which differ in mood.
-func demoStories(seed uint64, n int, positive, negative string) []storyPair {
-	w := stories.NewWriter(1000 + seed)
-	pairs := make([]storyPair, n)
-	for i := range pairs {
-		a := w.Story(positive)
-		b := w.Again(negative)
-		part := func(s stories.Story) []string {
-			last := len(s.Rest) - 1
-			return []string{strings.Join(s.Rest[:last], " "), s.Rest[last]}
-		}
-		pairs[i] = storyPair{a.Beginning, part(a), part(b)}
-	}
-	return pairs
 }
 
 // at returns the model steered with the vector at a strength.
@@ -206,7 +192,7 @@ func (d *demonstration) at(vector *steer.Vector, strength float64) (*lm.Model, e
 // write continues a neutral beginning under the vector's two directions and
 // without it.
 func (d *demonstration) write(vector *steer.Vector, told *demonstrated) error {
-	told.Beginning = demoStories(d.seed+1, 1, d.positive, d.negative)[0].beginning
+	told.Beginning = stories.Pairs(writtenSeeds+d.seed, 1, d.positive, d.negative)[0].Beginning
 	tokens, err := d.model.Tokenize(told.Beginning)
 	if err != nil {
 		return err
@@ -282,14 +268,14 @@ func (d *demonstration) paint(text string) string {
 // curve scores stories that the vector was not trained on: how much likelier the
 // model finds what follows in the positive mood than in the negative one.
 func (d *demonstration) curve(vector *steer.Vector, told *demonstrated) error {
-	pairs := demoStories(d.seed+2, demoScored, d.positive, d.negative)
+	pairs := stories.Pairs(scoredSeeds+d.seed, demoScored, d.positive, d.negative)
 	var heights []float64
 	for strength := -2.0; strength <= 2; strength += 0.25 {
 		m, err := d.at(vector, strength)
 		if err != nil {
 			return err
 		}
-		preference, err := preferenceOf(d.ctx, m, pairs)
+		preference, err := stories.Preference(d.ctx, m, pairs)
 		if err != nil {
 			return err
 		}
@@ -308,40 +294,4 @@ func (d *demonstration) curve(vector *steer.Vector, told *demonstrated) error {
 	}
 	fmt.Fprintf(d.out, "   %s\n\n", strings.TrimRight(string(axis), " "))
 	return nil
-}
-
-// preferenceOf is the mean over pairs of the log-probability a token of the
-// positive text after the beginning, less that of the negative one.
-func preferenceOf(ctx context.Context, m *lm.Model, pairs []storyPair) (float64, error) {
-	var asked []lm.Continuation
-	for _, p := range pairs {
-		prompt, err := m.Tokenize(p.beginning)
-		if err != nil {
-			return 0, err
-		}
-		for _, rest := range [][]string{p.positive, p.negative} {
-			whole, err := m.Tokenize(p.beginning + " " + strings.Join(rest, " "))
-			if err != nil {
-				return 0, err
-			}
-			asked = append(asked, lm.Continuation{Prompt: prompt, Tokens: whole[len(prompt):]})
-		}
-	}
-	scores, err := m.Score(ctx, asked)
-	if err != nil {
-		return 0, err
-	}
-	total := 0.0
-	for i := range pairs {
-		total += mean(scores[2*i]) - mean(scores[2*i+1])
-	}
-	return total / float64(len(pairs)), nil
-}
-
-func mean(x []float64) float64 {
-	sum := 0.0
-	for _, v := range x {
-		sum += v
-	}
-	return sum / float64(len(x))
 }

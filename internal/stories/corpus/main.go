@@ -7,7 +7,6 @@ package main
 
 import (
 	"encoding/binary"
-	"flag"
 	"fmt"
 	"log"
 	"os"
@@ -20,34 +19,35 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	count := flag.Int("stories", 300_000, "stories to write")
-	vocabulary := flag.Int("vocabulary", 1280, "tokens of the tokenizer")
-	flag.Parse()
-	if flag.NArg() != 1 {
-		log.Fatal("usage: corpus [-stories N] [-vocabulary N] FOLDER")
+	if len(os.Args) != 2 {
+		log.Fatal("usage: corpus FOLDER")
 	}
-	if err := write(flag.Arg(0), *count, *vocabulary); err != nil {
+	if err := write(os.Args[1]); err != nil {
 		log.Fatal(err)
 	}
 }
 
-// The seeds keep the parts apart.
+// What is written. The seeds keep the parts apart.
 const (
-	trainSeed   = 1
-	heldOutSeed = 2
+	trainSeed      = 1
+	heldOutSeed    = 2
+	trainTexts     = 300_000
+	heldOutTexts   = 2000
+	tokenizerTexts = 30_000 // of those trained on
+	vocabulary     = 1280
 )
 
-func write(folder string, n, vocabulary int) error {
+func write(folder string) error {
 	if err := os.MkdirAll(folder, 0o777); err != nil {
 		return err
 	}
-	train := texts(trainSeed, n, nil)
+	train := texts(trainSeed, trainTexts, nil)
 	known := make(map[string]bool, len(train))
 	for _, t := range train {
 		known[t] = true
 	}
-	heldOut := texts(heldOutSeed, 2000, known)
-	description := stories.Tokenizer(train[:min(len(train), 30_000)], vocabulary)
+	heldOut := texts(heldOutSeed, heldOutTexts, known)
+	description := stories.Tokenizer(train[:tokenizerTexts], vocabulary)
 	if err := os.WriteFile(filepath.Join(folder, "tokenizer.json"), description, 0o666); err != nil {
 		return err
 	}

@@ -1,0 +1,93 @@
+package stories
+
+import (
+	"context"
+	"strings"
+
+	"github.com/steervec/steer/lm"
+)
+
+// Pair is two stories that are the same up to where their moods show.
+type Pair struct {
+	Beginning          string
+	Positive, Negative Continuation
+}
+
+// Continuation is what follows a beginning in one mood.
+type Continuation struct {
+	Middle string // what happened, and feelings
+	Ending string
+}
+
+// Pair writes a story in two moods.
+func (w *Writer) Pair(positive, negative string) Pair {
+	rest := func(s Story) Continuation {
+		last := len(s.Rest) - 1
+		return Continuation{strings.Join(s.Rest[:last], " "), s.Rest[last]}
+	}
+	first := w.Story(positive)
+	return Pair{first.Beginning, rest(first), rest(w.Again(negative))}
+}
+
+// Pairs writes n pairs from a seed.
+func Pairs(seed uint64, n int, positive, negative string) []Pair {
+	w := NewWriter(seed)
+	pairs := make([]Pair, n)
+	for i := range pairs {
+		pairs[i] = w.Pair(positive, negative)
+	}
+	return pairs
+}
+
+// Preference is how much likelier a model finds what follows in the positive
+// mood than in the negative one: the mean over pairs of the difference in
+// log-probability, in nats a token.
+func Preference(ctx context.Context, m *lm.Model, pairs []Pair) (float64, error) {
+	var asked []lm.Continuation
+	for _, p := range pairs {
+		prompt, err := m.Tokenize(p.Beginning)
+		if err != nil {
+			return 0, err
+		}
+		for _, rest := range []Continuation{p.Positive, p.Negative} {
+			whole, err := m.Tokenize(p.Beginning + " " + rest.Middle + " " + rest.Ending)
+			if err != nil {
+				return 0, err
+			}
+			asked = append(asked, lm.Continuation{Prompt: prompt, Tokens: whole[len(prompt):]})
+		}
+	}
+	scores, err := m.Score(ctx, asked)
+	if err != nil {
+		return 0, err
+	}
+	total := 0.0
+	for i := range pairs {
+		total += mean(scores[2*i]) - mean(scores[2*i+1])
+	}
+	return total / float64(len(pairs)), nil
+}
+
+func mean(x []float64) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += v
+	}
+	return sum / float64(len(x))
+}
+
+// Share returns the share of a text's words that show a mood.
+func Share(text, mood string) float64 {
+	shown, all := 0, 0
+	known := map[string]bool{}
+	for _, word := range Words(mood) {
+		known[word] = true
+	}
+	for word := range strings.FieldsFuncSeq(strings.ToLower(text), func(r rune) bool { return r < 'a' || r > 'z' }) {
+		all++
+		if known[word] {
+			shown++
+		}
+	}
+	return float64(shown) / float64(max(all, 1))
+}
