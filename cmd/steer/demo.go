@@ -149,7 +149,8 @@ func (d *demonstration) run() (*demonstrated, error) {
 	return told, nil
 }
 
-const hubCommands = `  steer train --model Qwen/Qwen2.5-0.5B-Instruct --pairs pairs.jsonl --out mood.safetensors
+const hubCommands = `  printf '["%s", "%s"]\n' 'I feel happy' 'I feel sad' 'What a good day' 'What a bad day' > pairs.jsonl
+  steer train --model Qwen/Qwen2.5-0.5B-Instruct --pairs pairs.jsonl --out mood.safetensors
   steer generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt "How was your day?" --vector mood.safetensors:2
   steer score --model Qwen/Qwen2.5-0.5B-Instruct --prompt "I feel" --continuation " wonderful" --vector mood.safetensors:2`
 
@@ -159,7 +160,7 @@ func (d *demonstration) train(told *demonstrated) (*steer.Vector, error) {
 	pairs := stories.Pairs(trainSeeds+d.seed, demoPairs, d.positive, d.negative)
 	samples := make([]steer.Sample, len(pairs))
 	for i, p := range pairs {
-		samples[i] = steer.Sample{Positive: p.Beginning + " " + p.Positive.Middle, Negative: p.Beginning + " " + p.Negative.Middle}
+		samples[i] = steer.Sample{Positive: p.Beginning + " " + p.PositiveStatement, Negative: p.Beginning + " " + p.NegativeStatement}
 	}
 	var usage lm.Usage
 	begin := time.Now()
@@ -172,8 +173,8 @@ func (d *demonstration) train(told *demonstrated) (*steer.Vector, error) {
 	told.TrainSeconds, told.GivenTokens, told.ComputedTokens = time.Since(begin).Seconds(), usage.Given, usage.Computed
 	fmt.Fprintf(d.out, "Trained on %d pairs of story beginnings in %.0f ms: %d tokens given, %d computed, as pairs share theirs.\n",
 		len(samples), 1e3*told.TrainSeconds, usage.Given, usage.Computed)
-	fmt.Fprintf(d.out, "  %-9s %s %s\n", d.positive+":", pairs[0].Beginning, d.paint(pairs[0].Positive.Middle))
-	fmt.Fprintf(d.out, "  %-9s %s %s\n\n", d.negative+":", pairs[0].Beginning, d.paint(pairs[0].Negative.Middle))
+	fmt.Fprintf(d.out, "  %-9s %s %s\n", d.positive+":", pairs[0].Beginning, d.paint(pairs[0].PositiveStatement))
+	fmt.Fprintf(d.out, "  %-9s %s %s\n\n", d.negative+":", pairs[0].Beginning, d.paint(pairs[0].NegativeStatement))
 	return vector, nil
 }
 

@@ -11,6 +11,11 @@ import (
 type Pair struct {
 	Beginning          string
 	Positive, Negative Continuation
+
+	// PositiveStatement and NegativeStatement say how the character was, in
+	// sentences that differ in their last word: with the beginning a pair to train
+	// on, which holds none of a mood's other words.
+	PositiveStatement, NegativeStatement string
 }
 
 // Continuation is what follows a beginning in one mood.
@@ -26,7 +31,8 @@ func (w *Writer) Pair(positive, negative string) Pair {
 		return Continuation{strings.Join(s.Rest[:last], " "), s.Rest[last]}
 	}
 	first := w.Story(positive)
-	return Pair{first.Beginning, rest(first), rest(w.Again(negative))}
+	was := w.fill("{name} was very ")
+	return Pair{first.Beginning, rest(first), rest(w.Again(negative)), was + positive + ".", was + negative + "."}
 }
 
 // Pairs writes n pairs from a seed.
@@ -76,12 +82,13 @@ func mean(x []float64) float64 {
 	return sum / float64(len(x))
 }
 
-// Share returns the share of a text's words that show a mood.
+// Share returns the share of a text's words that show a mood, its own name left
+// out: words that the statements of pairs do not have.
 func Share(text, mood string) float64 {
 	shown, all := 0, 0
 	known := map[string]bool{}
 	for _, word := range Words(mood) {
-		known[word] = true
+		known[word] = word != mood
 	}
 	for word := range strings.FieldsFuncSeq(strings.ToLower(text), func(r rune) bool { return r < 'a' || r > 'z' }) {
 		all++
