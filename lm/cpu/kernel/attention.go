@@ -281,6 +281,13 @@ func multiply(set *instructionSet, rows int, a []float32, aStride int, w []float
 	for ; c+set.columns <= columns; c += set.columns {
 		set.tile[single][rows](from, aStride*4, pointer(w[c:]), columns*4, set.lanes*4, k, &to[c], dstStride*4, true, nil)
 	}
+	for ; c < columns && set.narrow[rows] == nil; c++ {
+		for r := range rows {
+			for i, x := range a[r*aStride:][:k] {
+				to[r*dstStride+c] += x * w[i*columns+c]
+			}
+		}
+	}
 	for ; c < columns; c += set.lanes {
 		set.narrow[rows](from, aStride*4, pointer(w[c:]), columns*4, 0, k, &to[c], dstStride*4, true, nil, min(set.lanes, columns-c))
 	}

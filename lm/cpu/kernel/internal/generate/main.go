@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"fmt"
 	"log"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -61,6 +62,7 @@ func generate() (map[string][]byte, error) {
 		files[set.name+"_amd64.s"] = assembly
 		files[set.name+"_amd64.go"] = stubs
 	}
+	maps.Copy(files, new(neon).generate())
 	for name, text := range files {
 		files[name] = bytes.TrimLeft(text, "\n")
 	}
