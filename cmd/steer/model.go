@@ -32,7 +32,7 @@ func (f *modelFlags) add(c *cobra.Command) {
 
 // addRef adds the flag that names a model.
 func addRef(flags *pflag.FlagSet, ref *string) {
-	flags.StringVar(ref, "model", "", "the model at `REF`: a checkpoint's folder, a GGUF file, or a Hub id org/name[@revision][:file.gguf]")
+	flags.StringVar(ref, "model", "", "the model at `REF`: a checkpoint's folder, a GGUF file, a Hub id org/name[@revision][:file.gguf], or demo")
 }
 
 func (f *modelFlags) open(ctx context.Context, diagnostics io.Writer) (*lm.Model, error) {

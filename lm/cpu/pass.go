@@ -3,6 +3,7 @@ package cpu
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/cpu/kernel"
@@ -301,21 +302,23 @@ func (p *pass) show(layer int, site arch.Site, rows []float32) {
 func (p *pass) change(e Edit, rows []float32, width int) {
 	const together = 16
 	kernel.Parallel((len(e.Rows)+together-1)/together, func(task int) {
-		delta := make([]float32, width)
-		for i, node := range e.Rows[task*together : min(len(e.Rows), (task+1)*together)] {
+		buffer := deltas.Get().(*[]float32)
+		defer deltas.Put(buffer)
+		delta := size(buffer, width)
+		for _, node := range e.Rows[task*together : min(len(e.Rows), (task+1)*together)] {
 			row, ok := p.row(node)
 			if !ok {
 				continue
 			}
-			if i > 0 {
-				clear(delta)
-			}
+			clear(delta)
 			activation := rows[row*width : (row+1)*width]
 			e.Delta(delta, activation)
 			kernel.AddScaled(activation, delta, 1)
 		}
 	})
 }
+
+var deltas = sync.Pool{New: func() any { return new([]float32) }}
 
 // row returns where a node's row is, unless it is not computed any more.
 func (p *pass) row(node int) (int, bool) {
