@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/steervec/steer"
@@ -235,4 +236,36 @@ func tokensOf(t *testing.T, m *lm.Model, text string) []int {
 		t.Fatal(err)
 	}
 	return tokens
+}
+
+// Callers of two models at once neither wait for each other for ever nor change
+// each other's results.
+func TestCallersAtOnceGetWhatTheyGetAlone(t *testing.T) {
+	models := []*lm.Model{openDemo(t), openDemo(t)}
+	v := trainMood(t, models[0], stories.Pairs(trainedOn, 8, "happy", "sad"), steer.Mean())
+	write := func(caller int) string {
+		m := models[caller%2]
+		if caller%3 > 0 {
+			m = steered(t, m, v, v, float64(caller%3)-1.5)
+		}
+		out, err := m.Generate(t.Context(), []lm.Input{{Tokens: tokensOf(t, m, "Tom the fox lived by the river.")}}, lm.GenerateOptions{MaxTokens: 30})
+		if err != nil {
+			t.Error(err)
+			return ""
+		}
+		return out[0].Text
+	}
+	const callers = 12
+	var alone, together [callers]string
+	for i := range callers {
+		alone[i] = write(i)
+	}
+	var group sync.WaitGroup
+	for i := range callers {
+		group.Go(func() { together[i] = write(i) })
+	}
+	group.Wait()
+	if alone != together {
+		t.Errorf("together they write %q, alone %q", together, alone)
+	}
 }

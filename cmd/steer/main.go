@@ -97,8 +97,8 @@ func newRoot() *cobra.Command {
 
 A model (REF) is a checkpoint's folder, a GGUF file, or a Hub id org/name[@revision],
 with :file.gguf behind it for a GGUF file, which is downloaded once into the
-Hugging Face cache; demo is the little one inside this program. The exit code is 0 when all went well, 1 after a failure or an
-interrupt, 2 when the command line is wrong.`,
+Hugging Face cache; demo is the little one inside this program. The exit code is 0
+when all went well, 1 after a failure or an interrupt, 2 when the command line is wrong.`,
 		Example: `  steer demo
   steer train --model Qwen/Qwen2.5-0.5B-Instruct --pairs pairs.jsonl --out happy.safetensors
   steer generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt "How are you?" --vector happy.safetensors:2`,
