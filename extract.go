@@ -219,13 +219,13 @@ func layersOf(model *lm.Model, site lm.Site, asked []int) ([]int, error) {
 	return slices.Compact(layers), nil
 }
 
-// run computes the samples that are not in done and visits each when both of
+// run computes the samples that are not done (nil: none is) and visits each when both of
 // its prompts are computed, in the forest's order. What the visit is given is
 // valid during the call only.
-func (e *extraction) run(ctx context.Context, done map[int]bool, visit func(SampleActivations) error) error {
+func (e *extraction) run(ctx context.Context, done []bool, visit func(SampleActivations) error) error {
 	inputs, sides := e.inputs[:0:0], make([]int, 0, len(e.inputs)) // side: 2*sample, or 2*sample+1 for the negative one
 	for side := range e.inputs {
-		if !done[side/2] {
+		if done == nil || !done[side/2] {
 			sides = append(sides, side)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/steervec/steer/lm"
@@ -62,7 +63,7 @@ func Train(ctx context.Context, model *lm.Model, samples []Sample, opts TrainOpt
 		return s.save(opts.State)
 	})
 	if err != nil {
-		if opts.State != "" && len(s.done) > 0 {
+		if opts.State != "" && slices.Contains(s.done, true) {
 			err = errors.Join(err, s.save(opts.State))
 		}
 		return nil, fmt.Errorf("train: %w", err)

@@ -16,11 +16,11 @@ type trainState struct {
 	extraction   *extraction
 	aggregator   Aggregator
 	accumulators map[int]Accumulator // by layer
-	done         map[int]bool        // samples
+	done         []bool              // [samples]
 }
 
 func newTrainState(e *extraction, aggregator Aggregator) *trainState {
-	s := &trainState{e, aggregator, map[int]Accumulator{}, map[int]bool{}}
+	s := &trainState{e, aggregator, map[int]Accumulator{}, make([]bool, len(e.samples))}
 	for _, layer := range e.layers {
 		s.accumulators[layer] = aggregator.New(e.model.Decoder().Width(layer, e.site))
 	}
@@ -75,8 +75,10 @@ const (
 // save writes the state as a safetensors file of bytes.
 func (s *trainState) save(path string) error {
 	done := make([]byte, len(s.extraction.samples))
-	for sample := range s.done {
-		done[sample] = 1
+	for sample, is := range s.done {
+		if is {
+			done[sample] = 1
+		}
 	}
 	tensors := []safetensors.Tensor{bytesTensor(stateDone, done)}
 	for _, layer := range s.extraction.layers {

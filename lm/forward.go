@@ -1,6 +1,7 @@
 package lm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -111,13 +112,14 @@ type schedule struct {
 	sequences []forest.Sequence
 	opts      ForwardOptions
 	forest    *forest.Forest
-	readers   [][]reader // [inputs]: who reads the nodes that this input is the first to have
+	readers   []reader // by owner
 	steering  *steering
 	usage     Usage
 }
 
-// reader is an input that reads a position.
-type reader struct{ position, input int }
+// reader is an input that reads a position. The owner is the first input in the
+// schedule whose path has that node.
+type reader struct{ owner, position, input int32 }
 
 func (m *Model) schedule(inputs []Input, opts ForwardOptions) (*schedule, error) {
 	if len(opts.Taps) > 0 && opts.Activation == nil {
@@ -178,10 +180,9 @@ func (m *Model) checkLength(n int) error {
 	return nil
 }
 
-// assignReaders finds, for each position that an input reads, the first input
-// in the schedule whose path has that node.
+// assignReaders finds the owner of each position that an input reads.
 func (s *schedule) assignReaders() {
-	s.readers = make([][]reader, len(s.inputs))
+	s.readers = make([]reader, 0, len(s.inputs))
 	var owner []int // of each position of the path
 	for i, input := range s.forest.Order() {
 		in := s.inputs[input]
@@ -198,9 +199,18 @@ func (s *schedule) assignReaders() {
 				}
 				position = read[k]
 			}
-			s.readers[owner[position]] = append(s.readers[owner[position]], reader{position, input})
+			s.readers = append(s.readers, reader{int32(owner[position]), int32(position), int32(input)})
 		}
 	}
+	slices.SortStableFunc(s.readers, func(a, b reader) int { return cmp.Compare(a.owner, b.owner) })
+}
+
+// readersOf returns who reads the nodes that an input owns.
+func (s *schedule) readersOf(owner int) []reader {
+	compare := func(r reader, owner int) int { return cmp.Compare(int(r.owner), owner) }
+	from, _ := slices.BinarySearchFunc(s.readers, owner, compare)
+	n, _ := slices.BinarySearchFunc(s.readers[from:], owner+1, compare)
+	return s.readers[from : from+n]
 }
 
 // packedRun is a run of the executor under construction.
@@ -229,10 +239,10 @@ func (r *packedRun) add(segment forest.Segment, path cpu.Path) {
 		r.positions = append(r.positions, p)
 		r.readers = append(r.readers, nil)
 	}
-	for _, reader := range s.readers[segment.Sequence] {
-		if segment.From <= reader.position && reader.position < segment.To {
-			row := first + reader.position - segment.From
-			r.readers[row] = append(r.readers[row], reader.input)
+	for _, reader := range s.readersOf(segment.Sequence) {
+		if position := int(reader.position); segment.From <= position && position < segment.To {
+			row := first + position - segment.From
+			r.readers[row] = append(r.readers[row], int(reader.input))
 		}
 	}
 }
