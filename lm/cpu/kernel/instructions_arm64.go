@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"math"
+	"sync"
 	"unsafe"
 )
 
@@ -30,7 +31,7 @@ var neon = instructionSet{
 	},
 	maximum: func(x *float32, n int) float32 {
 		largest := float32(math.Inf(-1))
-		wholeVectors(x, nil, n, largest, func(x, _ *float32, n int) { largest = max(largest, neonMaximum(x, n)) })
+		readVectors(x, n, largest, func(x, _ *float32, n int) { largest = max(largest, neonMaximum(x, n)) })
 		return largest
 	},
 	scaleMaximum: func(x *float32, n int, scale float32) float32 {
@@ -54,7 +55,7 @@ var neon = instructionSet{
 	},
 	sumExp: func(x *float32, n int, shift float32) float64 {
 		total := 0.0
-		wholeVectors(x, nil, n, float32(math.Inf(-1)), func(x, _ *float32, n int) { total += neonSumExp(x, n, shift) })
+		readVectors(x, n, float32(math.Inf(-1)), func(x, _ *float32, n int) { total += neonSumExp(x, n, shift) })
 		return total
 	},
 	multiplyPeak: neonFMAPeak,
@@ -62,8 +63,18 @@ var neon = instructionSet{
 }
 
 // wholeVectors calls f with the elements of x, and of y unless it is nil, that
-// fill vectors, and then with a copy of the rest, filled up.
+// fill vectors, and then with a copy of the rest, filled up, which goes back to x.
 func wholeVectors(x, y *float32, n int, fill float32, f func(x, y *float32, n int)) {
+	vectors(x, y, n, fill, true, f)
+}
+
+// readVectors does so for an f that only reads: nothing is written to x, which
+// others may be reading.
+func readVectors(x *float32, n int, fill float32, f func(x, y *float32, n int)) {
+	vectors(x, nil, n, fill, false, f)
+}
+
+func vectors(x, y *float32, n int, fill float32, store bool, f func(x, y *float32, n int)) {
 	whole := n &^ 3
 	if whole > 0 {
 		f(x, y, whole)
@@ -72,13 +83,23 @@ func wholeVectors(x, y *float32, n int, fill float32, f func(x, y *float32, n in
 		return
 	}
 	rest := unsafe.Slice(x, n)[whole:]
-	first, second := [4]float32{fill, fill, fill, fill}, [4]float32{}
-	copy(first[:], rest)
+	last := tails.Get().(*tail)
+	last.x = [4]float32{fill, fill, fill, fill}
+	copy(last.x[:], rest)
 	var other *float32
 	if y != nil {
-		copy(second[:], unsafe.Slice(y, n)[whole:])
-		other = &second[0]
+		last.y = [4]float32{}
+		copy(last.y[:], unsafe.Slice(y, n)[whole:])
+		other = &last.y[0]
 	}
-	f(&first[0], other, 4)
-	copy(rest, first[:])
+	f(&last.x[0], other, 4)
+	if store {
+		copy(rest, last.x[:])
+	}
+	tails.Put(last)
 }
+
+// tail is a last vector; it is pooled since what f is given may escape.
+type tail struct{ x, y [4]float32 }
+
+var tails = sync.Pool{New: func() any { return new(tail) }}

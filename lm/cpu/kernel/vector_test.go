@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -192,6 +193,33 @@ func TestRoundingGivesTheNearestBFloat16(t *testing.T) {
 		for i, v := range x {
 			if got[i] != ToBF16(v) || math.Float32bits(single[i]) != uint32(ToBF16(v))<<16 {
 				t.Fatalf("%v becomes %#x and %v, want %#x", v, got[i], single[i], ToBF16(v))
+			}
+		}
+	})
+}
+
+// Vectors of every length are computed without memory of their own, and those
+// that are only read are not written to, as others may read them too.
+func TestVectorsNeitherAllocateNorWriteWhatTheyRead(t *testing.T) {
+	eachSet(t, func(t *testing.T) {
+		for _, n := range lengths[1:] {
+			x, y := make([]float32, n), make([]float32, n)
+			fill(rand.New(rand.NewPCG(3, 7)), x, y)
+			var group sync.WaitGroup
+			for range 4 { // under the race detector a write shows
+				group.Go(func() {
+					LogSumExp(x)
+					maximum(x)
+				})
+			}
+			group.Wait()
+			if allocations := testing.AllocsPerRun(20, func() {
+				Scale(y, 1)
+				AddScaled(y, x, 0)
+				LogSumExp(x)
+				Activate(SiLU, y)
+			}); allocations > 0.5 {
+				t.Errorf("%d elements: %v allocations", n, allocations)
 			}
 		}
 	})
