@@ -155,6 +155,23 @@ func (p *pass) split() {
 	p.stretches = out
 }
 
+// pairs returns how many keys the rows see, all together.
+func (p *pass) pairs() int {
+	n := 0
+	for _, s := range p.stretches {
+		n += s.rows * (s.position + s.rows)
+	}
+	return n
+}
+
+// alone does what [kernel.Parallel] does without other workers, which is faster
+// where there is little to do.
+func alone(tasks int, f func(task int)) {
+	for task := range tasks {
+		f(task)
+	}
+}
+
 // attend computes every head of the rows that are still computed.
 func (p *pass) attend(layer int) {
 	a := &p.model.Decoder.Blocks[layer].Attention
@@ -162,7 +179,11 @@ func (p *pass) attend(layer int) {
 	in, out := (a.Heads+2*a.KVHeads)*a.HeadSize, a.Heads*a.HeadSize
 	heads := size(&p.heads, p.rows()*out)
 	stretches := p.stretches
-	kernel.Parallel(len(stretches)*a.KVHeads, func(task int) {
+	share := kernel.Parallel
+	if p.pairs()*a.Heads*a.HeadSize < 1<<16 {
+		share = alone
+	}
+	share(len(stretches)*a.KVHeads, func(task int) {
 		// the last stretches see most keys: begin with them
 		s := stretches[len(stretches)-1-task/a.KVHeads]
 		h := task % a.KVHeads
