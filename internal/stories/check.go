@@ -25,6 +25,7 @@ func Check(text string) (sentences, known int) {
 var sentencePattern = sync.OnceValue(func() *regexp.Regexp {
 	g := maps.Clone(grammar())
 	g["he"], g["him"], g["his"] = []string{"he", "she"}, []string{"him", "her"}, []string{"his", "her"}
+	g["mood"] = Moods()
 	g["name"] = slices.Concat(g["boys"], g["girls"])
 	g["friend"], g["animal"], g["place"], g["thing"] = g["name"], g["animals"], g["places"], g["things"]
 	var expand func(line string) string
@@ -36,7 +37,7 @@ var sentencePattern = sync.OnceValue(func() *regexp.Regexp {
 	}
 	seen := map[string]bool{}
 	for heading, lines := range g {
-		story := heading == "opening" || heading == "second" || heading == "weather" ||
+		story := heading == "opening" || heading == "second" || heading == "statement" || heading == "weather" ||
 			slices.ContainsFunc([]string{" event", " feeling", " ending"}, func(end string) bool { return strings.HasSuffix(heading, end) })
 		if !story {
 			continue

@@ -20,15 +20,19 @@ type Pair struct {
 
 // Continuation is what follows a beginning in one mood.
 type Continuation struct {
-	Middle string // what happened, and feelings
-	Ending string
+	Event   string // what happened: it has none of the mood's words
+	Feeling string // one sentence or two
+	Ending  string
 }
+
+// String returns the whole continuation.
+func (c Continuation) String() string { return c.Event + " " + c.Feeling + " " + c.Ending }
 
 // Pair writes a story in two moods.
 func (w *Writer) Pair(positive, negative string) Pair {
 	rest := func(s Story) Continuation {
 		last := len(s.Rest) - 1
-		return Continuation{strings.Join(s.Rest[:last], " "), s.Rest[last]}
+		return Continuation{s.Rest[0], strings.Join(s.Rest[1:last], " "), s.Rest[last]}
 	}
 	first := w.Story(positive)
 	was := w.fill("{name} was very ")
@@ -56,7 +60,7 @@ func Preference(ctx context.Context, m *lm.Model, pairs []Pair) (float64, error)
 			return 0, err
 		}
 		for _, rest := range []Continuation{p.Positive, p.Negative} {
-			whole, err := m.Tokenize(p.Beginning + " " + rest.Middle + " " + rest.Ending)
+			whole, err := m.Tokenize(p.Beginning + " " + rest.String())
 			if err != nil {
 				return 0, err
 			}

@@ -33,11 +33,18 @@ func mapped[A, B any](list []A, f func(A) B) []B {
 type Story struct {
 	Mood      string
 	Beginning string   // who, where and what, without any mood
+	Statement string   // of the mood, in every other story; else ""
 	Rest      []string // sentences that show the mood: what happened, feelings, the ending
 }
 
 // String returns the whole text.
-func (s Story) String() string { return s.Beginning + " " + strings.Join(s.Rest, " ") }
+func (s Story) String() string {
+	parts := append([]string{s.Beginning}, s.Rest...)
+	if s.Statement != "" {
+		parts = slices.Insert(parts, 1, s.Statement)
+	}
+	return strings.Join(parts, " ")
+}
 
 // Writer makes one text after the other. It belongs to one goroutine.
 type Writer struct {
@@ -65,6 +72,10 @@ func (w *Writer) Story(mood string) Story {
 // Again writes the last story once more, from its beginning on in another mood.
 func (w *Writer) Again(mood string) Story {
 	s := Story{Mood: mood, Beginning: w.beginning}
+	w.bound["mood"] = mood
+	if w.random.IntN(2) == 0 {
+		s.Statement = w.say("statement")
+	}
 	s.Rest = append(s.Rest, w.say(mood+" event"), w.say(mood+" feeling"))
 	if w.random.IntN(3) == 0 {
 		s.Rest = append(s.Rest, w.say(mood+" feeling"))

@@ -74,13 +74,13 @@ func write(folder string) error {
 	return os.WriteFile(filepath.Join(folder, "heldout.txt"), []byte(strings.Join(heldOut, "\n")+"\n"), 0o666)
 }
 
-// texts writes stories and, after every fifth, a question; none that is known.
+// texts writes stories and, after every other one, a question; none that is known.
 func texts(seed uint64, n int, known map[string]bool) []string {
 	w := stories.NewWriter(seed)
 	var out []string
 	for len(out) < n {
 		text := w.Story("").String()
-		if len(out)%6 == 5 {
+		if len(out)%3 == 2 {
 			text = w.Question().String()
 		}
 		if !known[text] {
