@@ -16,7 +16,7 @@ import (
 // These tests use a model that has learned something: little stories in several
 // moods. Random weights cannot show that steering does what it is for.
 
-var moodLayers = []int{2, 3, 4}
+var moodLayers = []int{3}
 
 // Seeds apart from each other and from those that the model was trained on.
 const (
@@ -169,39 +169,6 @@ func TestAVectorCarriesOverToOtherSubjects(t *testing.T) {
 	low, none, high := preference(t, steered(t, m, v, v, -1), others), preference(t, m, others), preference(t, steered(t, m, v, v, 1), others)
 	if !(low+0.1 < none && none+0.1 < high) {
 		t.Errorf("the preference for happy stories of people is %.3f, %.3f, %.3f with a vector of animals at -1, 0, +1", low, none, high)
-	}
-}
-
-// The model reads the questions that it has learned: which of two answers is
-// right can be asked of it.
-func TestTheDemoModelAnswersQuestions(t *testing.T) {
-	m := openDemo(t)
-	w, right := stories.NewWriter(heldOut), 0
-	const n = 60
-	for range n {
-		q := w.Question()
-		prompt := tokensOf(t, m, q.Text)
-		tok, err := m.Tokenizer()
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids := map[string]int{}
-		for _, letter := range []string{"A", "B"} {
-			ids[letter], _ = tok.ID(letter)
-		}
-		scores, err := m.Score(t.Context(), []lm.Continuation{
-			{Prompt: prompt, Tokens: []int{ids[q.Right]}},
-			{Prompt: prompt, Tokens: []int{ids[map[string]string{"A": "B", "B": "A"}[q.Right]]}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if scores[0][0] > scores[1][0] {
-			right++
-		}
-	}
-	if right < n*3/4 {
-		t.Errorf("%d of %d answers are right", right, n)
 	}
 }
 

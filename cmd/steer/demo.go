@@ -37,10 +37,10 @@ type demonstration struct {
 const (
 	demoPairs    = 64
 	demoScored   = 24
-	demoStrength = 1.5
+	demoStrength = 0.6
 )
 
-var demoLayers = []int{2, 3, 4}
+var demoLayers = []int{3}
 
 // Where the seeds of the demonstration's stories begin, so that what is scored
 // was neither trained on nor seen by the model.
@@ -204,7 +204,7 @@ func (d *demonstration) write(vector *steer.Vector, told *demonstrated) error {
 		if err != nil {
 			return err
 		}
-		written, err := m.Generate(d.ctx, []lm.Input{{Tokens: tokens}}, lm.GenerateOptions{MaxTokens: 70, Temperature: 0.7, Seed: d.seed})
+		written, err := m.Generate(d.ctx, []lm.Input{{Tokens: tokens}}, lm.GenerateOptions{MaxTokens: 90, Temperature: 0.7, Seed: d.seed})
 		if err != nil {
 			return err
 		}
@@ -271,7 +271,7 @@ func (d *demonstration) paint(text string) string {
 func (d *demonstration) curve(vector *steer.Vector, told *demonstrated) error {
 	pairs := stories.Pairs(scoredSeeds+d.seed, demoScored, d.positive, d.negative)
 	var heights []float64
-	for strength := -2.0; strength <= 2; strength += 0.25 {
+	for strength := -1.5; strength <= 1.5; strength += 0.25 {
 		m, err := d.at(vector, strength)
 		if err != nil {
 			return err
@@ -289,8 +289,8 @@ func (d *demonstration) curve(vector *steer.Vector, told *demonstrated) error {
 	}
 	fmt.Fprintf(d.out, "How much likelier %s endings of %d other stories are than %s ones (nats a token), by strength:\n\n%s\n",
 		d.positive, demoScored, d.negative, asciigraph.Plot(heights, options...))
-	axis := []byte(strings.Repeat(" ", 65+6))
-	for i, label := range []string{"-2", "-1", "0", "1", "2"} {
+	axis := []byte(strings.Repeat(" ", 65+9))
+	for i, label := range []string{"-1.5", "-0.75", "0", "0.75", "1.5"} {
 		copy(axis[5+i*16:], label)
 	}
 	fmt.Fprintf(d.out, "   %s\n\n", strings.TrimRight(string(axis), " "))
