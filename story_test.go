@@ -6,7 +6,6 @@ import (
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
-	"github.com/steervec/steer/lm/tokenizer"
 )
 
 // On trained models a mood vector moves the odds of happy against sad, more the
@@ -39,17 +38,13 @@ func TestAMoodVectorMovesTheOddsOfHappyWords(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			words, err := model.Tokenizer()
-			if err != nil {
-				t.Fatal(err)
-			}
 			var continuations []lm.Continuation
 			for _, word := range []string{"happy", "sad"} {
-				e, err := words.Encode(word, tokenizer.EncodeOptions{NoSpecialTokens: true})
+				tokens, err := model.TokenizeContinuation(" " + word)
 				if err != nil {
 					t.Fatal(err)
 				}
-				continuations = append(continuations, lm.Continuation{Prompt: prompt, Tokens: e.IDs})
+				continuations = append(continuations, lm.Continuation{Prompt: prompt, Tokens: tokens})
 			}
 			last := 0.0
 			for i, strength := range []float64{-2, -1, 0, 1, 2} {

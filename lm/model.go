@@ -219,6 +219,21 @@ func (m *Model) Tokenize(text string) ([]int, error) {
 	return e.IDs, nil
 }
 
+// TokenizeContinuation returns the ids of a text that follows a prompt, without
+// the special tokens or the space that a tokenizer puts before a text. They are
+// the same after every prompt.
+func (m *Model) TokenizeContinuation(text string) ([]int, error) {
+	t, err := m.Tokenizer()
+	if err != nil {
+		return nil, err
+	}
+	ids, err := t.EncodeContinuation(text)
+	if err != nil {
+		return nil, fmt.Errorf("tokenize %q: %w", shorten(text), err)
+	}
+	return ids, nil
+}
+
 // Layer resolves a layer number, negative ones from the last, and checks it.
 func (m *Model) Layer(n int) (int, error) {
 	layers := m.Layers()

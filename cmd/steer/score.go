@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/steervec/steer/lm"
-	"github.com/steervec/steer/lm/tokenizer"
 )
 
 // scored is a continuation and its log-probabilities.
@@ -71,7 +70,7 @@ space is put before it. Begin it with a space where the text has one.`,
 			}
 			var requests []lm.Continuation
 			for _, text := range continuations {
-				ids, err := continuationTokens(t, text)
+				ids, err := m.TokenizeContinuation(text)
 				if err != nil {
 					return fmt.Errorf("--continuation %q: %w", text, err)
 				}
@@ -110,28 +109,6 @@ space is put before it. Begin it with a space where the text has one.`,
 	steering.add(c)
 	flagsUnder(c, "Output", func(flags *pflag.FlagSet) { jsonFlag(flags, &asJSON) })
 	return c
-}
-
-// continuationTokens tokenizes a text that follows another one, without what a
-// tokenizer puts where a text begins: special tokens, and SentencePiece's space.
-// The text is read behind a line's end, which does not merge with a word. Where
-// it merges all the same, as with another line's end, the text is read alone.
-func continuationTokens(t *tokenizer.Tokenizer, text string) ([]int, error) {
-	const before = "\n"
-	opts := tokenizer.EncodeOptions{NoSpecialTokens: true}
-	alone, err := t.Encode(before, opts)
-	if err != nil {
-		return nil, err
-	}
-	both, err := t.Encode(before+text, opts)
-	if err != nil {
-		return nil, err
-	}
-	if n := len(alone.IDs); n < len(both.IDs) && slices.Equal(both.IDs[:n], alone.IDs) {
-		return both.IDs[n:], nil
-	}
-	e, err := t.Encode(text, opts)
-	return e.IDs, err
 }
 
 func printScores(w io.Writer, scores []scored) error {

@@ -60,11 +60,11 @@ func Preference(ctx context.Context, m *lm.Model, pairs []Pair) (float64, error)
 			return 0, err
 		}
 		for _, rest := range []Continuation{p.Positive, p.Negative} {
-			whole, err := m.Tokenize(p.Beginning + " " + rest.String())
+			tokens, err := m.TokenizeContinuation(" " + rest.String())
 			if err != nil {
 				return 0, err
 			}
-			asked = append(asked, lm.Continuation{Prompt: prompt, Tokens: whole[len(prompt):]})
+			asked = append(asked, lm.Continuation{Prompt: prompt, Tokens: tokens})
 		}
 	}
 	scores, err := m.Score(ctx, asked)

@@ -1,6 +1,6 @@
 package arch
 
-import "math"
+import "github.com/steervec/steer/lm/internal/bfloat16"
 
 var _ = register(falcon, "falcon")
 
@@ -40,7 +40,7 @@ func falcon(c *Config) *Decoder {
 		// the mask, each time scaled; the goldens hold us to that.
 		slopes := alibiSlopes(c, heads)
 		for i, s := range slopes {
-			slopes[i] = 2 * roundToBF16(s)
+			slopes[i] = 2 * bfloat16.Widen(bfloat16.Round(s))
 		}
 		attention.Alibi = &Alibi{Slopes: slopes, RoundBias: true, ScaleBias: true}
 	} else {
@@ -77,10 +77,4 @@ func falcon(c *Config) *Decoder {
 		d.Blocks = append(d.Blocks, b)
 	}
 	return d
-}
-
-// roundToBF16 rounds a finite number to bfloat16, nearest and ties to even.
-func roundToBF16(f float32) float32 {
-	bits := math.Float32bits(f)
-	return math.Float32frombits((bits + 0x7fff + bits>>16&1) &^ 0xffff)
 }

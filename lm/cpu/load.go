@@ -12,6 +12,7 @@ import (
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/cpu/kernel"
+	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
 // Tensors is where a model's weights are read from.
@@ -178,7 +179,7 @@ func (noise) fill(shape []int) []byte {
 		elements *= n
 	}
 	data := make([]byte, 2*elements)
-	size := uint64(kernel.ToBF16(float32(1 / math.Sqrt(float64(shape[len(shape)-1])))))
+	size := uint64(bfloat16.Round(float32(1 / math.Sqrt(float64(shape[len(shape)-1])))))
 	bits := uint64(0x9e3779b97f4a7c15)
 	for i := 0; i < elements; i++ {
 		if i%4 == 0 {
@@ -188,7 +189,7 @@ func (noise) fill(shape []int) []byte {
 		}
 		number := bits>>(i%4*16)&0x803f | size
 		if len(shape) == 1 {
-			number = uint64(kernel.ToBF16(1))
+			number = uint64(bfloat16.Round(1))
 		}
 		binary.LittleEndian.PutUint16(data[2*i:], uint16(number))
 	}

@@ -2,7 +2,8 @@ package gguf
 
 import (
 	"encoding/binary"
-	"math"
+
+	"github.com/x448/float16"
 )
 
 // The block formats are those of ggml (ggml-quants.h). A block holds scales,
@@ -10,15 +11,9 @@ import (
 // elements. Products are rounded one by one, float32(…), so that no machine
 // fuses them and the numbers are the same everywhere.
 
-// half widens the IEEE 754 half at the beginning of b. Its exponent and
-// fraction, moved to a float's places, read 2^112 times too small.
+// half widens the IEEE 754 half at the beginning of b.
 func half(b []byte) float32 {
-	h := binary.LittleEndian.Uint16(b)
-	sign, rest := uint32(h&0x8000)<<16, uint32(h&0x7fff)<<13
-	if rest >= 0x1f<<23 { // infinity or not a number
-		return math.Float32frombits(sign | 0x7f800000 | rest)
-	}
-	return math.Float32frombits(sign | math.Float32bits(math.Float32frombits(rest)*0x1p112))
+	return float16.Frombits(binary.LittleEndian.Uint16(b)).Float32()
 }
 
 // expandQ4_0: scale, then 16 bytes of which the low halves are q of the first

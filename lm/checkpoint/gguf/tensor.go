@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+
+	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
 // Tensor is one tensor of a file. Data holds its rows one after the other, in
@@ -64,11 +66,9 @@ type block struct {
 }
 
 var blocks = map[Type]block{
-	F32: {"F32", 1, 4, func(out []float32, b []byte) { out[0] = math.Float32frombits(binary.LittleEndian.Uint32(b)) }},
-	F16: {"F16", 1, 2, func(out []float32, b []byte) { out[0] = half(b) }},
-	BF16: {"BF16", 1, 2, func(out []float32, b []byte) {
-		out[0] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16)
-	}},
+	F32:  {"F32", 1, 4, func(out []float32, b []byte) { out[0] = math.Float32frombits(binary.LittleEndian.Uint32(b)) }},
+	F16:  {"F16", 1, 2, func(out []float32, b []byte) { out[0] = half(b) }},
+	BF16: {"BF16", 1, 2, func(out []float32, b []byte) { out[0] = bfloat16.Widen(binary.LittleEndian.Uint16(b)) }},
 	Q4_0: {"Q4_0", 32, 18, expandQ4_0},
 	Q4_1: {"Q4_1", 32, 20, expandQ4_1},
 	Q5_0: {"Q5_0", 32, 22, expandQ5_0},

@@ -13,6 +13,10 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	"github.com/x448/float16"
+
+	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
 // DType is the type of a tensor's elements, as the format spells it.
@@ -128,11 +132,11 @@ func decodeFloats(out []float32, d DType, data []byte) {
 		}
 	case BF16:
 		for i := range out {
-			out[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(data[2*i:])) << 16)
+			out[i] = bfloat16.Widen(binary.LittleEndian.Uint16(data[2*i:]))
 		}
 	case F16:
 		for i := range out {
-			out[i] = fromHalf(binary.LittleEndian.Uint16(data[2*i:]))
+			out[i] = float16.Frombits(binary.LittleEndian.Uint16(data[2*i:])).Float32()
 		}
 	}
 }
@@ -152,48 +156,12 @@ func AppendFloats(data []byte, d DType, values []float32) []byte {
 		}
 	case BF16:
 		for _, v := range values {
-			data = binary.LittleEndian.AppendUint16(data, toBrain(v))
+			data = binary.LittleEndian.AppendUint16(data, bfloat16.Round(v))
 		}
 	case F16:
 		for _, v := range values {
-			data = binary.LittleEndian.AppendUint16(data, toHalf(v))
+			data = binary.LittleEndian.AppendUint16(data, float16.Fromfloat32(v).Bits())
 		}
 	}
 	return data
-}
-
-// fromHalf widens an IEEE 754 half. A half's exponent and fraction, moved to a
-// float's places, read 2^112 times too small: the exponents are biased by 15
-// and by 127. The product restores that exactly, subnormal halves included.
-func fromHalf(h uint16) float32 {
-	sign, rest := uint32(h&0x8000)<<16, uint32(h&0x7fff)<<13
-	if rest >= 0x1f<<23 { // infinity or not a number
-		return math.Float32frombits(sign | 0x7f800000 | rest)
-	}
-	return math.Float32frombits(sign | math.Float32bits(math.Float32frombits(rest)*0x1p112))
-}
-
-// toHalf rounds to the nearest IEEE 754 half, ties to even.
-func toHalf(v float32) uint16 {
-	b := math.Float32bits(v)
-	sign, magnitude := uint16(b>>16)&0x8000, b&0x7fffffff
-	switch {
-	case magnitude > 0x7f800000: // not a number; stays one when its low bits fall off
-		return sign | 0x7e00 | uint16(magnitude>>13)&0x3ff
-	case magnitude >= 0x477ff000: // 65520 and more round to infinity
-		return sign | 0x7c00
-	case magnitude < 0x38800000: // below 2^-14: a multiple of 2^-24, the spacing of floats at 0.5
-		return sign | uint16(math.Float32bits(math.Float32frombits(magnitude)+0.5)-0x3f000000)
-	}
-	magnitude -= 112 << 23
-	return sign | uint16((magnitude+0xfff+magnitude>>13&1)>>13)
-}
-
-// toBrain rounds to the nearest bfloat16, ties to even.
-func toBrain(v float32) uint16 {
-	b := math.Float32bits(v)
-	if b&0x7fffffff > 0x7f800000 { // not a number; stays one when its low bits fall off
-		return uint16(b>>16) | 0x40
-	}
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }

@@ -4,6 +4,8 @@ import (
 	"math"
 	"sync"
 	"unsafe"
+
+	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
 // KeyTile is the number of neighbouring slots whose keys are stored together,
@@ -303,7 +305,7 @@ func pointer(x []float32) *byte { return (*byte)(unsafe.Pointer(unsafe.SliceData
 func (a *Attention) bias(h, position int) float32 {
 	bias := a.Slopes[h] * float32(position)
 	if a.RoundBias {
-		bias = FromBF16(ToBF16(bias))
+		bias = bfloat16.Widen(bfloat16.Round(bias))
 	}
 	if a.ScaleBias {
 		bias *= a.Scale

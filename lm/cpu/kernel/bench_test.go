@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
 // The peaks that the benchmarks are fractions of, measured in the same run.
@@ -31,7 +33,7 @@ func benchmarkProduct(b *testing.B, precision Precision, rows, out, in int) {
 	data := make([]byte, 0, out*in*2)
 	random := rand.New(rand.NewPCG(1, 1))
 	for range out * in {
-		data = binary.LittleEndian.AppendUint16(data, ToBF16(float32(random.Float64()-0.5)))
+		data = binary.LittleEndian.AppendUint16(data, bfloat16.Round(float32(random.Float64()-0.5)))
 	}
 	view := View{Data: data, Type: StoredBF16, Rows: out, Cols: in, RowStride: in, ColStride: 1}
 	var copies []*Matrix

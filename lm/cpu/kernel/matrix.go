@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"sync"
 	"unsafe"
+
+	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
 // Matrix is a weight [Out, In], packed once for the product x·Wᵀ. It is
@@ -118,9 +120,9 @@ func (s *packing) stage(m *Matrix, v View, row, n int) (source []byte, stride in
 			continue
 		}
 		for i := range to {
-			to[i] = uint32(ToBF16(row[2*i]))
+			to[i] = uint32(bfloat16.Round(row[2*i]))
 			if 2*i+1 < len(row) {
-				to[i] |= uint32(ToBF16(row[2*i+1])) << 16
+				to[i] |= uint32(bfloat16.Round(row[2*i+1])) << 16
 			}
 		}
 	}
@@ -166,7 +168,7 @@ func (m *Matrix) Row(r int, dst []float32) {
 	}
 	for i := range dst[:m.In] {
 		word := words[i/2*panelWidth]
-		dst[i] = FromBF16(uint16(word >> (i % 2 * 16)))
+		dst[i] = bfloat16.Widen(uint16(word >> (i % 2 * 16)))
 	}
 }
 

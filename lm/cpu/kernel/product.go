@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync"
 	"unsafe"
+
+	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
 // Product computes dst = x·Wᵀ + bias for x [rows, In] and dst [rows, Out], both
@@ -325,7 +327,7 @@ func RoundBF16(dst []uint16, x []float32) {
 		done = n
 	}
 	for i, v := range x[done:] {
-		dst[done+i] = ToBF16(v)
+		dst[done+i] = bfloat16.Round(v)
 	}
 }
 
@@ -337,6 +339,6 @@ func roundSingle(x []float32) {
 		done = n
 	}
 	for i, v := range x[done:] {
-		x[done+i] = FromBF16(ToBF16(v))
+		x[done+i] = bfloat16.Widen(bfloat16.Round(v))
 	}
 }

@@ -8,6 +8,10 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+
+	"github.com/x448/float16"
+
+	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
 func randomMatrix(random *rand.Rand, precision Precision, out, in int) (*Matrix, [][]float32) {
@@ -18,7 +22,7 @@ func randomMatrix(random *rand.Rand, precision Precision, out, in int) (*Matrix,
 		for i := range rows[o] {
 			rows[o][i] = float32(random.NormFloat64())
 			if precision != F32 {
-				rows[o][i] = FromBF16(ToBF16(rows[o][i]))
+				rows[o][i] = bfloat16.Widen(bfloat16.Round(rows[o][i]))
 			}
 			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(rows[o][i]))
 		}
@@ -58,7 +62,7 @@ func TestProductsAreRightAndIndependentOfOtherRows(t *testing.T) {
 						for i := range in {
 							v := x[r*in+i]
 							if precision == BF16 {
-								v = FromBF16(ToBF16(v))
+								v = bfloat16.Widen(bfloat16.Round(v))
 							}
 							want += float64(v) * float64(weights[o][i])
 							size += math.Abs(float64(v) * float64(weights[o][i]))
@@ -159,10 +163,10 @@ func store(data []byte, stored Stored, f float32) []byte {
 	case StoredF32:
 		return binary.LittleEndian.AppendUint32(data, math.Float32bits(f))
 	case StoredBF16:
-		return binary.LittleEndian.AppendUint16(data, ToBF16(f))
+		return binary.LittleEndian.AppendUint16(data, bfloat16.Round(f))
 	}
 	for h := range 1 << 16 {
-		if FromF16(uint16(h)) == f {
+		if float16.Frombits(uint16(h)).Float32() == f {
 			return binary.LittleEndian.AppendUint16(data, uint16(h))
 		}
 	}

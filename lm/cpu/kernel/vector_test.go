@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
 var lengths = []int{0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 257, 576}
@@ -191,8 +193,8 @@ func TestRoundingGivesTheNearestBFloat16(t *testing.T) {
 		single := slices.Clone(x)
 		roundSingle(single)
 		for i, v := range x {
-			if got[i] != ToBF16(v) || math.Float32bits(single[i]) != uint32(ToBF16(v))<<16 {
-				t.Fatalf("%v becomes %#x and %v, want %#x", v, got[i], single[i], ToBF16(v))
+			if got[i] != bfloat16.Round(v) || math.Float32bits(single[i]) != uint32(bfloat16.Round(v))<<16 {
+				t.Fatalf("%v becomes %#x and %v, want %#x", v, got[i], single[i], bfloat16.Round(v))
 			}
 		}
 	})

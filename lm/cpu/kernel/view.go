@@ -4,6 +4,10 @@ import (
 	"encoding/binary"
 	"math"
 	"unsafe"
+
+	"github.com/x448/float16"
+
+	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
 // Stored is the number format of a tensor as it lies in a checkpoint.
@@ -85,37 +89,9 @@ func widen(dst []float32, data []byte, stored Stored) {
 		case StoredF32:
 			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
 		case StoredBF16:
-			dst[i] = FromBF16(binary.LittleEndian.Uint16(data[2*i:]))
+			dst[i] = bfloat16.Widen(binary.LittleEndian.Uint16(data[2*i:]))
 		case StoredF16:
-			dst[i] = FromF16(binary.LittleEndian.Uint16(data[2*i:]))
+			dst[i] = float16.Frombits(binary.LittleEndian.Uint16(data[2*i:])).Float32()
 		}
-	}
-}
-
-// FromBF16 widens a bfloat16 to float32; exact.
-func FromBF16(b uint16) float32 { return math.Float32frombits(uint32(b) << 16) }
-
-// ToBF16 rounds to the nearest bfloat16, ties to even; a NaN stays a NaN.
-func ToBF16(f float32) uint16 {
-	bits := math.Float32bits(f)
-	if f != f {
-		return uint16(bits>>16) | 0x40
-	}
-	return uint16((bits + 0x7fff + (bits>>16)&1) >> 16)
-}
-
-// FromF16 widens an IEEE 754 half to float32; exact.
-func FromF16(h uint16) float32 {
-	sign := uint32(h&0x8000) << 16
-	exponent := uint32(h>>10) & 0x1f
-	fraction := uint32(h & 0x3ff)
-	switch exponent {
-	case 0: // zero or subnormal: fraction * 2^-24
-		f := float32(fraction) * (1.0 / (1 << 24))
-		return math.Float32frombits(math.Float32bits(f) | sign)
-	case 0x1f:
-		return math.Float32frombits(sign | 0x7f800000 | fraction<<13)
-	default:
-		return math.Float32frombits(sign | (exponent+112)<<23 | fraction<<13)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"github.com/x448/float16"
+
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 )
 
@@ -30,7 +32,7 @@ func TestStoredNumbersWidenExactly(t *testing.T) {
 		}
 	}
 	for half, want := range map[uint16]float32{0x3c00: 1, 0xc000: -2, 0x0001: 1.0 / (1 << 24), 0x7bff: 65504, 0x3555: 0.33325195} {
-		if got := FromF16(half); got != want {
+		if got := float16.Frombits(half).Float32(); got != want {
 			t.Errorf("half %#04x is %v, want %v", half, got, want)
 		}
 	}

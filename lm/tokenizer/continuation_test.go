@@ -1,18 +1,16 @@
-package main
+package tokenizer
 
 import (
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
-
-	"github.com/steervec/steer/lm/tokenizer"
 )
 
 // A SentencePiece tokenizer puts a space before a text. A continuation is not
 // the beginning of a text.
 func TestAContinuationGetsNoSpaceOfItsOwn(t *testing.T) {
-	tok, err := tokenizer.Parse([]byte(`{
+	tok, err := Parse([]byte(`{
 		"normalizer": {"type": "Sequence", "normalizers": [
 			{"type": "Prepend", "prepend": "▁"},
 			{"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
@@ -33,31 +31,31 @@ func TestAContinuationGetsNoSpaceOfItsOwn(t *testing.T) {
 		{"\n", []int{1}},
 		{"\non", []int{1, 6}},
 	} {
-		if got, err := continuationTokens(tok, test.text); err != nil || !slices.Equal(got, test.want) {
+		if got, err := tok.EncodeContinuation(test.text); err != nil || !slices.Equal(got, test.want) {
 			t.Errorf("%q: %v, %v; want %v", test.text, got, err, test.want)
 		}
 	}
 }
 
 func TestPromptAndContinuationReadAsOneText(t *testing.T) {
-	folders, err := filepath.Glob(shared("tokenizers/*/tokenizer.json"))
+	folders, err := filepath.Glob(shared(t, "tokenizers", "*", "tokenizer.json"))
 	if err != nil || len(folders) == 0 {
 		t.Skip("there are no tokenizers beside the project")
 	}
 	for _, file := range folders {
 		dir := filepath.Dir(file)
 		t.Run(filepath.Base(dir), func(t *testing.T) {
-			tok, err := tokenizer.Load(os.DirFS(dir))
+			tok, err := Load(os.DirFS(dir))
 			if err != nil {
 				t.Fatal(err)
 			}
 			const prompt = "The sky is"
-			e, err := tok.Encode(prompt, tokenizer.EncodeOptions{})
+			e, err := tok.Encode(prompt, EncodeOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, continuation := range []string{" blue", "n't", ".", "\nNo", "\n\nNo", " (A)", "  two", "é", " 12"} {
-				ids, err := continuationTokens(tok, continuation)
+				ids, err := tok.EncodeContinuation(continuation)
 				if err != nil {
 					t.Fatal(err)
 				}
