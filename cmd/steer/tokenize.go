@@ -70,13 +70,12 @@ func openTokenizer(c *cobra.Command, ref string) (*tokenizer.Tokenizer, error) {
 	files := demo.Files()
 	if ref != demo.Name {
 		downloads, finish := showDownloads(c.ErrOrStderr())
-		opened, err := checkpoint.Open(c.Context(), ref, downloads)
+		var err error
+		files, err = checkpoint.Files(c.Context(), ref, downloads)
 		finish()
 		if err != nil {
 			return nil, err
 		}
-		defer opened.Close()
-		files = opened.FS()
 	}
 	t, err := tokenizer.Load(files)
 	if err != nil {

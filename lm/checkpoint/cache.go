@@ -19,6 +19,7 @@ import (
 type cacheFolder struct {
 	root, locks string
 	file        string // the GGUF file that is wanted alone; "": a checkpoint's files
+	weights     bool   // are wanted, or what is beside them alone
 	symlink     func(target, link string) error
 }
 
@@ -57,14 +58,14 @@ func (c cacheFolder) resolve(revision string) (commit string, err error) {
 	return commit, nil
 }
 
-// complete returns an error that names a file without which the cached commit
-// is no checkpoint.
+// complete returns an error that names a file that is wanted of the commit and
+// not cached.
 func (c cacheFolder) complete(commit string) error {
 	if c.file != "" {
 		_, err := os.Stat(filepath.Join(c.snapshot(commit), c.file))
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(c.snapshot(commit), configFile)); err != nil {
+	if _, err := os.Stat(filepath.Join(c.snapshot(commit), configFile)); err != nil || !c.weights {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(c.snapshot(commit), singleFile)); err == nil {

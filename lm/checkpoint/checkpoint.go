@@ -9,6 +9,7 @@ package checkpoint
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -72,42 +73,80 @@ type store interface {
 // ":file.gguf" behind that where the repository holds GGUF files. A path that
 // exists wins. Errors name the file and the tensor, or say what was tried.
 func Open(ctx context.Context, ref string, opts Options) (*Checkpoint, error) {
+	at, err := find(ctx, ref, opts, true)
+	if err != nil {
+		return nil, fmt.Errorf("open checkpoint %s: %w", ref, err)
+	}
+	return at.open(opts)
+}
+
+// Files returns a checkpoint's configuration and tokenizer, as [Checkpoint.FS]
+// does, without its weights: of a repository of the Hub these are not
+// downloaded, but for a GGUF file, which is one with them.
+func Files(ctx context.Context, ref string, opts Options) (fs.FS, error) {
+	at, err := find(ctx, ref, opts, false)
+	if err != nil {
+		return nil, fmt.Errorf("open checkpoint %s: %w", ref, err)
+	}
+	if files := os.DirFS(at.dir); at.file == "" && exists(files, configFile) {
+		return files, nil
+	}
+	c, err := at.open(opts)
+	if err != nil {
+		return nil, err
+	}
+	return c.FS(), c.Close()
+}
+
+// found is where a checkpoint lies on disk.
+type found struct {
+	dir, file    string // file: the GGUF file, or ""
+	id, revision string
+}
+
+func (f found) open(opts Options) (*Checkpoint, error) {
+	return open(os.DirFS(f.dir), f.dir, f.file, opts.Expand, f.id, f.revision)
+}
+
+// find says where a checkpoint lies, after downloading it where it must, with or
+// without its weights.
+func find(ctx context.Context, ref string, opts Options, weights bool) (found, error) {
 	if info, err := os.Stat(ref); err == nil {
 		absolute, err := filepath.Abs(ref)
 		if err != nil {
-			return nil, fmt.Errorf("open checkpoint %s: %w", ref, err)
+			return found{}, err
 		}
 		if info.IsDir() {
-			return open(os.DirFS(ref), ref, "", opts.Expand, filepath.Base(absolute), "")
+			return found{dir: ref, id: filepath.Base(absolute)}, nil
 		}
 		if !isGGUF(ref) {
-			return nil, fmt.Errorf("open checkpoint %s: not a folder and not a GGUF file; name the folder that holds config.json", ref)
+			return found{}, errors.New("not a folder and not a GGUF file; name the folder that holds config.json")
 		}
 		dir, name := filepath.Split(absolute)
-		return open(os.DirFS(dir), dir, name, opts.Expand, name, "")
+		return found{dir: dir, file: name, id: name}, nil
 	}
 	repository, file, _ := strings.Cut(ref, ":")
 	if file != "" && !validGGUFName(file) {
-		return nil, fmt.Errorf("open checkpoint %s: %q is not the name of a GGUF file", ref, file)
+		return found{}, fmt.Errorf("%q is not the name of a GGUF file", file)
 	}
 	id, revision, named := strings.Cut(repository, "@")
 	if named && opts.Revision != "" && opts.Revision != revision {
-		return nil, fmt.Errorf("open checkpoint %s: revision %q is asked for besides", ref, opts.Revision)
+		return found{}, fmt.Errorf("revision %q is asked for besides", opts.Revision)
 	}
 	if named {
 		opts.Revision = revision
 	}
 	if !validID(id) || named && revision == "" {
-		return nil, fmt.Errorf("open checkpoint %s: there is no such folder, and it is not a Hub id (org/name or org/name@revision) either", ref)
+		return found{}, errors.New("there is no such folder, and it is not a Hub id (org/name or org/name@revision) either")
 	}
-	dir, commit, err := download(ctx, id, file, opts)
+	dir, commit, err := download(ctx, id, file, weights, opts)
 	if err != nil {
-		return nil, fmt.Errorf("open checkpoint %s: there is no such folder; from the Hub: %w", ref, err)
+		return found{}, fmt.Errorf("there is no such folder; from the Hub: %w", err)
 	}
 	if file != "" {
 		id += ":" + file
 	}
-	return open(os.DirFS(dir), dir, file, opts.Expand, id, commit)
+	return found{dir, file, id, commit}, nil
 }
 
 // OpenFS opens a checkpoint in a file system, such as an embedded one; id names

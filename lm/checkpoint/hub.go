@@ -16,16 +16,16 @@ var optionalFiles = []string{
 	"chat_template.jinja",
 }
 
-// download brings the files of a repository that a checkpoint needs, or the one
-// GGUF file that is named, into the cache and returns its snapshot's folder and
-// commit. What is cached is not asked for again; where the Hub cannot be asked,
-// what is cached is used.
-func download(ctx context.Context, id, file string, opts Options) (dir, commit string, err error) {
+// download brings the files of a repository that a checkpoint needs, with or
+// without its weights, or the one GGUF file that is named, into the cache and
+// returns its snapshot's folder and commit. What is cached is not asked for
+// again; where the Hub cannot be asked, what is cached is used.
+func download(ctx context.Context, id, file string, weights bool, opts Options) (dir, commit string, err error) {
 	h, err := newHub(id, opts)
 	if err != nil {
 		return "", "", err
 	}
-	h.file, h.cache.file = file, file
+	h.file, h.cache.file, h.cache.weights = file, file, weights
 	cached, missing := h.cache.resolve(h.revision)
 	if missing == nil {
 		missing = h.cache.complete(cached)
@@ -54,8 +54,9 @@ func download(ctx context.Context, id, file string, opts Options) (dir, commit s
 		}
 		return "", "", err
 	}
-	// Only now: a revision in the cache stands for a commit that is complete.
-	if commit != h.revision {
+	// Only now: a revision in the cache stands for a commit that is complete. One
+	// that was looked up without its weights does not take such a commit's place.
+	if _, unknown := h.cache.resolve(h.revision); commit != h.revision && (weights || unknown != nil) {
 		if err := h.cache.name(h.revision, commit); err != nil {
 			return "", "", err
 		}
@@ -88,6 +89,7 @@ func (h *hub) fetchFiles(ctx context.Context, commit string, files map[string]bo
 		}
 	}
 	switch {
+	case !h.cache.weights:
 	case files[singleFile]:
 		wanted = append(wanted, singleFile)
 	case files[indexFile]:

@@ -272,6 +272,43 @@ func TestHubAsksOnlyForWhatIsMissing(t *testing.T) {
 	}
 }
 
+func TestFilesComeWithoutWeights(t *testing.T) {
+	h := newFakeHub(t)
+	files := func(ref string, opts checkpoint.Options) string {
+		t.Helper()
+		fsys, err := checkpoint.Files(t.Context(), ref, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := fs.ReadFile(fsys, "config.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fs.Stat(fsys, "tokenizer.json"); err != nil {
+			t.Error(err)
+		}
+		return string(config)
+	}
+	weights := func(r string) bool { return strings.Contains(r, "safetensors") || strings.HasPrefix(r, "storage") }
+	before := files("org/name", checkpoint.Options{})
+	if got := h.asked(); len(got) == 0 || slices.ContainsFunc(got, weights) {
+		t.Errorf("asked for %q", got)
+	}
+	files("org/name", checkpoint.Options{Offline: true})
+	mustFail(t, h, "org/name", checkpoint.Options{Offline: true}, "not complete in the cache")
+	mustOpen(t, h, "org/name", first)
+
+	// A commit that is cached whole stands until another one is.
+	h.commit = second
+	h.files["config.json"] = text(`{"model_type":"y"}`)
+	if files("org/name", checkpoint.Options{}) == before {
+		t.Error("the branch's new commit was not looked at")
+	}
+	if got, err := h.open(t, "org/name", checkpoint.Options{Offline: true}); err != nil || got != first {
+		t.Errorf("offline: commit %q, %v; want %q", got, err, first)
+	}
+}
+
 func TestHubBringsAllShards(t *testing.T) {
 	h := newFakeHub(t)
 	delete(h.files, "model.safetensors")
