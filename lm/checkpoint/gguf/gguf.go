@@ -47,14 +47,9 @@ func OpenFS(fsys fs.FS, name string) (*File, error) {
 }
 
 func open(name string, file fs.File) (*File, error) {
-	bytes, err := mapped.Open(file)
+	f, bytes, err := mapped.Parsed(file, parse)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
-	}
-	f, err := Parse(name, bytes.Data)
-	if err != nil {
-		bytes.Close()
-		return nil, err
 	}
 	f.bytes = bytes
 	return f, nil

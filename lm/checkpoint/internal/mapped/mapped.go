@@ -34,6 +34,18 @@ func Open(file fs.File) (Bytes, error) {
 	return Bytes{Data: data}, err
 }
 
+// Parsed is Open with what parse makes of the bytes, which are given up again
+// where it fails.
+func Parsed[F any](file fs.File, parse func([]byte) (F, error)) (parsed F, bytes Bytes, err error) {
+	if bytes, err = Open(file); err != nil {
+		return parsed, bytes, err
+	}
+	if parsed, err = parse(bytes.Data); err != nil {
+		bytes.Close()
+	}
+	return parsed, bytes, err
+}
+
 // Release tells the system that a part of the bytes is not needed any more.
 // Reading it again brings it back from disk. Ordinary memory stays, also where
 // part is no part of the bytes: given up, it would be lost.
