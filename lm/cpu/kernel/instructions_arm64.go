@@ -9,7 +9,6 @@ import (
 // supported returns NEON, which every arm64 processor has.
 func supported() []*instructionSet { return []*instructionSet{&neon} }
 
-// neon leaves out what is seldom and what plain Go does well.
 var neon = instructionSet{
 	name:    "neon",
 	lanes:   4,
@@ -25,9 +24,39 @@ var neon = instructionSet{
 	scale: func(x *float32, n int, scale float32) {
 		wholeVectors(x, nil, n, 0, func(x, _ *float32, n int) { neonScale(x, n, scale) })
 	},
+	sum: func(x *float32, n int) float64 {
+		total := 0.0
+		readVectors(x, n, 0, func(x, _ *float32, n int) { total += neonSum(x, n) })
+		return total
+	},
+	squares: func(x *float32, n int, mean float64) float64 {
+		total, whole := 0.0, n&^3
+		if whole > 0 {
+			total = neonSquares(x, whole, mean)
+		}
+		return total + plainSquares(unsafe.Slice(x, n)[whole:], mean)
+	},
+	normalize: func(dst, x *float32, n int, mean, scale float32, weight, bias *float32, offset float32) {
+		whole := n &^ 3
+		if whole > 0 {
+			neonNormalize(dst, x, whole, mean, scale, weight, bias, offset)
+		}
+		rest := func(all *float32) []float32 {
+			if all == nil {
+				return nil
+			}
+			return unsafe.Slice(all, n)[whole:]
+		}
+		plainNormalize(rest(dst), rest(x), mean, scale, rest(weight), rest(bias), offset)
+	},
 	activation: [4]func(x, up *float32, n int){
 		SiLU:     func(x, up *float32, n int) { wholeVectors(x, up, n, 0, neonSiLU) },
+		GELU:     func(x, up *float32, n int) { wholeVectors(x, up, n, 0, neonGELU) },
 		GELUTanh: func(x, up *float32, n int) { wholeVectors(x, up, n, 0, neonGELUTanh) },
+		ReLU:     func(x, up *float32, n int) { wholeVectors(x, up, n, 0, neonReLU) },
+	},
+	softCap: func(x *float32, n int, limit float32) {
+		wholeVectors(x, nil, n, 0, func(x, _ *float32, n int) { neonSoftCap(x, n, limit) })
 	},
 	maximum: func(x *float32, n int) float32 {
 		largest := float32(math.Inf(-1))
@@ -58,6 +87,17 @@ var neon = instructionSet{
 		readVectors(x, n, float32(math.Inf(-1)), func(x, _ *float32, n int) { total += neonSumExp(x, n, shift) })
 		return total
 	},
+	rope: func(x, cos, sin *float32, n int) {
+		pairs, whole := unsafe.Slice(x, 2*n), n&^3
+		if whole > 0 {
+			neonRope(x, &pairs[n], cos, sin, whole)
+		}
+		plainRope(pairs[whole:n], pairs[n+whole:], unsafe.Slice(cos, n)[whole:], unsafe.Slice(sin, n)[whole:])
+	},
+	roundHalf:    neonRoundHalf,
+	roundSingle:  neonRoundSingle,
+	widen:        [3]func(dst *float32, x *uint16, n int){StoredF16: neonWidenF16, StoredBF16: neonWidenBF16},
+	transpose:    neonTranspose,
 	multiplyPeak: neonFMAPeak,
 	read:         neonRead,
 }

@@ -124,15 +124,45 @@ func neonAddScaled(dst, x *float32, n int, scale float32)
 //go:noescape
 func neonScale(x *float32, n int, scale float32)
 
+// neonSum returns the sum of x.
+//
+//go:noescape
+func neonSum(x *float32, n int) float64
+
+// neonSquares returns the sum of (x - mean)².
+//
+//go:noescape
+func neonSquares(x *float32, n int, mean float64) float64
+
+// neonNormalize writes (x-mean)*scale*(offset+weight)+bias; a nil weight or bias is left out.
+//
+//go:noescape
+func neonNormalize(dst, x *float32, n int, mean, scale float32, weight, bias *float32, offset float32)
+
 // neonSiLU replaces x by its activation, times up unless that is nil.
 //
 //go:noescape
 func neonSiLU(x, up *float32, n int)
 
+// neonGELU replaces x by its activation, times up unless that is nil.
+//
+//go:noescape
+func neonGELU(x, up *float32, n int)
+
 // neonGELUTanh replaces x by its activation, times up unless that is nil.
 //
 //go:noescape
 func neonGELUTanh(x, up *float32, n int)
+
+// neonReLU replaces x by its activation, times up unless that is nil.
+//
+//go:noescape
+func neonReLU(x, up *float32, n int)
+
+// neonSoftCap replaces x by limit*tanh(x/limit).
+//
+//go:noescape
+func neonSoftCap(x *float32, n int, limit float32)
 
 // neonMaximum returns the largest element; NaNs may be missed.
 //
@@ -153,6 +183,36 @@ func neonExpSum(x *float32, n int, shift float32) float64
 //
 //go:noescape
 func neonSumExp(x *float32, n int, shift float32) float64
+
+// neonRope turns the pairs (x, y).
+//
+//go:noescape
+func neonRope(x, y, cos, sin *float32, n int)
+
+// neonRoundHalf rounds x to bfloat16.
+//
+//go:noescape
+func neonRoundHalf(dst *uint16, x *float32, n int)
+
+// neonRoundSingle rounds x to bfloat16.
+//
+//go:noescape
+func neonRoundSingle(dst, x *float32, n int)
+
+// neonWidenBF16 converts to float32.
+//
+//go:noescape
+func neonWidenBF16(dst *float32, x *uint16, n int)
+
+// neonWidenF16 converts to float32.
+//
+//go:noescape
+func neonWidenF16(dst *float32, x *uint16, n int)
+
+// neonTranspose copies column c of 4 rows of n words to dst + c*dstStep.
+//
+//go:noescape
+func neonTranspose(dst *byte, dstStep int, src *byte, srcStride, n int)
 
 // neonFMAPeak runs n rounds of 12 independent fused multiply-adds on vectors of zeros.
 //

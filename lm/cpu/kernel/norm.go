@@ -39,6 +39,10 @@ func squares(x []float32, mean float64) float64 {
 	if f := active.squares; f != nil && len(x) > 0 {
 		return f(&x[0], len(x), mean)
 	}
+	return plainSquares(x, mean)
+}
+
+func plainSquares(x []float32, mean float64) float64 {
 	var sum float64
 	for _, v := range x {
 		d := float64(v) - mean
@@ -60,6 +64,10 @@ func normalize(dst, x []float32, mean, scale float32, weight, bias []float32, of
 		f(&dst[0], &x[0], len(x), mean, scale, unsafe.SliceData(weight), unsafe.SliceData(bias), offset)
 		return
 	}
+	plainNormalize(dst, x, mean, scale, weight, bias, offset)
+}
+
+func plainNormalize(dst, x []float32, mean, scale float32, weight, bias []float32, offset float32) {
 	for i, v := range x {
 		y := (v - mean) * scale
 		if weight != nil {

@@ -18,9 +18,14 @@ func Rope(x, cos, sin []float32, interleaved bool) {
 		f(&x[:2*n][0], &cos[0], &sin[:n][0], n)
 		return
 	}
-	for i := range n {
-		a, b := x[i], x[i+n]
+	plainRope(x[:n], x[n:2*n], cos, sin)
+}
+
+// plainRope turns the pairs (x[i], y[i]).
+func plainRope(x, y, cos, sin []float32) {
+	for i, a := range x {
+		b := y[i]
 		x[i] = a*cos[i] - b*sin[i]
-		x[i+n] = b*cos[i] + a*sin[i]
+		y[i] = b*cos[i] + a*sin[i]
 	}
 }

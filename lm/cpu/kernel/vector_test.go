@@ -188,6 +188,11 @@ func TestVectorsAreAddedScaledAndTurned(t *testing.T) {
 func TestRoundingGivesTheNearestBFloat16(t *testing.T) {
 	eachSet(t, func(t *testing.T) {
 		x := awkward(rand.New(rand.NewPCG(3, 6)))
+		for upper := range uint32(1 << 16) { // each number, what lies next to it, and halfway
+			for _, lower := range []uint32{0, 1, 0x7fff, 0x8000, 0x8001, 0xffff} {
+				x = append(x, math.Float32frombits(upper<<16|lower))
+			}
+		}
 		got := make([]uint16, len(x))
 		RoundBF16(got, x)
 		single := slices.Clone(x)

@@ -10,7 +10,7 @@ import (
 // only. Its functions take whole vectors: n is a multiple of 4, and a tile's
 // vectors lie side by side, so that wSpan is 16.
 type neon struct {
-	assembly, stubs strings.Builder
+	assembly, stubs, data strings.Builder
 }
 
 func (n *neon) generate() map[string][]byte {
@@ -23,15 +23,9 @@ func (n *neon) generate() map[string][]byte {
 		}
 		n.tile(fmt.Sprintf("neon%sPanel", f), f, 1, 16)
 	}
-	n.addScaled()
-	n.scale()
-	n.activation("SiLU", n.silu)
-	n.activation("GELUTanh", n.geluTanh)
-	n.maximum("Maximum", false)
-	n.maximum("ScaleMaximum", true)
-	n.expSum("ExpSum", "replaces x by exp(x - shift) and returns the sum", true)
-	n.expSum("SumExp", "returns the sum of exp(x - shift)", false)
+	n.vectors()
 	n.peaks()
+	n.assembly.WriteString(n.data.String())
 	return map[string][]byte{
 		"neon_arm64.s":  []byte(n.assembly.String()),
 		"neon_arm64.go": []byte(n.stubs.String()),
@@ -56,7 +50,9 @@ func (n *neon) label(name string) { fmt.Fprintf(&n.assembly, "%s:\n", name) }
 var encodings = map[string]uint32{
 	"FADD": 0x4e20d400, "FSUB": 0x4ea0d400, "FMUL": 0x6e20dc00, "FDIV": 0x6e20fc00, "FMAX": 0x4e20f400, "FMIN": 0x4ea0f400,
 	"FNEG": 0x6ea0f800, "FRINTN": 0x4e218800, "FCVTNS": 0x4e21a800, "SSHR1": 0x4f3f0400, "FMAXV": 0x6e30f800,
-	"FCVTL": 0x0e617800, "FCVTL2": 0x4e617800, "FADD2D": 0x4e60d400, "FADDPD": 0x7e70d800,
+	"FCVTL": 0x0e617800, "FCVTL2": 0x4e617800, "FADD2D": 0x4e60d400, "FSUB2D": 0x4ee0d400, "FADDPD": 0x7e70d800,
+	"FABS": 0x4ea0f800, "FCMLT0": 0x4ea0e800, "FCMGT": 0x6ea0e400, "FCMEQ": 0x4e20e400, "BSL": 0x6e601c00,
+	"FCVTLH": 0x0e217800, "SHLL16": 0x2e613800, "SHRN16": 0x0f108400,
 }
 
 // word writes one of them: d = x op y, or d = op x where y is left out.
@@ -67,6 +63,15 @@ func (n *neon) word(name string, d, x int, y ...int) {
 		text += fmt.Sprintf(", V%d", y[0])
 	}
 	n.op("WORD $0x%08x // %s", code, text)
+}
+
+// table keeps numbers beside the code and puts their address into R9.
+func (n *neon) table(name string, numbers ...float32) {
+	for i, f := range numbers {
+		fmt.Fprintf(&n.data, "\nDATA %s<>+%d(SB)/4, $0x%08x", name, 4*i, math.Float32bits(f))
+	}
+	fmt.Fprintf(&n.data, "\nGLOBL %s<>(SB), RODATA|NOPTR, $%d\n", name, 4*len(numbers))
+	n.op("MOVD $%s<>(SB), R9", name)
 }
 
 // constant fills a vector register with a float32.
@@ -206,192 +211,6 @@ func (n *neon) fetch(f format, part, to, from int) {
 			n.op("VAND V31.B16, V%d.B16, V%d.B16", i, i)
 		}
 	}
-}
-
-// loop runs body over the n elements from R0 on, four at a time, with n in R2.
-func (n *neon) loop(body func()) {
-	n.label("more")
-	body()
-	n.op("SUBS $4, R2")
-	n.op("BNE more")
-}
-
-// spread fills a vector register with a float32 argument.
-func (n *neon) spread(argument string, v int) {
-	n.op("FMOVS %s(FP), F%d", argument, v)
-	n.op("VDUP V%d.S[0], V%d.S4", v, v)
-}
-
-func (n *neon) addScaled() {
-	n.begin("neonAddScaled", "(dst, x *float32, n int, scale float32)", "adds scale*x to dst.", 28)
-	n.op("MOVD dst+0(FP), R0")
-	n.op("MOVD x+8(FP), R1")
-	n.op("MOVD n+16(FP), R2")
-	n.spread("scale+24", 3)
-	n.loop(func() {
-		n.op("VLD1.P 16(R1), [V1.S4]")
-		n.op("VLD1 (R0), [V0.S4]")
-		n.multiplyAdd(0, 1, 3)
-		n.op("VST1.P [V0.S4], 16(R0)")
-	})
-	n.op("RET")
-}
-
-func (n *neon) scale() {
-	n.begin("neonScale", "(x *float32, n int, scale float32)", "multiplies x by scale.", 20)
-	n.op("MOVD x+0(FP), R0")
-	n.op("MOVD n+8(FP), R2")
-	n.spread("scale+16", 3)
-	n.loop(func() {
-		n.op("VLD1 (R0), [V0.S4]")
-		n.word("FMUL", 0, 0, 3)
-		n.op("VST1.P [V0.S4], 16(R0)")
-	})
-	n.op("RET")
-}
-
-// The constants of exp, from register 16 on; see amd64's exp for what they are.
-var expConstants = []float32{
-	-104, 89, math.Log2E, 0.693359375, math.Ln2 - 0.693359375,
-	0.5, 0.16666576, 0.041666552, 0.008363233, 0.001392625, 1,
-}
-
-const one = 26 // the register of the last of them
-
-func (n *neon) expConstants() {
-	for i, f := range expConstants {
-		n.constant(16+i, f)
-	}
-	n.op("MOVW $127, R19")
-	n.op("VDUP R19, V27.S4")
-}
-
-// exp replaces V1 by its exponential, and uses V2 to V6.
-func (n *neon) exp() {
-	n.word("FMAX", 1, 1, 16)
-	n.word("FMIN", 1, 1, 17)
-	n.word("FMUL", 2, 1, 18)
-	n.word("FRINTN", 2, 2)
-	n.multiplySubtract(1, 2, 19)
-	n.multiplySubtract(1, 2, 20)
-	p, next := 3, 4
-	n.move(25, p)
-	for c := 24; c >= 21; c-- {
-		n.move(c, next)
-		n.multiplyAdd(next, p, 1)
-		p, next = next, p
-	}
-	n.word("FMUL", p, p, 1)
-	n.move(1, next)
-	n.multiplyAdd(next, p, 1)
-	n.word("FADD", 1, next, one)
-	// 2ⁿ in two factors, of which neither is too large or too small.
-	n.word("FCVTNS", 5, 2)
-	n.word("SSHR1", 6, 5)
-	n.op("VSUB V6.S4, V5.S4, V5.S4")
-	for _, exponent := range []int{5, 6} {
-		n.op("VADD V27.S4, V%d.S4, V%d.S4", exponent, exponent)
-		n.op("VSHL $23, V%d.S4, V%d.S4", exponent, exponent)
-		n.word("FMUL", 1, 1, exponent)
-	}
-}
-
-// activation generates an activation with an optional gate: f turns V0 into V1.
-func (n *neon) activation(name string, f func()) {
-	n.begin("neon"+name, "(x, up *float32, n int)", "replaces x by its activation, times up unless that is nil.", 24)
-	n.op("MOVD x+0(FP), R0")
-	n.op("MOVD up+8(FP), R1")
-	n.op("MOVD n+16(FP), R2")
-	n.expConstants()
-	n.loop(func() {
-		n.op("VLD1 (R0), [V0.S4]")
-		f()
-		n.op("CBZ R1, ungated")
-		n.op("VLD1.P 16(R1), [V2.S4]")
-		n.word("FMUL", 1, 1, 2)
-		n.label("ungated")
-		n.op("VST1.P [V1.S4], 16(R0)")
-	})
-	n.op("RET")
-}
-
-// sigmoidal makes V1 into V0 / (1 + exp(-V1)).
-func (n *neon) sigmoidal() {
-	n.word("FNEG", 1, 1)
-	n.exp()
-	n.word("FADD", 1, 1, one)
-	n.word("FDIV", 1, 0, 1)
-}
-
-func (n *neon) silu() {
-	n.move(0, 1)
-	n.sigmoidal()
-}
-
-// geluTanh uses (1 + tanh(y))/2 = 1/(1 + exp(-2y)).
-func (n *neon) geluTanh() {
-	factor := float32(2 * math.Sqrt(2/math.Pi))
-	n.constant(7, factor)
-	n.constant(28, 0.044715*factor)
-	n.word("FMUL", 2, 0, 0)
-	n.multiplyAdd(7, 2, 28)
-	n.word("FMUL", 1, 7, 0)
-	n.sigmoidal()
-}
-
-func (n *neon) maximum(name string, scaled bool) {
-	arguments, doc, result := "(x *float32, n int) float32", "returns the largest element; NaNs may be missed.", "ret+16"
-	bytes := 20
-	if scaled {
-		arguments, doc, result = "(x *float32, n int, scale float32) float32", "multiplies x by scale and returns the largest product; NaNs may be missed.", "ret+24"
-		bytes = 28
-	}
-	n.begin("neon"+name, arguments, doc, bytes)
-	n.op("MOVD x+0(FP), R0")
-	n.op("MOVD n+8(FP), R2")
-	if scaled {
-		n.spread("scale+16", 3)
-	}
-	n.constant(1, float32(math.Inf(-1)))
-	n.loop(func() {
-		n.op("VLD1 (R0), [V0.S4]")
-		if scaled {
-			n.word("FMUL", 0, 0, 3)
-			n.op("VST1 [V0.S4], (R0)")
-		}
-		n.word("FMAX", 1, 1, 0)
-		n.op("ADD $16, R0")
-	})
-	n.word("FMAXV", 0, 1)
-	n.op("FMOVS F0, %s(FP)", result)
-	n.op("RET")
-}
-
-func (n *neon) expSum(name, doc string, store bool) {
-	n.begin("neon"+name, "(x *float32, n int, shift float32) float64", doc+".", 32)
-	n.op("MOVD x+0(FP), R0")
-	n.op("MOVD n+8(FP), R2")
-	n.spread("shift+16", 28)
-	n.expConstants()
-	n.zero(29)
-	n.zero(30)
-	n.loop(func() {
-		n.op("VLD1 (R0), [V1.S4]")
-		n.word("FSUB", 1, 1, 28)
-		n.exp()
-		if store {
-			n.op("VST1 [V1.S4], (R0)")
-		}
-		n.op("ADD $16, R0")
-		n.word("FCVTL", 2, 1)
-		n.word("FCVTL2", 3, 1)
-		n.word("FADD2D", 29, 29, 2)
-		n.word("FADD2D", 30, 30, 3)
-	})
-	n.word("FADD2D", 29, 29, 30)
-	n.word("FADDPD", 0, 29)
-	n.op("FMOVD F0, ret+24(FP)")
-	n.op("RET")
 }
 
 // peaks generates the loops that measure what the machine can do at most.
