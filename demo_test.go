@@ -10,7 +10,6 @@ import (
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/internal/stories"
 	"github.com/steervec/steer/lm"
-	"github.com/steervec/steer/lm/demo"
 )
 
 // These tests use a model that has learned something: little stories in several
@@ -26,7 +25,7 @@ const (
 
 func openDemo(t *testing.T) *lm.Model {
 	t.Helper()
-	m, err := demo.Open(t.Context(), lm.Auto)
+	m, err := lm.Open(t.Context(), "demo")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +62,7 @@ func steered(t *testing.T, m *lm.Model, v, lengths *steer.Vector, strength float
 	if err != nil {
 		t.Fatal(err)
 	}
-	return m.With(edit)
+	return with(t, m, edit)
 }
 
 func preference(t *testing.T, m *lm.Model, pairs []stories.Pair) float64 {
@@ -138,9 +137,9 @@ func TestAblationRemovesWhatAdditionAdded(t *testing.T) {
 		}
 		return e
 	}
-	add, ablate := edit(steer.EditOptions{Multiplier: new(2.0)}), edit(steer.EditOptions{Operator: steer.Ablate})
-	plain, added := preference(t, m, others), preference(t, m.With(add), others)
-	both, ablated := preference(t, m.With(add, ablate), others), preference(t, m.With(ablate), others)
+	add, ablate := edit(steer.EditOptions{Multiplier: new(2.0)}), edit(steer.EditOptions{Operator: steer.Ablate()})
+	plain, added := preference(t, m, others), preference(t, with(t, m, add), others)
+	both, ablated := preference(t, with(t, m, add, ablate), others), preference(t, with(t, m, ablate), others)
 	if added < plain+0.05 {
 		t.Fatalf("addition changes the preference from %.3f to %.3f only", plain, added)
 	}

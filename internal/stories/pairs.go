@@ -64,7 +64,7 @@ func Preference(ctx context.Context, m *lm.Model, pairs []Pair) (float64, error)
 			if err != nil {
 				return 0, err
 			}
-			asked = append(asked, lm.Continuation{Prompt: prompt, Tokens: tokens})
+			asked = append(asked, lm.Continuation{Prompt: lm.Input{Tokens: prompt}, Tokens: tokens})
 		}
 	}
 	scores, err := m.Score(ctx, asked)
