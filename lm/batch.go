@@ -150,7 +150,7 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 	computed := false
 	defer func() {
 		if !computed {
-			b.forget()
+			b.store.tree.Discard()
 		}
 	}()
 	for i, s := range b.open {
@@ -189,21 +189,13 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 	return ready, nil
 }
 
-// forget begins every sequence anew after a run that was not computed: nobody
-// may hold on to its nodes.
-func (b *Batch) forget() {
-	for _, s := range b.open {
-		s.release()
-	}
-	b.store.tree.Discard()
-}
-
-// left returns how many tokens are not computed.
+// left returns how many tokens are to be computed: the last one even where it is
+// there, since its logits are wanted.
 func (s *Sequence) left() int {
 	if s.branch == nil {
 		return len(s.tokens)
 	}
-	return len(s.tokens) - s.branch.Len()
+	return max(1, len(s.tokens)-s.branch.Len())
 }
 
 // pack adds at most so many tokens of a sequence to the run, those that follow
@@ -220,11 +212,15 @@ func (b *Batch) pack(number, most int) {
 		s.branch = b.store.tree.Branch()
 	}
 	all := forest.Sequence{Tokens: s.tokens, Marks: s.marks}
-	last := len(s.tokens) - 1 // whose logits are read: it is computed even if it is there
-	s.branch.Follow(all.Upto(last).From(s.branch.Len()))
-	from := s.branch.Len()
+	last := len(s.tokens) - 1
+	if at := s.branch.Len(); at < last {
+		s.branch.Follow(all.Upto(last).From(at))
+	}
+	from := min(s.branch.Len(), last)
 	to := min(from+most, len(s.tokens))
-	s.branch.Extend(all.Upto(to).From(from))
+	if at := s.branch.Len(); at < to {
+		s.branch.Extend(all.Upto(to).From(at))
+	}
 	row, packed := 0, false
 	if to == last+1 {
 		row, packed = p.rowOf[s.branch.Path().Last()]

@@ -203,9 +203,11 @@ func (t *Tree) Commit() {
 	t.Trim()
 }
 
-// Discard takes back what was added since the last commit. No branch may end
-// with any of it.
+// Discard takes back what was added since the last commit, from the branches too.
 func (t *Tree) Discard() {
+	for b := range t.branches {
+		b.retreat()
+	}
 	for _, n := range slices.Backward(t.added) {
 		keep := len(n.tokens) - n.added
 		t.tokens -= n.added
@@ -226,6 +228,24 @@ func (t *Tree) Discard() {
 	t.added = t.added[:0]
 	t.shared.clear(&t.pages)
 	t.Trim()
+}
+
+// retreat ends the branch where what is computed ends.
+func (b *Branch) retreat() {
+	length := b.length
+	for n := b.end; n.added > 0; n = b.end {
+		b.length -= n.added
+		if n.added < len(n.tokens) {
+			break
+		}
+		n.parent.holders++
+		b.tree.remove(n.parent)
+		n.holders--
+		b.end = n.parent
+	}
+	if b.length < length {
+		b.path, _ = b.path.cut(b.length)
+	}
 }
 
 // cut parts a path after n positions.

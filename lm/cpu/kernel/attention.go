@@ -5,6 +5,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/steervec/steer/internal/finite"
 	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
@@ -84,6 +85,22 @@ func (a *Attention) Run() {
 	}
 	s.end()
 	s.Attention = Attention{}
+	a.apart()
+}
+
+// apart computes tokens once more, each alone, whose results are not finite: in
+// a tile of several tokens a key that is hidden from one of them has the weight
+// 0, and 0 times a value that is not finite is not 0.
+func (a *Attention) apart() {
+	for t := 0; a.Tokens > 1 && t < a.Tokens; t++ {
+		if finite.All(a.Out[t*a.OutStride:][:a.Heads*a.Size]) {
+			continue
+		}
+		one := *a
+		one.Tokens, one.Position = 1, a.Position+t
+		one.Query, one.Out = a.Query[t*a.QueryStride:], a.Out[t*a.OutStride:]
+		one.Run()
+	}
 }
 
 // first returns the first position that a token at that position sees.

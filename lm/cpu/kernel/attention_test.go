@@ -196,3 +196,34 @@ func BenchmarkAttention(b *testing.B) {
 		})
 	}
 }
+
+// What a token does not see cannot reach it, even where it is not finite and
+// the token is computed beside one that does see it.
+func TestAHiddenKeyThatIsNotFiniteReachesNobody(t *testing.T) {
+	eachSet(t, func(t *testing.T) {
+		const tokens, broken = 12, 7 // the positions from there on are not finite
+		c := attentionCase{tokens: tokens, heads: 2, size: 32, position: 5}
+		spans := []Span{{Slot: 3, Len: 17}}
+		want := c.build(1, spans)
+		want.Run()
+		got := c.build(1, spans)
+		nan := slices.Repeat([]float32{float32(math.NaN())}, c.size)
+		for position := broken; position < 17; position++ {
+			slot := 3 + position
+			copy(got.Values[slot*c.size:(slot+1)*c.size], nan)
+			StoreKeys(got.Keys, slot, nan, c.size, 1, c.size)
+		}
+		got.Run()
+		for token := range tokens {
+			at := token * got.OutStride
+			row, sound := got.Out[at:at+2*c.size], want.Out[at:at+2*c.size]
+			if c.position+token < broken {
+				if !slices.Equal(row, sound) {
+					t.Errorf("position %d has other bits", c.position+token)
+				}
+			} else if !math.IsNaN(float64(row[0])) {
+				t.Errorf("position %d is %v in spite of what it sees", c.position+token, row[0])
+			}
+		}
+	})
+}
