@@ -8,9 +8,9 @@ import (
 	"testing"
 
 	"github.com/steervec/steer"
-	"github.com/steervec/steer/internal/stories"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/demo"
+	"github.com/steervec/steer/lm/demo/stories"
 )
 
 // These tests use a model that has learned something: little stories in several
@@ -66,13 +66,33 @@ func steered(t *testing.T, m *lm.Model, v, lengths *steer.Vector, strength float
 	return m.With(edit)
 }
 
+// preference is how much likelier a model finds what follows in the positive
+// mood than in the negative one: the mean over pairs of the difference in
+// log-probability, in nats a token.
 func preference(t *testing.T, m *lm.Model, pairs []stories.Pair) float64 {
 	t.Helper()
-	p, err := stories.Preference(t.Context(), m, pairs)
+	var asked []lm.Continuation
+	for _, p := range pairs {
+		for _, rest := range []stories.Continuation{p.Positive, p.Negative} {
+			tokens, err := m.TokenizeContinuation(" " + rest.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			asked = append(asked, lm.Continuation{Prompt: tokensOf(t, m, p.Beginning), Tokens: tokens})
+		}
+	}
+	scores, err := m.Score(t.Context(), asked)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p
+	total := 0.0
+	for i, logprobs := range scores {
+		sign := float64(1 - 2*(i%2))
+		for _, p := range logprobs {
+			total += sign * p / float64(len(logprobs))
+		}
+	}
+	return total / float64(len(pairs))
 }
 
 // moodShare writes a continuation of each beginning and returns the share of

@@ -9,14 +9,15 @@ import (
 	"slices"
 
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/modules"
 )
 
 // ExtractOptions say which activations of the samples are read. The zero value
 // reads the last token of each prompt at every layer's decoder_block.
 type ExtractOptions struct {
-	LayerType   lm.Site     // "": decoder_block
-	LayerConfig LayerConfig // finds the layer type by module path where it has an entry; nil: the model's own answer
-	Layers      []int       // negative ones count from the last; nil: all that have the layer type
+	LayerType   lm.Site        // "": decoder_block
+	LayerConfig modules.Config // finds the layer type by module path where it has an entry; nil: the model's own answer
+	Layers      []int          // negative ones count from the last; nil: all that have the layer type
 
 	// ReadToken is the position that is read, negative ones counted from the
 	// prompt's end; nil: -1. ReadTokenOf, where it is given, chooses per prompt text
@@ -167,7 +168,7 @@ func (e *extraction) readPosition(text string, own *int, tokens int) (int, error
 
 // SiteOf says which site of the model a layer type is: the one of that name, or
 // the one whose module the config's matcher finds.
-func SiteOf(model *lm.Model, layerType lm.Site, config LayerConfig) (lm.Site, error) {
+func SiteOf(model *lm.Model, layerType lm.Site, config modules.Config) (lm.Site, error) {
 	if layerType == "" {
 		layerType = lm.DecoderBlock
 	}
@@ -175,15 +176,15 @@ func SiteOf(model *lm.Model, layerType lm.Site, config LayerConfig) (lm.Site, er
 	if !ok {
 		return layerType, nil
 	}
-	modules := model.Modules()
-	paths, err := CollectMatchingLayers(slices.Collect(maps.Keys(modules)), matcher)
+	sites := model.Modules()
+	paths, err := modules.Collect(slices.Collect(maps.Keys(sites)), matcher)
 	if err != nil {
 		return "", err
 	}
 	if len(paths) == 0 {
 		return "", fmt.Errorf("the matcher for layer type %q finds no module of model %s", layerType, model.ID())
 	}
-	return modules[paths[0]], nil
+	return sites[paths[0]], nil
 }
 
 // layersOf resolves the layers that are asked for, all that show the site for

@@ -15,6 +15,7 @@ import (
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
+	"github.com/steervec/steer/lm/modules"
 )
 
 // golden is what the Python library computes on one checkpoint, in float32.
@@ -22,7 +23,7 @@ type golden struct {
 	Note      string
 	ModelType string `json:"model_type"`
 	// LayerConfig is what the reference guesses, right or wrong.
-	LayerConfig map[lm.Site]steer.LayerTemplate `json:"layer_config"`
+	LayerConfig map[lm.Site]modules.Template `json:"layer_config"`
 	Pairs       []struct {
 		Positive, Negative string
 		PositiveIDs        []int `json:"positive_ids"`
@@ -142,8 +143,8 @@ func (g *golden) tensor(t *testing.T, key string) []float32 {
 }
 
 // config is the layer config that the reference guesses.
-func (g *golden) config() steer.LayerConfig {
-	config := steer.LayerConfig{}
+func (g *golden) config() modules.Config {
+	config := modules.Config{}
 	for site, template := range g.LayerConfig {
 		config[site] = template
 	}
@@ -189,7 +190,7 @@ func testGoldenRecord(t *testing.T, g *golden, model *lm.Model) {
 			opts = steer.RecordOptions{Logits: true}
 		case kind == "act_custom":
 			for name, template := range entry.LayerConfig {
-				opts.LayerConfig[lm.Site(name)] = steer.LayerTemplate(template)
+				opts.LayerConfig[lm.Site(name)] = modules.Template(template)
 			}
 		case kind != "act":
 			continue

@@ -7,6 +7,7 @@ import (
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/pairs"
 )
 
 func check(err error) {
@@ -21,7 +22,7 @@ func Example_train() {
 	model, err := lm.Open(ctx, "HuggingFaceTB/SmolLM2-135M", lm.OpenOptions{})
 	check(err)
 
-	samples, err := steer.OpenPairs("pairs.jsonl")
+	samples, err := pairs.Open("pairs.jsonl")
 	check(err)
 	vector, err := steer.Train(ctx, model, samples, steer.TrainOptions{})
 	check(err)

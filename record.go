@@ -6,14 +6,15 @@ import (
 	"slices"
 
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/modules"
 )
 
 // RecordOptions say what of a prompt is recorded. The zero value records every
 // layer's decoder_block.
 type RecordOptions struct {
-	LayerType   lm.Site     // "": decoder_block
-	LayerConfig LayerConfig // finds the layer type by module path where it has an entry
-	Layers      []int       // negative ones count from the last; nil: all that have the layer type
+	LayerType   lm.Site        // "": decoder_block
+	LayerConfig modules.Config // finds the layer type by module path where it has an entry
+	Layers      []int          // negative ones count from the last; nil: all that have the layer type
 	Logits      bool
 }
 

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/steervec/steer"
-	"github.com/steervec/steer/internal/stories"
+	"github.com/steervec/steer/lm/demo/stories"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/demo"
 )
@@ -276,7 +276,7 @@ func (d *demonstration) curve(vector *steer.Vector, told *demonstrated) error {
 		if err != nil {
 			return err
 		}
-		preference, err := stories.Preference(d.ctx, m, pairs)
+		preference, err := preferenceOf(d.ctx, m, pairs)
 		if err != nil {
 			return err
 		}
@@ -295,4 +295,41 @@ func (d *demonstration) curve(vector *steer.Vector, told *demonstrated) error {
 	}
 	fmt.Fprintf(d.out, "   %s\n\n", strings.TrimRight(string(axis), " "))
 	return nil
+}
+
+// preferenceOf is how much likelier a model finds what follows in the positive
+// mood than in the negative one: the mean over pairs of the difference in
+// log-probability, in nats a token.
+func preferenceOf(ctx context.Context, m *lm.Model, pairs []stories.Pair) (float64, error) {
+	var asked []lm.Continuation
+	for _, p := range pairs {
+		prompt, err := m.Tokenize(p.Beginning)
+		if err != nil {
+			return 0, err
+		}
+		for _, rest := range []stories.Continuation{p.Positive, p.Negative} {
+			tokens, err := m.TokenizeContinuation(" " + rest.String())
+			if err != nil {
+				return 0, err
+			}
+			asked = append(asked, lm.Continuation{Prompt: prompt, Tokens: tokens})
+		}
+	}
+	scores, err := m.Score(ctx, asked)
+	if err != nil {
+		return 0, err
+	}
+	total := 0.0
+	for i := range pairs {
+		total += mean(scores[2*i]) - mean(scores[2*i+1])
+	}
+	return total / float64(len(pairs)), nil
+}
+
+func mean(x []float64) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += v
+	}
+	return sum / float64(len(x))
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/pairs"
 )
 
 func trainCommand() *cobra.Command {
@@ -119,7 +120,7 @@ func (f *selectionFlags) prepare(c *cobra.Command) (*lm.Model, []steer.Sample, s
 	if err := checkOutput(f.out); err != nil {
 		return fail(err)
 	}
-	samples, err := steer.OpenPairs(f.pairs)
+	samples, err := pairs.Open(f.pairs)
 	if err != nil {
 		return fail(err)
 	}

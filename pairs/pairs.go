@@ -1,4 +1,4 @@
-package steer
+package pairs
 
 import (
 	"bytes"
@@ -12,19 +12,21 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/steervec/steer"
 )
 
-// OpenPairs reads the file's samples; see [ReadPairs].
-func OpenPairs(path string) ([]Sample, error) {
+// Open reads the file's samples; see [Read].
+func Open(path string) ([]steer.Sample, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	return ReadPairs(file, path)
+	return Read(file, path)
 }
 
-// ReadPairs reads samples from r. The name is for errors, which also tell the
+// Read reads samples from r. The name is for errors, which also tell the
 // line, and in a JSON array the element, counted from 1.
 //
 // What the content looks like decides how it is read: as a JSON array, as JSON
@@ -47,23 +49,23 @@ func OpenPairs(path string) ([]Sample, error) {
 // template (tokenize_llama_base): "Input: question\nResponse: answer", question
 // and answer trimmed of white space. CAA reads the last token but one, position
 // -2: of an answer "(A)" that is the letter.
-func ReadPairs(r io.Reader, name string) ([]Sample, error) {
+func Read(r io.Reader, name string) ([]steer.Sample, error) {
 	data, err := io.ReadAll(r)
 	if err != nil {
 		return nil, fmt.Errorf("read pairs: %w", err)
 	}
-	samples, err := parsePairs(bytes.TrimPrefix(data, []byte("\ufeff")))
+	samples, err := parse(bytes.TrimPrefix(data, []byte("\ufeff")))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return samples, nil
 }
 
-func parsePairs(data []byte) ([]Sample, error) {
+func parse(data []byte) ([]steer.Sample, error) {
 	if !utf8.Valid(data) {
 		return nil, fmt.Errorf("line %d: the text is not valid UTF-8", lineAt(data, invalidUTF8(data)))
 	}
-	p := &pairs{}
+	p := &records{}
 	var err error
 	switch first, second := leadingBytes(data); {
 	case first == '[' && second != '"':
@@ -94,9 +96,9 @@ func leadingBytes(data []byte) (first, second byte) {
 	return first, second
 }
 
-// pairs collects the records of a file.
-type pairs struct {
-	samples []Sample
+// records collects the records of a file.
+type records struct {
+	samples []steer.Sample
 	kind    kind   // of all records
 	first   string // where the first record is
 }
@@ -112,7 +114,7 @@ const (
 )
 
 // add appends the sample that was found at a place, "line 3".
-func (p *pairs) add(where string, s Sample, k kind) error {
+func (p *records) add(where string, s steer.Sample, k kind) error {
 	if len(p.samples) == 0 {
 		p.kind, p.first = k, where
 	} else if k != p.kind {
@@ -123,7 +125,7 @@ func (p *pairs) add(where string, s Sample, k kind) error {
 }
 
 // readArray reads a JSON array of records.
-func (p *pairs) readArray(data []byte) error {
+func (p *records) readArray(data []byte) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	if _, err := decoder.Token(); err != nil {
 		return err
@@ -146,7 +148,7 @@ func (p *pairs) readArray(data []byte) error {
 }
 
 // readValues reads records one after another, as in JSON Lines.
-func (p *pairs) readValues(data []byte) error {
+func (p *records) readValues(data []byte) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	lines := lineCounter{data: data, line: 1}
 	for {
@@ -162,7 +164,7 @@ func (p *pairs) readValues(data []byte) error {
 }
 
 // readValue reads the record that begins at data[start:].
-func (p *pairs) readValue(decoder *json.Decoder, data []byte, start int, where string) error {
+func (p *records) readValue(decoder *json.Decoder, data []byte, start int, where string) error {
 	var raw json.RawMessage
 	if err := decoder.Decode(&raw); err != nil {
 		// A decoder's offsets leave out what it has read as tokens; a fresh one's do not.
@@ -181,7 +183,7 @@ func (p *pairs) readValue(decoder *json.Decoder, data []byte, start int, where s
 	return p.add(where, sample, k)
 }
 
-func parseRecord(raw json.RawMessage) (Sample, kind, error) {
+func parseRecord(raw json.RawMessage) (steer.Sample, kind, error) {
 	switch raw[0] {
 	case '[':
 		sample, err := parseList(raw)
@@ -189,20 +191,20 @@ func parseRecord(raw json.RawMessage) (Sample, kind, error) {
 	case '{':
 		fields, err := parseFields(raw)
 		if err != nil {
-			return Sample{}, "", err
+			return steer.Sample{}, "", err
 		}
 		return fields.sample()
 	}
-	return Sample{}, "", fmt.Errorf("a record is an object or a list of two prompts, not %s", jsonValue(raw).describe())
+	return steer.Sample{}, "", fmt.Errorf("a record is an object or a list of two prompts, not %s", jsonValue(raw).describe())
 }
 
-func parseList(raw json.RawMessage) (Sample, error) {
+func parseList(raw json.RawMessage) (steer.Sample, error) {
 	var items []json.RawMessage
 	if err := json.Unmarshal(raw, &items); err != nil {
-		return Sample{}, err
+		return steer.Sample{}, err
 	}
 	if len(items) != 2 {
-		return Sample{}, fmt.Errorf("a list has two prompts, positive and negative; this one has %d items", len(items))
+		return steer.Sample{}, fmt.Errorf("a list has two prompts, positive and negative; this one has %d items", len(items))
 	}
 	fields := record{
 		{"positive", jsonValue(items[0])},
@@ -238,7 +240,7 @@ func parseFields(raw json.RawMessage) (record, error) {
 }
 
 // readCSV reads rows under a header; an empty cell is a field that is absent.
-func (p *pairs) readCSV(data []byte) error {
+func (p *records) readCSV(data []byte) error {
 	rows := csv.NewReader(bytes.NewReader(data))
 	rows.ReuseRecord = true
 	row, err := rows.Read()
@@ -292,11 +294,11 @@ var fieldNames = []string{
 }
 
 // sample makes a sample of the record and tells which kind of record it was.
-func (r record) sample() (Sample, kind, error) {
+func (r record) sample() (steer.Sample, kind, error) {
 	if err := r.checkNames(); err != nil {
-		return Sample{}, "", err
+		return steer.Sample{}, "", err
 	}
-	var s Sample
+	var s steer.Sample
 	var err error
 	var k kind
 	isText, isIDs := r.hasAny("positive", "negative"), r.hasAny("positive_ids", "negative_ids")

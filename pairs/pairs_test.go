@@ -1,13 +1,13 @@
-package steer_test
+package pairs_test
 
 import (
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/steervec/steer"
+	"github.com/steervec/steer/pairs"
 )
 
 func TestPairsAreReadFromEveryForm(t *testing.T) {
@@ -31,7 +31,7 @@ func TestPairsAreReadFromEveryForm(t *testing.T) {
 			[]steer.Sample{{Positive: "Input: Is it?\nResponse: (A)", Negative: "Input: Is it?\nResponse: (B)"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := steer.ReadPairs(strings.NewReader(test.content), "pairs")
+			got, err := pairs.Read(strings.NewReader(test.content), "pairs")
 			if err != nil || !reflect.DeepEqual(got, test.want) {
 				t.Errorf("read %+v (%v), want %+v", got, err, test.want)
 			}
@@ -56,7 +56,7 @@ func TestMistakesInPairsNameTheirLine(t *testing.T) {
 		{"no header", "happy,sad\na,b\n", "neither JSON nor the header"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := steer.ReadPairs(strings.NewReader(test.content), "pairs")
+			got, err := pairs.Read(strings.NewReader(test.content), "pairs")
 			if err == nil {
 				t.Fatalf("it was read as %+v", got)
 			}
@@ -69,7 +69,7 @@ func TestMistakesInPairsNameTheirLine(t *testing.T) {
 
 // The data sets that people have are read whole.
 func TestPublishedPairsAreRead(t *testing.T) {
-	files, err := filepath.Glob("../shared/data/caa/generate/*/*.json")
+	files, err := filepath.Glob("../../shared/data/caa/generate/*/*.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,14 +77,14 @@ func TestPublishedPairsAreRead(t *testing.T) {
 		t.Skip("the CAA data sets are not beside the project")
 	}
 	for _, path := range files {
-		samples, err := steer.OpenPairs(path)
+		samples, err := pairs.Open(path)
 		if err != nil || len(samples) < 10 {
 			t.Errorf("%s: %d samples, %v", path, len(samples), err)
 		}
 	}
 }
 
-func FuzzReadPairs(f *testing.F) {
+func FuzzRead(f *testing.F) {
 	for _, seed := range []string{
 		`{"positive":"a","negative":"b","read_positive":-1}`, `[["a","b"],["c","d"]]`, "positive,negative\na,\"b,c\"\n",
 		`{"positive_ids":[1,2],"negative_ids":[3]}`, `[{"question":"q","answer_matching_behavior":"(A)","answer_not_matching_behavior":"(B)"}]`,
@@ -93,7 +93,7 @@ func FuzzReadPairs(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		samples, err := steer.ReadPairs(strings.NewReader(string(data)), "pairs")
+		samples, err := pairs.Read(strings.NewReader(string(data)), "pairs")
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "pairs: ") {
 				t.Fatalf("error %q does not name the file", err)
@@ -107,32 +107,6 @@ func FuzzReadPairs(f *testing.F) {
 			if (s.Positive == "" || s.Negative == "") && (len(s.PositiveIDs) == 0 || len(s.NegativeIDs) == 0) {
 				t.Fatalf("sample %d has a side without prompt: %+v", i, s)
 			}
-		}
-	})
-}
-
-func FuzzLoadVector(f *testing.F) {
-	path := filepath.Join(f.TempDir(), "v")
-	if err := (&steer.Vector{Layers: map[int][]float32{0: {1, 2}, -1: {3, 4}}}).Save(path); err != nil {
-		f.Fatal(err)
-	}
-	good, err := os.ReadFile(path)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(good)
-	f.Add(good[:20])
-	f.Fuzz(func(t *testing.T, data []byte) {
-		path := filepath.Join(t.TempDir(), "v")
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		v, err := steer.LoadVector(path)
-		if err != nil {
-			return
-		}
-		if _, err := v.Edit(steer.EditOptions{}); err != nil {
-			t.Fatalf("a vector that loads does not act: %v", err)
 		}
 	})
 }
