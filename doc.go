@@ -27,6 +27,7 @@
 //   - [Vector.Edit] makes of it an edit that a model accepts, with an [Operator]
 //     ([Add], [Ablate], [AblateThenAdd] or any function) and a selection of tokens
 //     ([From], [At], [Range], [Mask], [Prompt], [Response]).
+//
 // Layers are 0-based; negative ones count from the model's last. What a vector
 // belongs to is addressed by layer and site: see [lm.Site].
 package steer

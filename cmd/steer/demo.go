@@ -15,9 +15,9 @@ import (
 	"golang.org/x/term"
 
 	"github.com/steervec/steer"
-	"github.com/steervec/steer/lm/demo/stories"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/demo"
+	"github.com/steervec/steer/lm/demo/stories"
 )
 
 // demonstration is steering in ten seconds: a vector is trained, used and
