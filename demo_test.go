@@ -9,7 +9,6 @@ import (
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
-	"github.com/steervec/steer/lm/demo"
 	"github.com/steervec/steer/lm/demo/stories"
 )
 
@@ -26,7 +25,7 @@ const (
 
 func openDemo(t *testing.T) *lm.Model {
 	t.Helper()
-	m, err := demo.Open(t.Context(), lm.Auto)
+	m, err := lm.Open(t.Context(), "demo")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +62,7 @@ func steered(t *testing.T, m *lm.Model, v, lengths *steer.Vector, strength float
 	if err != nil {
 		t.Fatal(err)
 	}
-	return m.With(edit)
+	return with(t, m, edit)
 }
 
 // preference is how much likelier a model finds what follows in the positive
@@ -78,7 +77,7 @@ func preference(t *testing.T, m *lm.Model, pairs []stories.Pair) float64 {
 			if err != nil {
 				t.Fatal(err)
 			}
-			asked = append(asked, lm.Continuation{Prompt: tokensOf(t, m, p.Beginning), Tokens: tokens})
+			asked = append(asked, lm.Continuation{Prompt: lm.Input{Tokens: tokensOf(t, m, p.Beginning)}, Tokens: tokens})
 		}
 	}
 	scores, err := m.Score(t.Context(), asked)
@@ -158,9 +157,9 @@ func TestAblationRemovesWhatAdditionAdded(t *testing.T) {
 		}
 		return e
 	}
-	add, ablate := edit(steer.EditOptions{Multiplier: new(2.0)}), edit(steer.EditOptions{Operator: steer.Ablate})
-	plain, added := preference(t, m, others), preference(t, m.With(add), others)
-	both, ablated := preference(t, m.With(add, ablate), others), preference(t, m.With(ablate), others)
+	add, ablate := edit(steer.EditOptions{Multiplier: new(2.0)}), edit(steer.EditOptions{Operator: steer.Ablate()})
+	plain, added := preference(t, m, others), preference(t, with(t, m, add), others)
+	both, ablated := preference(t, with(t, m, add, ablate), others), preference(t, with(t, m, ablate), others)
 	if added < plain+0.05 {
 		t.Fatalf("addition changes the preference from %.3f to %.3f only", plain, added)
 	}

@@ -25,7 +25,7 @@ func TestResultsDoNotDependOnWhatIsComputedTogether(t *testing.T) {
 			for _, operator := range []struct {
 				name     string
 				operator steer.Operator
-			}{{"unsteered", nil}, {"add", steer.Add}, {"ablate", steer.Ablate}, {"ablate then add", steer.AblateThenAdd}} {
+			}{{"unsteered", nil}, {"add", steer.Add()}, {"ablate", steer.Ablate()}, {"ablate then add", steer.AblateThenAdd()}} {
 				t.Run(operator.name, func(t *testing.T) {
 					model := model
 					if operator.operator != nil {
@@ -33,7 +33,7 @@ func TestResultsDoNotDependOnWhatIsComputedTogether(t *testing.T) {
 						if err != nil {
 							t.Fatal(err)
 						}
-						model = model.With(edit)
+						model = with(t, model, edit)
 					}
 					var alone [][]float32
 					for _, in := range inputs {
@@ -64,7 +64,7 @@ func logitsOf(t *testing.T, model *lm.Model, inputs []lm.Input, nodes int) [][]f
 	for i := range inputs {
 		out[i] = make([]float32, len(inputs[i].Tokens)*vocabulary)
 	}
-	_, err := model.Forward(t.Context(), inputs, lm.ForwardOptions{RunNodes: nodes, Logits: func(input, position int, logits []float32) {
+	_, err := model.Forward(t.Context(), inputs, lm.ForwardOptions{RunTokens: nodes, Logits: func(input, position int, logits []float32) {
 		copy(out[input][position*vocabulary:], logits)
 	}})
 	if err != nil {
@@ -98,8 +98,12 @@ func TestSteeringPartsSequencesOnlyWhereItActs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	steering, err := model.Steering(edit)
+	if err != nil {
+		t.Fatal(err)
+	}
 	n := len(g.Probe.IDs)
-	usage, err := model.Forward(t.Context(), []lm.Input{{Tokens: g.Probe.IDs}, {Tokens: g.Probe.IDs, Edits: []lm.Edit{edit}}}, lm.ForwardOptions{
+	usage, err := model.Forward(t.Context(), []lm.Input{{Tokens: g.Probe.IDs}, {Tokens: g.Probe.IDs, Steering: steering}}, lm.ForwardOptions{
 		Logits: func(int, int, []float32) {},
 	})
 	if err != nil {
@@ -140,12 +144,12 @@ func TestMistakesAreNamed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := steer.Record(t.Context(), model.With(edit), g.Probe.IDs, steer.RecordOptions{}); err == nil {
+		if _, err := steer.Record(t.Context(), with(t, model, edit), g.Probe.IDs, steer.RecordOptions{}); err == nil {
 			t.Error("a selection of token 99 of 24 was accepted")
 		}
 	})
 	t.Run("multiplier 0 with an ablation", func(t *testing.T) {
-		if _, err := g.vector(t, model).Edit(steer.EditOptions{Operator: steer.Ablate, Multiplier: new(0.0)}); err == nil {
+		if _, err := g.vector(t, model).Edit(steer.EditOptions{Operator: steer.Ablate(), Multiplier: new(0.0)}); err == nil {
 			t.Error("it was accepted")
 		}
 	})

@@ -4,12 +4,13 @@ import (
 	"fmt"
 
 	"github.com/steervec/steer"
+	"github.com/steervec/steer/lm"
 )
 
 // An operator of one's own: the vector acts only on activations that point
 // against it.
 func ExampleOperator() {
-	var correct steer.Operator = func(delta, activation, vector []float32) {
+	correct := lm.OperatorFunc("correct", func(delta, activation, vector []float32) {
 		var along float32
 		for i, v := range vector {
 			along += activation[i] * v
@@ -17,16 +18,16 @@ func ExampleOperator() {
 		if along < 0 {
 			copy(delta, vector)
 		}
-	}
+	})
 	delta := make([]float32, 2)
-	correct(delta, []float32{-6, 1}, []float32{2, 0})
+	correct.Delta(delta, []float32{-6, 1}, []float32{2, 0})
 	fmt.Println(delta)
 	// Output: [2 0]
 }
 
 func ExampleAblate() {
 	delta := make([]float32, 2)
-	steer.Ablate(delta, []float32{3, 4}, []float32{10, 10})
+	steer.Ablate().Delta(delta, []float32{3, 4}, []float32{10, 10})
 	fmt.Println(delta)
 	// Output: [-3.5 -3.5]
 }

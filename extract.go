@@ -184,7 +184,7 @@ func SiteOf(model *lm.Model, layerType lm.Site, config modules.Config) (lm.Site,
 	if len(paths) == 0 {
 		return "", fmt.Errorf("the matcher for layer type %q finds no module of model %s", layerType, model.ID())
 	}
-	return sites[paths[0]], nil
+	return sites[paths[0]].Site, nil
 }
 
 // layersOf resolves the layers that are asked for, all that show the site for
@@ -237,11 +237,11 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(SampleActi
 			inputs = append(inputs, e.inputs[side])
 		}
 	}
-	var taps []lm.Tap
+	var taps []lm.Address
 	start := map[int]int{} // of each layer's activation in a prompt's
 	values := 0
 	for _, layer := range e.layers {
-		taps = append(taps, lm.Tap{Layer: layer, Site: e.site})
+		taps = append(taps, lm.Address{Layer: layer, Site: e.site})
 		start[layer] = values
 		values += e.model.Decoder().Width(layer, e.site)
 	}
@@ -250,8 +250,8 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(SampleActi
 	complete := map[int]bool{}
 	sample := SampleActivations{Positive: map[int][]float32{}, Negative: map[int][]float32{}}
 	usage, err := e.model.Forward(ctx, inputs, lm.ForwardOptions{
-		Taps: taps, RunNodes: e.opts.MaxTokens, Progress: e.opts.Progress,
-		Activation: func(input, _ int, tap lm.Tap, activation []float32) {
+		Taps: taps, RunTokens: e.opts.MaxTokens, Progress: e.opts.Progress,
+		Activation: func(input, _ int, tap lm.Address, activation []float32) {
 			copy(held.open(sides[input])[start[tap.Layer]:], activation)
 		},
 		Completed: func(input int) error {

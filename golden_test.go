@@ -121,7 +121,7 @@ func openGolden(t *testing.T, dir string) (*golden, *lm.Model) {
 	if !slices.Contains(arch.Families(), g.ModelType) {
 		t.Skipf("family %s is not described", g.ModelType)
 	}
-	model, err := lm.Open(t.Context(), dir, lm.OpenOptions{Numbers: lm.Float32})
+	model, err := lm.Open(t.Context(), dir, lm.Compute(lm.Float32))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,9 +304,9 @@ func (g *golden) edit(t *testing.T, model *lm.Model, s steering, site lm.Site) l
 	opts := steer.EditOptions{Multiplier: s.Multiplier}
 	switch s.Operator {
 	case "ablation":
-		opts.Operator = steer.Ablate
+		opts.Operator = steer.Ablate()
 	case "ablation_then_addition":
-		opts.Operator = steer.AblateThenAdd
+		opts.Operator = steer.AblateThenAdd()
 	}
 	switch {
 	case s.MinToken != nil:
@@ -356,7 +356,7 @@ func testGoldenSteer(t *testing.T, g *golden, model *lm.Model) {
 				t.Fatal(err)
 			}
 			edit := g.edit(t, model, entry.steering, site)
-			r, err := steer.Record(t.Context(), model.With(edit), g.Probe.IDs, steer.RecordOptions{Layers: []int{0}, Logits: true})
+			r, err := steer.Record(t.Context(), with(t, model, edit), g.Probe.IDs, steer.RecordOptions{Layers: []int{0}, Logits: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -371,7 +371,10 @@ func testGoldenGenerate(t *testing.T, g *golden, model *lm.Model) {
 	for _, c := range g.Generation.Cases {
 		in := lm.Input{Tokens: g.Generation.IDs}
 		if c.Vector != "" {
-			in.Edits = []lm.Edit{g.edit(t, model, c.steering, "")}
+			var err error
+			if in.Steering, err = model.Steering(g.edit(t, model, c.steering, "")); err != nil {
+				t.Fatal(err)
+			}
 		}
 		prompts = append(prompts, in)
 	}

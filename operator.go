@@ -1,41 +1,67 @@
 package steer
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/steervec/steer/lm"
 )
 
-// Operator writes into delta what is to be added to one activation, given the
-// vector already multiplied. Any such function will do; see [lm.Operator].
+// Operator says how a vector acts on an activation; see [lm.Operator].
 type Operator = lm.Operator
 
-// Add steers along the vector: the delta is the vector itself. It is what an
-// edit does when no operator is named.
-func Add(delta, activation, vector []float32) {
-	copy(delta, vector)
-}
+// Add steers along the vector: the delta is the vector itself.
+func Add() Operator { return add{} }
 
 // Ablate removes from the activation its component along the vector, so that
 // nothing of the direction is left. The length of the vector, and with it the
-// multiplier, has no influence. A zero vector has no direction: the delta is then
-// NaN, and [Vector.Edit] refuses it beforehand.
-func Ablate(delta, activation, vector []float32) {
+// multiplier, has no influence. A zero vector has no direction: an error.
+func Ablate() Operator { return ablate{} }
+
+// AblateThenAdd removes the activation's component along the vector and adds the
+// multiplied vector in its place, so that afterwards the component is the same
+// for every activation. A zero vector is refused as in [Ablate].
+func AblateThenAdd() Operator { return ablateThenAdd{} }
+
+type add struct{}
+
+func (add) Name() string                              { return "add" }
+func (add) Check(vector []float32) (bool, error)      { return !zero(vector), nil }
+func (add) Delta(delta, activation, vector []float32) { copy(delta, vector) }
+
+type ablate struct{}
+
+func (ablate) Name() string                         { return "ablate" }
+func (ablate) Check(vector []float32) (bool, error) { return true, needDirection(vector) }
+func (ablate) Delta(delta, activation, vector []float32) {
 	share := projection(activation, vector)
 	for i, v := range vector {
 		delta[i] = float32(-share * float64(v))
 	}
 }
 
-// AblateThenAdd removes the activation's component along the vector and adds the
-// multiplied vector in its place, so that afterwards the component is the same
-// for every activation. A zero vector is refused as in [Ablate].
-func AblateThenAdd(delta, activation, vector []float32) {
+type ablateThenAdd struct{}
+
+func (ablateThenAdd) Name() string                         { return "ablate-then-add" }
+func (ablateThenAdd) Check(vector []float32) (bool, error) { return true, needDirection(vector) }
+func (ablateThenAdd) Delta(delta, activation, vector []float32) {
 	share := projection(activation, vector)
 	for i, v := range vector {
 		delta[i] = float32((1 - share) * float64(v))
 	}
+}
+
+func needDirection(vector []float32) error {
+	if zero(vector) {
+		return errors.New("it is zero: it has no direction to ablate")
+	}
+	return nil
+}
+
+func zero(vector []float32) bool {
+	return !slices.ContainsFunc(vector, func(x float32) bool { return x != 0 })
 }
 
 // projection returns how many times the vector is contained in the activation,
@@ -55,11 +81,11 @@ func projection(activation, vector []float32) float64 {
 func ParseOperator(name string) (Operator, error) {
 	switch name {
 	case "add":
-		return Add, nil
+		return Add(), nil
 	case "ablate":
-		return Ablate, nil
+		return Ablate(), nil
 	case "ablate-then-add":
-		return AblateThenAdd, nil
+		return AblateThenAdd(), nil
 	}
 	return nil, fmt.Errorf("unknown operator %q: it is add, ablate or ablate-then-add", name)
 }

@@ -23,7 +23,7 @@ func TestOperators(t *testing.T) {
 				t.Fatal(err)
 			}
 			delta := make([]float32, 3)
-			operator(delta, activation, vector)
+			operator.Delta(delta, activation, vector)
 			if [3]float32(delta) != test.want {
 				t.Errorf("delta %v, want %v", delta, test.want)
 			}
@@ -45,7 +45,7 @@ func TestAblationLeavesNothingAlongTheVectorWhateverItsLength(t *testing.T) {
 		for i, v := range vector {
 			scaled[i] = multiplier * v
 		}
-		Ablate(delta, activation, scaled)
+		Ablate().Delta(delta, activation, scaled)
 		var along, length float64
 		for i, v := range vector {
 			along += float64(activation[i]+delta[i]) * float64(v)
@@ -57,12 +57,20 @@ func TestAblationLeavesNothingAlongTheVectorWhateverItsLength(t *testing.T) {
 	}
 }
 
-func TestOperatorsOnAZeroVectorGiveNaNWhereTheyNeedADirection(t *testing.T) {
-	for name, operator := range map[string]Operator{"ablate": Ablate, "ablate-then-add": AblateThenAdd} {
-		delta := make([]float32, 2)
-		operator(delta, []float32{1, 2}, []float32{0, 0})
-		if finite(delta[0]) {
-			t.Errorf("%s: delta %v, want NaN", name, delta)
+func TestOperatorsSayWhatAZeroVectorMeans(t *testing.T) {
+	for _, test := range []struct {
+		operator Operator
+		err      string
+	}{
+		{Add(), ""},
+		{Ablate(), "it is zero: it has no direction to ablate"},
+		{AblateThenAdd(), "it is zero: it has no direction to ablate"},
+	} {
+		acts, err := test.operator.Check([]float32{0, 0})
+		if test.err != "" {
+			checkError(t, err, test.err)
+		} else if acts || err != nil {
+			t.Errorf("%s acts: %v, %v", test.operator.Name(), acts, err)
 		}
 	}
 }

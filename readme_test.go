@@ -19,7 +19,7 @@ func check(err error) {
 // The README's example: train a vector, keep it, and steer with it.
 func Example_train() {
 	ctx := context.Background()
-	model, err := lm.Open(ctx, "HuggingFaceTB/SmolLM2-135M", lm.OpenOptions{})
+	model, err := lm.Open(ctx, "HuggingFaceTB/SmolLM2-135M")
 	check(err)
 
 	samples, err := pairs.Open("pairs.jsonl")
@@ -32,7 +32,9 @@ func Example_train() {
 	check(err)
 	prompt, err := model.Tokenize("One day, Ben lost his toy. He was")
 	check(err)
-	out, err := model.With(edit).Generate(ctx, []lm.Input{{Tokens: prompt}}, lm.GenerateOptions{MaxTokens: 40})
+	steered, err := model.With(edit)
+	check(err)
+	out, err := steered.Generate(ctx, []lm.Input{{Tokens: prompt}}, lm.GenerateOptions{MaxTokens: 40})
 	check(err)
 	fmt.Println(out[0].Text)
 }

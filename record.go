@@ -37,12 +37,12 @@ func Record(ctx context.Context, model *lm.Model, tokens []int, opts RecordOptio
 		return nil, fmt.Errorf("record: %w", err)
 	}
 	r := &Recording{LayerType: site, Layers: map[int][][]float32{}}
-	forward := lm.ForwardOptions{Activation: func(_, position int, tap lm.Tap, activation []float32) {
+	forward := lm.ForwardOptions{Activation: func(_, position int, tap lm.Address, activation []float32) {
 		r.Layers[tap.Layer][position] = slices.Clone(activation)
 	}}
 	for _, layer := range layers {
 		r.Layers[layer] = make([][]float32, len(tokens))
-		forward.Taps = append(forward.Taps, lm.Tap{Layer: layer, Site: site})
+		forward.Taps = append(forward.Taps, lm.Address{Layer: layer, Site: site})
 	}
 	if opts.Logits {
 		r.Logits = make([][]float32, len(tokens))

@@ -42,13 +42,13 @@ func TestHeadsAreTheInputOfTheOutputProjection(t *testing.T) {
 	width := model.Decoder().Width(1, lm.AttnHeads)
 	remove := lm.Edit{
 		Site: lm.AttnHeads, Layers: map[int][]float32{1: make([]float32, width)},
-		Operator: func(delta, activation, _ []float32) {
+		Operator: lm.OperatorFunc("remove", func(delta, activation, _ []float32) {
 			for i, v := range activation {
 				delta[i] = -v
 			}
-		},
+		}),
 	}
-	r, err := steer.Record(t.Context(), model.With(remove), g.Probe.IDs, steer.RecordOptions{LayerType: lm.SelfAttn, Layers: []int{1}})
+	r, err := steer.Record(t.Context(), with(t, model, remove), g.Probe.IDs, steer.RecordOptions{LayerType: lm.SelfAttn, Layers: []int{1}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func TestAMoodVectorMovesTheOddsOfHappyWords(t *testing.T) {
 			if _, err := os.Stat(dir); err != nil {
 				t.Skip("the trained story models are not beside the project")
 			}
-			model, err := lm.Open(t.Context(), dir, lm.OpenOptions{})
+			model, err := lm.Open(t.Context(), dir)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -44,7 +44,7 @@ func TestAMoodVectorMovesTheOddsOfHappyWords(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				continuations = append(continuations, lm.Continuation{Prompt: prompt, Tokens: tokens})
+				continuations = append(continuations, lm.Continuation{Prompt: lm.Input{Tokens: prompt}, Tokens: tokens})
 			}
 			last := 0.0
 			for i, strength := range []float64{-2, -1, 0, 1, 2} {
@@ -52,7 +52,7 @@ func TestAMoodVectorMovesTheOddsOfHappyWords(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				scores, err := model.With(edit).Score(t.Context(), continuations)
+				scores, err := with(t, model, edit).Score(t.Context(), continuations)
 				if err != nil {
 					t.Fatal(err)
 				}

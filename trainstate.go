@@ -59,7 +59,7 @@ func (e *extraction) readDescription() string {
 func (s *trainState) identity() string {
 	hash := sha256.New()
 	e := s.extraction
-	fmt.Fprintln(hash, e.model.Fingerprint(), e.model.Computes(), e.site, e.layers, s.aggregator.Name())
+	fmt.Fprintln(hash, e.model.Fingerprint(), e.model.Description(), e.model.SteeringID(), e.site, e.layers, s.aggregator.Name())
 	for _, in := range e.inputs {
 		fmt.Fprintln(hash, in.Tokens, in.Read)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"reflect"
 	"runtime/debug"
 
 	"github.com/steervec/steer/lm"
@@ -50,7 +49,10 @@ func (v *Vector) Edit(opts EditOptions) (lm.Edit, error) {
 	if math.IsNaN(multiplier) || math.IsInf(multiplier, 0) {
 		return lm.Edit{}, fmt.Errorf("the multiplier is %v", multiplier)
 	}
-	ablates := is(opts.Operator, Ablate) || is(opts.Operator, AblateThenAdd)
+	if opts.Operator == nil {
+		opts.Operator = Add()
+	}
+	ablates := opts.Operator != Add()
 	if ablates && multiplier == 0 {
 		return lm.Edit{}, errors.New("the multiplier is 0 with an ablation, which needs the vector's direction; leave the multiplier out")
 	}
@@ -86,11 +88,6 @@ func (v *Vector) Edit(opts EditOptions) (lm.Edit, error) {
 		edit.Layers[layer] = scaled
 	}
 	return edit, nil
-}
-
-// is reports whether two operators are the same function.
-func is(a, b Operator) bool {
-	return a != nil && reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
 }
 
 // Norms returns the Euclidean length of each layer's direction.

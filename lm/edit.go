@@ -1,6 +1,12 @@
 package lm
 
-import "github.com/steervec/steer/lm/arch"
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/engine"
+)
 
 // Site is a place in a decoder block where activations are read and changed;
 // with a 0-based layer it is the address of an activation.
@@ -18,25 +24,53 @@ const (
 	DecoderBlock           = arch.DecoderBlock
 )
 
+// Address is where an activation is read or changed.
+type Address struct {
+	Layer int // 0-based
+	Site  Site
+}
+
+func (a Address) String() string { return fmt.Sprintf("layer %d, %s", a.Layer, a.Site) }
+
 // Edit changes the activations at one site of some layers while a sequence is
-// computed: one steering vector at work.
+// computed: one steering vector at work. It is plain data; [Model.With] and
+// [Model.Steering] check it against a model.
 type Edit struct {
-	Site     Site
+	Site     Site              // "": decoder_block
 	Layers   map[int][]float32 // 0-based layer -> vector [width of the site]; negative layers count from the last
-	Operator Operator          // nil: the vector is added
+	Operator Operator          // how the vector acts
 	Tokens   Tokens            // nil: every token
 }
 
-// Operator writes into delta what is to be added to one activation. All three
-// have the width of the site; delta comes zeroed. It must be a pure function:
-// many goroutines call it.
-type Operator func(delta, activation, vector []float32)
+// Operator says how a vector acts on an activation: see [engine.Operator]. It is
+// a value with parameters whose Name is its identity; [OperatorFunc] makes one of
+// a plain function.
+type Operator = engine.Operator
+
+// OperatorFunc makes an operator of a pure function that writes into delta what
+// is to be added to an activation; all three have the width of the site, and
+// delta comes zeroed. Each call makes another operator: what was computed with
+// one is not taken for what another computes, even where their names are equal.
+func OperatorFunc(name string, f func(delta, activation, vector []float32)) Operator {
+	return operatorFunc{fmt.Sprintf("%s#%d", name, operatorFuncs.Add(1)), f}
+}
+
+var operatorFuncs atomic.Int64
+
+type operatorFunc struct {
+	name  string
+	delta func(delta, activation, vector []float32)
+}
+
+func (o operatorFunc) Name() string                              { return o.name }
+func (o operatorFunc) Check([]float32) (bool, error)             { return true, nil }
+func (o operatorFunc) Delta(delta, activation, vector []float32) { o.delta(delta, activation, vector) }
 
 // Tokens selects tokens of a sequence by position.
 type Tokens interface {
 	// Selects reports whether the token at a position, counted from 0 at the
-	// sequence's first token, is selected. prompt is the number of tokens that the
-	// caller gave; generated tokens have positions from there on. The answer must
+	// sequence's first token, is selected. prompt is the number of tokens of the
+	// prompt; those of the answer have positions from there on. The answer must
 	// depend on nothing else, so that a cached decode equals a full recompute.
 	Selects(position, prompt int) bool
 

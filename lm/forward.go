@@ -5,115 +5,68 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
-	"github.com/steervec/steer/lm/cpu"
 	"github.com/steervec/steer/lm/forest"
 )
 
-// Input is one sequence to compute.
-type Input struct {
-	Tokens []int
-	Prompt int    // how many of the tokens are the prompt, for edits that ask; 0: all
-	Edits  []Edit // beside those of the model; share the slice between inputs where they are the same
-	Read   []int  // positions to read, from 0; nil: all
-}
-
-// Tap is an address whose activations are read.
-type Tap struct {
-	Layer int // 0-based
-	Site  Site
-}
-
 // ForwardOptions say what a forward pass reads. Slices given to the functions
 // are valid during the call only; the functions are called from one goroutine,
-// as results come, in an order that depends on the inputs alone.
+// as results come, in an order that depends on the inputs alone. They must not
+// use the model's cached view that they are called by.
 type ForwardOptions struct {
-	Taps       []Tap
-	Activation func(input, position int, tap Tap, activation []float32) // after edits
-	Logits     func(input, position int, logits []float32)              // nil: no logits are computed
-	Completed  func(input int) error                                    // everything of the input was read; an error ends the pass
-	Progress   func(done, total int)                                    // nodes
-	RunNodes   int                                                      // nodes computed together; changes memory and speed, never results; 0: 1024
+	Taps       []Address
+	Activation func(input, position int, at Address, activation []float32) // after edits
+	Logits     func(input, position int, logits []float32)                 // nil: no logits are computed
+	Completed  func(input int) error                                       // everything of the input was read; an error ends the pass
+	Progress   func(done, total int)                                       // distinct tokens
+	RunTokens  int                                                         // tokens computed together; changes memory and speed, never results; 0: 1024
 }
 
 // Usage counts the tokens of a call.
 type Usage struct {
 	Given    int `json:"given_tokens"`    // in all inputs
-	Computed int `json:"computed_tokens"` // distinct prefixes
+	Computed int `json:"computed_tokens"` // distinct prefixes that were not cached
 }
 
-// maxEdits is how many edits may be at work on one input.
-const maxEdits = 64
+// Add returns the counts of both calls.
+func (u Usage) Add(v Usage) Usage { return Usage{u.Given + v.Given, u.Computed + v.Computed} }
+
+// runTokens is how many tokens are computed together where nothing else is said.
+const runTokens = 1024
+
+func checkRunTokens(n int) (int, error) {
+	if n < 0 {
+		return 0, fmt.Errorf("%d tokens cannot be computed together", n)
+	}
+	return cmp.Or(n, runTokens), nil
+}
 
 // Forward computes the inputs as one prefix forest: each distinct prefix once,
 // nothing past the last tap, logits only where they are asked for. It reports
-// how many tokens were given and computed. Errors name the input and the value
-// that is wrong.
+// how many tokens were given and computed. What is wrong with an input is an
+// [InputError]; where a result is not finite, the error says at which layer and
+// site that began.
 func (m *Model) Forward(ctx context.Context, inputs []Input, opts ForwardOptions) (Usage, error) {
-	s, err := m.schedule(inputs, opts)
+	s, err := m.schedule(ctx, inputs, opts)
 	if err != nil {
 		return Usage{}, err
 	}
-	return s.usage, s.compute(ctx, m.executor.NewCache(), nil)
+	err = s.compute(ctx)
+	return s.usage, err
 }
 
-// compute runs the forest. With keep, the cache holds on to every node, and keep
-// is told the path of each input when that is complete.
-func (s *schedule) compute(ctx context.Context, cache *cpu.Cache, keep func(input int, path cpu.Path)) error {
-	limit := s.opts.RunNodes
-	if limit == 0 {
-		limit = 1024
-	}
-	var path cpu.Path
-	done := 0
-	for run := range s.forest.Runs(limit) {
-		packed := s.newRun()
-		slot := cache.Reserve(run.Nodes())
-		for _, segment := range run.Segments {
-			path = path.Upto(segment.From)
-			if n := segment.To - segment.From; n > 0 {
-				path = path.With(slot, n)
-				slot += n
-				packed.add(segment, path)
-			}
-			if segment.Done && keep != nil {
-				keep(segment.Sequence, path)
-			}
-		}
-		if err := s.model.executor.Run(ctx, cache, packed.finish()); err != nil {
-			return fmt.Errorf("compute: %w", err)
-		}
-		for _, segment := range run.Segments {
-			if segment.Done && s.opts.Completed != nil {
-				if err := s.opts.Completed(segment.Sequence); err != nil {
-					return err
-				}
-			}
-		}
-		done += len(packed.Tokens)
-		if s.opts.Progress != nil {
-			s.opts.Progress(done, s.usage.Computed)
-		}
-		path = path.Upto(run.Keep)
-		if keep == nil {
-			path = cache.Keep(path)
-		}
-	}
-	return nil
-}
-
-// schedule is a checked request: the forest and what its nodes are read and
-// edited for.
+// schedule is a checked request: the forest and what its nodes are read for.
 type schedule struct {
 	model     *Model
 	inputs    []Input
-	sequences []forest.Sequence
+	sequences []sequence
+	marked    []forest.Sequence
 	opts      ForwardOptions
-	forest    *forest.Forest
-	readers   []reader // by owner
-	steering  *steering
+	order     forest.Order
+	owned     []int    // [inputs] the first position that each owns
+	readers   []reader // by owner and position
+	means     *means   // nil: no input reads a mean
 	usage     Usage
 }
 
@@ -121,88 +74,119 @@ type schedule struct {
 // schedule whose path has that node.
 type reader struct{ owner, position, input int32 }
 
-func (m *Model) schedule(inputs []Input, opts ForwardOptions) (*schedule, error) {
+func (m *Model) schedule(ctx context.Context, inputs []Input, opts ForwardOptions) (*schedule, error) {
 	if len(opts.Taps) > 0 && opts.Activation == nil {
-		return nil, errors.New("forward: taps are given but no function to read them")
+		return nil, errors.New("taps are given but no function to read them")
 	}
 	for _, t := range opts.Taps {
 		if t.Layer < 0 || t.Layer >= m.Layers() {
-			return nil, fmt.Errorf("forward: tap at layer %d; the model has layers 0 to %d", t.Layer, m.Layers()-1)
+			return nil, fmt.Errorf("tap at layer %d; the model has layers 0 to %d", t.Layer, m.Layers()-1)
 		}
 		if err := m.CheckSite(t.Layer, t.Site); err != nil {
-			return nil, fmt.Errorf("forward: %w", err)
+			return nil, err
+		}
+		if err := m.engine.Check(t.Layer, t.Site, nil); err != nil {
+			return nil, err
 		}
 	}
-	s := &schedule{model: m, inputs: inputs, opts: opts, steering: newSteering(m)}
-	s.sequences = make([]forest.Sequence, 0, len(inputs))
+	var err error
+	if opts.RunTokens, err = checkRunTokens(opts.RunTokens); err != nil {
+		return nil, err
+	}
+	s := &schedule{model: m, inputs: inputs, opts: opts, sequences: make([]sequence, len(inputs)), marked: make([]forest.Sequence, len(inputs))}
+	within := m.within(opts)
 	for i, in := range inputs {
-		if err := m.checkTokens(in.Tokens); err != nil {
-			return nil, fmt.Errorf("forward: input %d: %w", i, err)
+		if s.sequences[i], err = m.sequence(ctx, in); err == nil {
+			err = s.checkRead(in, len(s.sequences[i].tokens))
 		}
-		for _, p := range in.Read {
-			if p < 0 || p >= len(in.Tokens) {
-				return nil, fmt.Errorf("forward: input %d: position %d is outside its %d tokens", i, p, len(in.Tokens))
-			}
-		}
-		marks, err := s.steering.marks(in)
 		if err != nil {
-			return nil, fmt.Errorf("forward: input %d: %w", i, err)
+			return nil, &InputError{i, err}
 		}
-		s.sequences = append(s.sequences, forest.Sequence{Tokens: in.Tokens, Marks: marks})
-		s.usage.Given += len(in.Tokens)
+		s.sequences[i].within = within
+		n := len(s.sequences[i].tokens)
+		s.marked[i] = s.sequences[i].marked(m.Decoder().Regime(n))
+		s.usage.Given += n
 	}
-	s.forest = forest.New(s.sequences)
-	s.usage.Computed = s.forest.Nodes()
+	s.order = forest.Sort(s.marked)
 	s.assignReaders()
 	return s, nil
 }
 
-// checkTokens refuses what the executor could not compute.
-func (m *Model) checkTokens(tokens []int) error {
-	if len(tokens) == 0 {
-		return errors.New("it has no tokens")
+// within tells apart nodes that are computed up to some layer only, where they
+// may be found by calls that need more.
+func (m *Model) within(opts ForwardOptions) (within forest.Mark) {
+	if m.cache == nil || opts.Logits != nil {
+		return within
 	}
-	d := m.Decoder()
-	for i, t := range tokens {
-		if t < 0 || t >= d.Vocabulary {
-			return fmt.Errorf("token %d at position %d is outside the vocabulary of %d", t, i, d.Vocabulary)
+	last := -1
+	for _, t := range opts.Taps {
+		last = max(last, t.Layer)
+	}
+	var sites []Site
+	for _, t := range opts.Taps {
+		if t.Layer == last {
+			sites = append(sites, t.Site)
 		}
 	}
-	return m.checkLength(len(tokens))
+	slices.Sort(sites)
+	return digest("up to", last, slices.Compact(sites))
 }
 
-// checkLength refuses sequences past the last learned position.
-func (m *Model) checkLength(n int) error {
-	d := m.Decoder()
-	if d.Embedding.Positions != "" && n > d.MaxPositions {
-		return fmt.Errorf("%d tokens are more than the %d positions that the model has learned", n, d.MaxPositions)
+func (s *schedule) checkRead(in Input, tokens int) error {
+	for _, p := range in.Read {
+		if p < 0 || p >= tokens {
+			return fmt.Errorf("position %d is outside its %d tokens", p, tokens)
+		}
+	}
+	if in.Mean == (Span{}) {
+		return nil
+	}
+	if in.Mean.From < 0 || in.Mean.To > tokens || in.Mean.From >= in.Mean.To {
+		return fmt.Errorf("the mean over positions %d to %d is outside its %d tokens", in.Mean.From, in.Mean.To-1, tokens)
+	}
+	if in.Read != nil || s.opts.Logits != nil {
+		return errors.New("a mean can be read of activations, and then of them alone")
 	}
 	return nil
 }
 
+// positions returns how many positions of an input are read one by one, and the
+// k-th of them.
+func (s *schedule) positions(input int) (n int, at func(k int) int) {
+	in := &s.inputs[input]
+	switch {
+	case in.Mean != (Span{}):
+		return 0, nil
+	case in.Read != nil:
+		return len(in.Read), func(k int) int { return in.Read[k] }
+	}
+	return len(s.sequences[input].tokens), func(k int) int { return k }
+}
+
 // assignReaders finds the owner of each position that an input reads.
 func (s *schedule) assignReaders() {
-	s.readers = make([]reader, 0, len(s.inputs))
+	s.readers, s.owned = make([]reader, 0, len(s.inputs)), make([]int, len(s.inputs))
 	var owner []int // of each position of the path
-	for i, input := range s.forest.Order() {
-		in := s.inputs[input]
-		owner = owner[:s.forest.Shared(i)]
-		for len(owner) < len(in.Tokens) {
+	for i, input := range s.order.Sequences {
+		s.owned[input] = s.order.Shared[i]
+		owner = owner[:s.order.Shared[i]]
+		for len(owner) < len(s.sequences[input].tokens) {
 			owner = append(owner, input)
 		}
-		read := in.Read
-		for k := range max(len(read), len(in.Tokens)) {
-			position := k
-			if read != nil {
-				if k >= len(read) {
-					break
-				}
-				position = read[k]
+		n, at := s.positions(input)
+		for k := range n {
+			s.readers = append(s.readers, reader{int32(owner[at(k)]), int32(at(k)), int32(input)})
+		}
+		if mean := s.inputs[input].Mean; mean != (Span{}) {
+			if s.means == nil {
+				s.means = newMeans(s.opts.Taps)
 			}
-			s.readers = append(s.readers, reader{int32(owner[position]), int32(position), int32(input)})
+			s.means.add(input, mean, owner, s.owned)
 		}
 	}
-	slices.SortStableFunc(s.readers, func(a, b reader) int { return cmp.Compare(a.owner, b.owner) })
+	slices.SortStableFunc(s.readers, func(a, b reader) int {
+		return cmp.Or(cmp.Compare(a.owner, b.owner), cmp.Compare(a.position, b.position))
+	})
 }
 
 // readersOf returns who reads the nodes that an input owns.
@@ -213,226 +197,163 @@ func (s *schedule) readersOf(owner int) []reader {
 	return s.readers[from : from+n]
 }
 
-// packedRun is a run of the executor under construction.
-type packedRun struct {
-	cpu.Run
-	schedule  *schedule
-	positions []int
-	readers   [][]int // [nodes] inputs that read the node
-	marks     map[uint32][]int
+// firstRead returns the first position, of those that an input owns, that
+// somebody reads, or its length.
+func (s *schedule) firstRead(input int) int {
+	first := len(s.sequences[input].tokens)
+	if readers := s.readersOf(input); len(readers) > 0 {
+		first = int(readers[0].position)
+	}
+	if s.means != nil {
+		first = min(first, s.means.first(input, first))
+	}
+	return first
 }
 
-func (s *schedule) newRun() *packedRun {
-	return &packedRun{schedule: s, marks: map[uint32][]int{}}
-}
-
-func (r *packedRun) add(segment forest.Segment, path cpu.Path) {
-	s := r.schedule
-	in, marks := s.inputs[segment.Sequence], s.sequences[segment.Sequence].Marks
-	first := len(r.Tokens)
-	r.Segments = append(r.Segments, cpu.Segment{Nodes: segment.To - segment.From, Position: segment.From, Path: path, Length: len(in.Tokens)})
-	r.Tokens = append(r.Tokens, in.Tokens[segment.From:segment.To]...)
-	for p := segment.From; p < segment.To; p++ {
-		if marks != nil && marks[p] != 0 {
-			r.marks[marks[p]] = append(r.marks[marks[p]], len(r.positions))
+// compute visits the forest depth first, in runs.
+func (s *schedule) compute(ctx context.Context) error {
+	v := &visit{schedule: s, store: s.model.store(), packed: newPacked(), from: -1}
+	defer v.end()
+	for v.next < len(s.order.Sequences) {
+		if err := v.run(ctx); err != nil {
+			return err
 		}
-		r.positions = append(r.positions, p)
-		r.readers = append(r.readers, nil)
-	}
-	for _, reader := range s.readersOf(segment.Sequence) {
-		if position := int(reader.position); segment.From <= position && position < segment.To {
-			row := first + position - segment.From
-			r.readers[row] = append(r.readers[row], int(reader.input))
-		}
-	}
-}
-
-func (r *packedRun) finish() *cpu.Run {
-	opts := r.schedule.opts
-	var rows []int
-	for row, readers := range r.readers {
-		if len(readers) > 0 {
-			rows = append(rows, row)
-		}
-	}
-	for _, t := range opts.Taps {
-		r.Taps = append(r.Taps, cpu.Tap{Layer: t.Layer, Site: t.Site, Rows: rows, Read: func(row int, activation []float32) {
-			for _, input := range r.readers[row] {
-				opts.Activation(input, r.positions[row], t, activation)
-			}
-		}})
-	}
-	if opts.Logits != nil {
-		r.LogitRows = rows
-		r.Logits = func(row int, logits []float32) {
-			for _, input := range r.readers[row] {
-				opts.Logits(input, r.positions[row], logits)
+		for _, input := range v.completed {
+			if s.opts.Completed != nil {
+				if err := s.opts.Completed(input); err != nil {
+					return err
+				}
 			}
 		}
+		if s.opts.Progress != nil {
+			s.opts.Progress(v.done, s.order.Nodes)
+		}
 	}
-	r.Edits = r.schedule.steering.edits(r.marks)
-	return &r.Run
+	return nil
 }
 
-// steering resolves edits to marks: numbers that stand for a set of edits at
-// work on a token, so that tokens that are changed differently are different
-// nodes and all others are shared.
-type steering struct {
-	model  *Model
-	groups map[*Edit]int // by the first of an input's own edits
-	lists  [][]resolved  // [groups]
-	ids    map[mark]uint32
-	sets   []mark // by id; 0 is the empty set
+// visit is a schedule on its way through the forest. It holds on to the open
+// path; the tree forgets the others.
+type visit struct {
+	*schedule
+	store     *store
+	packed    *packed
+	open      *forest.Branch
+	next      int   // the sequence in order
+	from      int   // where it goes on; -1: it is not begun
+	done      int   // nodes that are computed or were cached
+	completed []int // inputs of which everything was read with the last run
 }
 
-type mark struct {
-	group  int
-	active uint64 // bit i: edit i of the group
-	regime int    // of the positions
-}
-
-type resolved struct {
-	Edit
-	layers []int // ascending
-}
-
-func newSteering(m *Model) *steering {
-	return &steering{model: m, groups: map[*Edit]int{}, ids: map[mark]uint32{{}: 0}, sets: []mark{{}}}
-}
-
-// marks returns the mark of each token of an input; nil: all zero.
-func (s *steering) marks(in Input) ([]uint32, error) {
-	regime := s.model.Decoder().Regime(len(in.Tokens))
-	if len(in.Edits)+len(s.model.edits) == 0 && regime == 0 {
-		return nil, nil
+// run packs one run and computes it.
+func (v *visit) run(ctx context.Context) (err error) {
+	v.store.Lock()
+	defer v.store.Unlock()
+	computed := false
+	defer func() {
+		if !computed {
+			v.release()
+			v.store.tree.Discard()
+		}
+	}()
+	p := v.packed
+	p.reset()
+	v.completed = v.completed[:0]
+	for v.next < len(v.order.Sequences) && p.rows() < v.opts.RunTokens {
+		input := v.order.Sequences[v.next]
+		tokens, marked := len(v.sequences[input].tokens), v.marked[input]
+		if v.from < 0 {
+			branch := v.store.tree.Branch()
+			v.from = branch.Follow(marked.Upto(v.firstRead(input)))
+			v.done += v.from - min(v.from, v.owned[input])
+			v.release()
+			v.open = branch
+		}
+		to := min(tokens, v.from+v.opts.RunTokens-p.rows())
+		if v.from < to {
+			v.open.Extend(marked.From(v.from).Upto(to - v.from))
+			v.pack(p, input, v.from, to, v.open.Path())
+		}
+		if v.from = to; to == tokens {
+			v.completed = append(v.completed, input)
+			v.next, v.from = v.next+1, -1
+		}
 	}
-	group, err := s.group(in.Edits)
-	if err != nil {
-		return nil, err
+	if err := v.read(ctx, p, v.store); err != nil {
+		return err
 	}
-	prompt := in.Prompt
-	if prompt == 0 {
-		prompt = len(in.Tokens)
+	computed = true
+	v.done += p.rows()
+	v.usage.Computed += p.rows()
+	return nil
+}
+
+func (v *visit) release() {
+	if v.open != nil {
+		v.open.Release()
+		v.open = nil
 	}
-	for _, e := range s.lists[group] {
-		if e.Tokens != nil {
-			if err := e.Tokens.Check(prompt); err != nil {
-				return nil, err
+}
+
+// end lets go of the open path.
+func (v *visit) end() {
+	v.store.Lock()
+	v.release()
+	v.store.tree.Trim()
+	v.store.Unlock()
+	v.model.close(v.store)
+}
+
+// pack adds the positions from … to-1 of an input that owns them.
+func (s *schedule) pack(p *packed, input, from, to int, path forest.Path) {
+	sequence := &s.sequences[input]
+	first := p.add(sequence, input, from, to, s.model.Decoder().Regime(len(sequence.tokens)), path)
+	for _, reader := range s.readersOf(input) {
+		if position := int(reader.position); from <= position && position < to {
+			row := first + position - from
+			p.readers[row] = append(p.readers[row], int(reader.input))
+		}
+	}
+	if s.means != nil {
+		s.means.pack(input, from, to, first)
+	}
+}
+
+// read computes what is packed and hands out what is read.
+func (s *schedule) read(ctx context.Context, p *packed, store *store) error {
+	rows := p.read()
+	tapped := rows
+	if s.means != nil {
+		tapped = s.means.rows(rows)
+	}
+	for i, at := range s.opts.Taps {
+		p.tap(at, tapped, func(row int, activation []float32) {
+			for _, input := range p.readers[row] {
+				s.opts.Activation(input, p.positions[row], at, activation)
 			}
-		}
-	}
-	marks := make([]uint32, len(in.Tokens))
-	for p := range marks {
-		marks[p] = s.mark(group, p, prompt, regime)
-	}
-	return marks, nil
-}
-
-// mark returns the id of the edits that are at work at a position.
-func (s *steering) mark(group, position, prompt, regime int) uint32 {
-	key := mark{regime: regime}
-	for i, e := range s.lists[group] {
-		if e.Tokens == nil || e.Tokens.Selects(position, prompt) {
-			key.active |= 1 << i
-			key.group = group
-		}
-	}
-	id, ok := s.ids[key]
-	if !ok {
-		id = uint32(len(s.sets))
-		s.ids[key] = id
-		s.sets = append(s.sets, key)
-	}
-	return id
-}
-
-// group checks the edits of the model and of an input, once for each slice.
-func (s *steering) group(own []Edit) (int, error) {
-	var key *Edit
-	if len(own) > 0 {
-		key = &own[0]
-	}
-	if g, ok := s.groups[key]; ok && len(s.lists[g]) == len(s.model.edits)+len(own) {
-		return g, nil
-	}
-	all := slices.Concat(s.model.edits, own)
-	if len(all) > maxEdits {
-		return 0, fmt.Errorf("%d edits at once; at most %d can be", len(all), maxEdits)
-	}
-	var list []resolved
-	for i, e := range all {
-		r, err := s.model.resolve(e)
-		if err != nil {
-			return 0, fmt.Errorf("edit %d: %w", i, err)
-		}
-		list = append(list, r)
-	}
-	s.groups[key] = len(s.lists)
-	s.lists = append(s.lists, list)
-	return s.groups[key], nil
-}
-
-// resolve checks an edit against the model and makes its layers 0-based.
-func (m *Model) resolve(e Edit) (resolved, error) {
-	if e.Operator == nil {
-		e.Operator = func(delta, _, vector []float32) { copy(delta, vector) }
-	}
-	vectors := map[int][]float32{}
-	r := resolved{}
-	for given, vector := range e.Layers {
-		layer, err := m.Layer(given)
-		if err != nil {
-			return r, err
-		}
-		if err := m.CheckSite(layer, e.Site); err != nil {
-			return r, err
-		}
-		if _, twice := vectors[layer]; twice {
-			return r, fmt.Errorf("layer %d is given twice", layer)
-		}
-		if width := m.Decoder().Width(layer, e.Site); len(vector) != width {
-			return r, fmt.Errorf("the vector for layer %d has %d elements; site %s of model %s has %d", layer, len(vector), e.Site, m.id, width)
-		}
-		for i, v := range vector {
-			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-				return r, fmt.Errorf("the vector for layer %d has %v at element %d", layer, v, i)
+			if s.means != nil {
+				s.means.read(i, row, activation, func(input int, mean []float32) {
+					s.opts.Activation(input, s.inputs[input].Mean.To-1, at, mean)
+				})
 			}
-		}
-		vectors[layer] = vector
-		r.layers = append(r.layers, layer)
+		})
 	}
-	slices.Sort(r.layers)
-	e.Layers = vectors
-	r.Edit = e
-	return r, nil
-}
-
-// edits lists what the executor changes for the marks of a run, given the rows
-// of each.
-func (s *steering) edits(rows map[uint32][]int) []cpu.Edit {
-	var out []cpu.Edit
-	for _, id := range sortedKeys(rows) {
-		set := s.sets[id]
-		for i, e := range s.lists[set.group] {
-			if set.active&(1<<i) == 0 {
-				continue
+	if s.opts.Logits != nil {
+		p.logits(rows, func(row int, logits []float32) {
+			for _, input := range p.readers[row] {
+				s.opts.Logits(input, p.positions[row], logits)
 			}
-			for _, layer := range e.layers {
-				vector, operator := e.Layers[layer], e.Operator
-				out = append(out, cpu.Edit{Layer: layer, Site: e.Site, Rows: rows[id], Delta: func(delta, activation []float32) {
-					operator(delta, activation, vector)
-				}})
-			}
-		}
+		})
 	}
-	return out
-}
-
-func sortedKeys(m map[uint32][]int) []uint32 {
-	keys := make([]uint32, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
+	if err := p.compute(ctx, store); err != nil {
+		return err
 	}
-	slices.Sort(keys)
-	return keys
+	if s.means != nil {
+		s.means.computed()
+	}
+	if len(p.failed) == 0 {
+		return nil
+	}
+	row := p.failed[0]
+	return &InputError{p.owners[row], s.model.notFinite(ctx, &s.sequences[p.owners[row]], p.positions[row])}
 }

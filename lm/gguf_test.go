@@ -102,7 +102,7 @@ func TestGGUFEqualsSafetensors(t *testing.T) {
 				t.Skip(how.absent)
 			}
 			folder := adjusted(t, dir, how.set)
-			want, err := lm.OpenFS(t.Context(), folder, name, lm.OpenOptions{Numbers: lm.Float32})
+			want, err := lm.OpenFS(t.Context(), folder, name, lm.Compute(lm.Float32))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,7 +137,7 @@ func TestGGUFBlocksStandForTheirNumbers(t *testing.T) {
 	plain := randomLlama(t)
 	for _, kind := range []gguf.Type{gguf.F16, gguf.BF16, gguf.Q8_0, gguf.Q4_0, gguf.Q4_K, gguf.Q5_K, gguf.Q6_K} {
 		for _, c := range []struct {
-			numbers  lm.Numbers
+			dtype    lm.DType
 			expanded safetensors.DType // what blocks become
 		}{{lm.Float32, safetensors.F32}, {lm.Auto, safetensors.BF16}, {lm.BFloat16, safetensors.BF16}} {
 			stored, text := c.expanded, fmt.Sprintf("%v, expanded to %s", kind, c.expanded)
@@ -147,21 +147,21 @@ func TestGGUFBlocksStandForTheirNumbers(t *testing.T) {
 			case gguf.BF16:
 				stored, text = safetensors.BF16, "BF16"
 			}
-			t.Run(fmt.Sprint(kind, "/", c.expanded, "/", c.numbers), func(t *testing.T) {
+			t.Run(fmt.Sprint(kind, "/", c.expanded, "/", c.dtype), func(t *testing.T) {
 				file, err := ggufwrite.Convert(plain, kind, true)
 				if err != nil {
 					t.Fatal(err)
 				}
-				got := openGGUF(t, fmt.Sprint("random_", kind), file, c.numbers)
-				want, err := lm.OpenFS(t.Context(), throughBlocks(t, plain, kind, stored), "random", lm.OpenOptions{Numbers: c.numbers})
+				got := openGGUF(t, fmt.Sprint("random_", kind), file, c.dtype)
+				want, err := lm.OpenFS(t.Context(), throughBlocks(t, plain, kind, stored), "random", lm.Compute(c.dtype))
 				if err != nil {
 					t.Fatal(err)
 				}
 				if got.Stored() != text {
 					t.Errorf("stored as %q, want %q", got.Stored(), text)
 				}
-				if got.Computes() != want.Computes() {
-					t.Errorf("computes in %s, want %s", got.Computes(), want.Computes())
+				if got.Description() != want.Description() {
+					t.Errorf("computes as %v, want %v", got.Description(), want.Description())
 				}
 				sameLogits(t, got, want, []int{1, 300, 7, 7, 511, 0, 42}, 0)
 			})
@@ -249,7 +249,7 @@ func asFile(t *testing.T, tensors []safetensors.Tensor) []byte {
 
 // A file that llama.cpp wrote gives its tokens and its logits.
 func TestGGUFOfLlamaCpp(t *testing.T) {
-	m, err := lm.Open(t.Context(), "testdata/llamacpp/q4_0.gguf", lm.OpenOptions{Numbers: lm.Float32})
+	m, err := lm.Open(t.Context(), "testdata/llamacpp/q4_0.gguf", lm.Compute(lm.Float32))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +300,7 @@ func TestGGUFOfTrainedModels(t *testing.T) {
 		name := filepath.Base(filepath.Dir(match))
 		t.Run(name, func(t *testing.T) {
 			folder := os.DirFS(filepath.Dir(match))
-			want, err := lm.OpenFS(t.Context(), folder, name, lm.OpenOptions{Numbers: lm.Float32})
+			want, err := lm.OpenFS(t.Context(), folder, name, lm.Compute(lm.Float32))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -321,7 +321,7 @@ func TestGGUFOfTrainedModels(t *testing.T) {
 }
 
 // openGGUF opens a file through the file system, as users do.
-func openGGUF(t *testing.T, name string, file *ggufwrite.File, numbers lm.Numbers) *lm.Model {
+func openGGUF(t *testing.T, name string, file *ggufwrite.File, dtype lm.DType) *lm.Model {
 	t.Helper()
 	dir := t.TempDir()
 	if keep := os.Getenv("STEER_KEEP_GGUF"); keep != "" { // to be read by llama.cpp
@@ -331,7 +331,7 @@ func openGGUF(t *testing.T, name string, file *ggufwrite.File, numbers lm.Number
 	if err := os.WriteFile(path, file.Bytes(), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	m, err := lm.Open(t.Context(), path, lm.OpenOptions{Numbers: numbers})
+	m, err := lm.Open(t.Context(), path, lm.Compute(dtype))
 	if err != nil {
 		t.Fatal(err)
 	}

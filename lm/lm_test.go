@@ -16,9 +16,11 @@ import (
 
 const gpt2 = "../testdata/goldens/gpt2"
 
+var addition = lm.OperatorFunc("addition", func(delta, _, vector []float32) { copy(delta, vector) })
+
 func open(t *testing.T) *lm.Model {
 	t.Helper()
-	model, err := lm.Open(t.Context(), gpt2, lm.OpenOptions{})
+	model, err := lm.Open(t.Context(), gpt2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +37,11 @@ func TestOneModelServesManyCallersAtOnce(t *testing.T) {
 		for i := range vector {
 			vector[i] = strength * float32(i%3-1)
 		}
-		steered := model.With(lm.Edit{Site: lm.DecoderBlock, Layers: map[int][]float32{1: vector}})
+		steered, err := model.With(lm.Edit{Layers: map[int][]float32{1: vector}, Operator: addition})
+		if err != nil {
+			t.Error(err)
+			return nil
+		}
 		out, err := steered.Generate(t.Context(), []lm.Input{{Tokens: prompt}}, lm.GenerateOptions{MaxTokens: 8, IgnoreEnd: true})
 		if err != nil {
 			t.Error(err)
@@ -128,7 +134,7 @@ func TestScoresAreLogProbabilities(t *testing.T) {
 	prompt := []int{51, 506, 220}
 	var all []lm.Continuation
 	for token := range model.Decoder().Vocabulary {
-		all = append(all, lm.Continuation{Prompt: prompt, Tokens: []int{token}})
+		all = append(all, lm.Continuation{Prompt: lm.Input{Tokens: prompt}, Tokens: []int{token}})
 	}
 	scores, err := model.Score(t.Context(), all)
 	if err != nil {
@@ -197,7 +203,7 @@ func TestDamagedCheckpointsAreNamed(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, test.file), []byte(test.content), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := lm.Open(t.Context(), dir, lm.OpenOptions{}); err == nil || !strings.Contains(err.Error(), test.want) {
+			if _, err := lm.Open(t.Context(), dir); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one that says %q", err, test.want)
 			}
 		})

@@ -9,7 +9,7 @@ package lm
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,85 +19,108 @@ import (
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint"
-	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/cpu"
+	"github.com/steervec/steer/lm/demo"
+	"github.com/steervec/steer/lm/engine"
+	"github.com/steervec/steer/lm/forest"
 	"github.com/steervec/steer/lm/tokenizer"
 )
 
-// Numbers chooses the number formats that a model computes in.
-type Numbers = cpu.Numbers
+// DType chooses the number format in which a model computes.
+type DType = engine.DType
 
 const (
 	// Auto keeps bfloat16 weights and rounds activations to bfloat16 at the entry
 	// of each matrix product; every other checkpoint computes in float32.
-	Auto = cpu.Auto
+	Auto = engine.Auto
 	// Float32 keeps everything but stored bfloat16 weights in float32.
-	Float32 = cpu.Float32
+	Float32 = engine.Float32
 	// BFloat16 rounds weights, and activations at the entry of each product.
-	BFloat16 = cpu.BFloat16
+	BFloat16 = engine.BFloat16
 )
 
-// OpenOptions say how a model is opened; the zero value is what most want.
-type OpenOptions struct {
-	Numbers    Numbers
-	Checkpoint checkpoint.Options
+// OpenOption says how a model is opened.
+type OpenOption func(*openOptions)
+
+type openOptions struct {
+	dtype      DType
+	checkpoint checkpoint.Options
+	engine     engine.Opener
 }
 
-// checkpoint returns the options for the checkpoint, which follow the numbers.
-func (o OpenOptions) checkpoint() checkpoint.Options {
-	if o.Checkpoint.Expand == "" && o.Numbers == Float32 {
-		o.Checkpoint.Expand = safetensors.F32
+// Compute chooses the number format; Auto unless told.
+func Compute(d DType) OpenOption { return func(o *openOptions) { o.dtype = d } }
+
+// Checkpoint says how a repository of the Hub is downloaded.
+func Checkpoint(options checkpoint.Options) OpenOption {
+	return func(o *openOptions) { o.checkpoint = options }
+}
+
+// OnEngine chooses what computes the model; the CPU unless told.
+func OnEngine(open engine.Opener) OpenOption { return func(o *openOptions) { o.engine = open } }
+
+func options(given []OpenOption) openOptions {
+	o := openOptions{engine: cpu.Open}
+	for _, option := range given {
+		option(&o)
 	}
-	return o.Checkpoint
+	if o.checkpoint.Expand == "" && o.dtype == Float32 {
+		o.checkpoint.Expand = "F32"
+	}
+	return o
 }
 
-// Model is a loaded language model, or a steered view of one.
+// Model is a loaded language model, or a view of one that steers or caches.
 type Model struct {
 	*loaded
-	edits []Edit
+	steering *Steering // nil: none
+	cache    *store    // nil: each call has its own
 }
 
 // loaded is what a model and all its views share.
 type loaded struct {
 	id, revision, fingerprint string
 	stored                    string // types of the stored weights
-	executor                  *cpu.Model
+	engine                    engine.Engine
 	tokens                    *tokenizer.Tokenizer // nil: the checkpoint has none
 	ends                      []int                // tokens that end a generation
 }
 
-// Open loads the model at ref: a local folder or GGUF file, or a Hub id
-// "org/name" with an optional "@revision", and ":file.gguf" for a GGUF file of
-// the repository, which is downloaded into the Hugging Face cache. Blocks of few
-// bits, as GGUF has them, are expanded to bfloat16 unless Numbers is Float32.
+// Open loads the model at ref: a local folder or GGUF file; a Hub id "org/name"
+// with an optional "@revision", and ":file.gguf" for a GGUF file of the
+// repository, which is downloaded into the Hugging Face cache; or "demo", a little
+// model that writes stories and is part of the program. Blocks of few bits, as
+// GGUF has them, are expanded to bfloat16 unless the model computes in Float32.
 // Errors name the file, the tensor or the config's field that is wrong.
-func Open(ctx context.Context, ref string, opts OpenOptions) (*Model, error) {
-	c, err := checkpoint.Open(ctx, ref, opts.checkpoint())
+func Open(ctx context.Context, ref string, given ...OpenOption) (*Model, error) {
+	if ref == demo.Name {
+		return OpenFS(ctx, demo.Files(), demo.Name, given...)
+	}
+	o := options(given)
+	c, err := checkpoint.Open(ctx, ref, o.checkpoint)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	return load(ctx, c, opts)
+	return load(ctx, c, o)
 }
 
 // OpenFS loads a model from a file system, such as an embedded one; id names it
 // in errors and in the provenance of vectors.
-func OpenFS(ctx context.Context, fsys fs.FS, id string, opts OpenOptions) (*Model, error) {
-	c, err := checkpoint.OpenFS(fsys, id, opts.checkpoint())
+func OpenFS(ctx context.Context, fsys fs.FS, id string, given ...OpenOption) (*Model, error) {
+	o := options(given)
+	c, err := checkpoint.OpenFS(fsys, id, o.checkpoint)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	return load(ctx, c, opts)
+	return load(ctx, c, o)
 }
 
-func load(ctx context.Context, c *checkpoint.Checkpoint, opts OpenOptions) (*Model, error) {
+func load(ctx context.Context, c *checkpoint.Checkpoint, o openOptions) (*Model, error) {
 	fail := func(err error) (*Model, error) { return nil, fmt.Errorf("open model %s: %w", c.ID(), err) }
-	decoder, err := arch.Parse(c.Config())
-	if err != nil {
-		return fail(err)
-	}
-	m := &loaded{id: c.ID(), revision: c.Revision(), fingerprint: c.Fingerprint()}
+	m := &loaded{id: c.ID(), revision: c.Revision(), fingerprint: c.Fingerprint(), stored: c.Stored()}
+	var err error
 	m.tokens, err = tokenizer.Load(c.FS())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fail(err)
@@ -105,8 +128,7 @@ func load(ctx context.Context, c *checkpoint.Checkpoint, opts OpenOptions) (*Mod
 	if m.ends, err = endTokens(c); err != nil {
 		return fail(err)
 	}
-	m.stored = c.Stored()
-	if m.executor, err = cpu.Load(ctx, decoder, c, opts.Numbers); err != nil {
+	if m.engine, err = o.engine(ctx, c, o.dtype); err != nil {
 		return fail(err)
 	}
 	return &Model{loaded: m}, nil
@@ -115,59 +137,65 @@ func load(ctx context.Context, c *checkpoint.Checkpoint, opts OpenOptions) (*Mod
 // Random makes a model from a config.json alone, with weights that mean nothing,
 // stored as bfloat16, and without a tokenizer: for measurements, which depend
 // on shapes alone. id names it in errors.
-func Random(ctx context.Context, id string, config []byte, numbers Numbers) (*Model, error) {
-	fail := func(err error) (*Model, error) { return nil, fmt.Errorf("make model %s: %w", id, err) }
-	decoder, err := arch.Parse(config)
+func Random(ctx context.Context, id string, config []byte, given ...OpenOption) (*Model, error) {
+	o := options(given)
+	e, err := o.engine(ctx, engine.Noise(config), o.dtype)
 	if err != nil {
-		return fail(err)
+		return nil, fmt.Errorf("make model %s: %w", id, err)
 	}
-	executor, err := cpu.Random(ctx, decoder, numbers)
-	if err != nil {
-		return fail(err)
-	}
-	return &Model{loaded: &loaded{id: id, stored: "BF16", executor: executor}}, nil
-}
-
-// endTokens reads eos_token_id, one id or several, from generation_config.json
-// or else from config.json.
-func endTokens(c *checkpoint.Checkpoint) ([]int, error) {
-	generation, err := fs.ReadFile(c.FS(), "generation_config.json")
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	for _, file := range []struct {
-		name string
-		data []byte
-	}{{"generation_config.json", generation}, {"config.json", c.Config()}} {
-		var fields struct {
-			EOS json.RawMessage `json:"eos_token_id"`
-		}
-		if len(file.data) == 0 {
-			continue
-		}
-		if err := json.Unmarshal(file.data, &fields); err != nil {
-			return nil, fmt.Errorf("%s: %w", file.name, err)
-		}
-		var one int
-		var several []int
-		switch {
-		case len(fields.EOS) == 0 || string(fields.EOS) == "null":
-		case json.Unmarshal(fields.EOS, &one) == nil:
-			return []int{one}, nil
-		case json.Unmarshal(fields.EOS, &several) == nil:
-			return several, nil
-		default:
-			return nil, fmt.Errorf("%s: eos_token_id is %s, not a token id or a list of them", file.name, fields.EOS)
-		}
-	}
-	return nil, nil
+	return &Model{loaded: &loaded{id: id, stored: "BF16", engine: e}}, nil
 }
 
 // With returns a view of the model in which the edits act in every call, after
-// those of the view itself. The model is unchanged.
-func (m *Model) With(edits ...Edit) *Model {
-	return &Model{loaded: m.loaded, edits: append(slices.Clone(m.edits), edits...)}
+// those of the view itself. The model is unchanged. The edits are checked as
+// [Model.Steering] does.
+func (m *Model) With(edits ...Edit) (*Model, error) {
+	added, err := m.Steering(edits...)
+	if err != nil {
+		return nil, err
+	}
+	view := *m
+	if view.steering, err = m.steering.then(added); err != nil {
+		return nil, err
+	}
+	return &view, nil
 }
+
+// Cached returns a view of the model whose calls keep what they compute for later
+// ones, and so do views made of it: prompts that begin alike, steered alike, are
+// computed once. At most so many tokens stay that no call is using; the least
+// recently used go first. Results have the same bits as without. Calls on it take
+// turns.
+func (m *Model) Cached(tokens int) *Model {
+	view := *m
+	view.cache = m.newStore(max(tokens, 0))
+	return &view
+}
+
+// CacheUse returns how many tokens a cached view holds and how many slots they
+// lie in.
+func (m *Model) CacheUse() (tokens, slots int) {
+	if m.cache == nil {
+		return 0, 0
+	}
+	m.cache.Lock()
+	defer m.cache.Unlock()
+	return m.cache.tree.Tokens(), m.cache.tree.Used()
+}
+
+// CheckCache returns an error where the memory of a cached view contradicts
+// itself. It visits everything: for tests and idle moments.
+func (m *Model) CheckCache() error {
+	if m.cache == nil {
+		return nil
+	}
+	m.cache.Lock()
+	defer m.cache.Unlock()
+	return m.cache.tree.Check()
+}
+
+// SteeringID names what the view does to which tokens; "" where it does nothing.
+func (m *Model) SteeringID() string { return m.steering.ID() }
 
 // ID returns the Hub id, or the name of the checkpoint's folder.
 func (m *Model) ID() string { return m.id }
@@ -175,24 +203,21 @@ func (m *Model) ID() string { return m.id }
 // Revision returns the commit of a model from the Hub, else "".
 func (m *Model) Revision() string { return m.revision }
 
-// Fingerprint returns a hash of the config and of the weights' headers.
+// Fingerprint returns a hash of the model's config and weights.
 func (m *Model) Fingerprint() string { return m.fingerprint }
 
 // Decoder returns the description of the model. It must not be changed.
-func (m *Model) Decoder() *arch.Decoder { return m.executor.Decoder }
+func (m *Model) Decoder() *arch.Decoder { return m.engine.Decoder() }
+
+// Description says how the model is computed.
+func (m *Model) Description() engine.Description { return m.engine.Description() }
 
 // Layers returns the number of decoder blocks.
-func (m *Model) Layers() int { return len(m.executor.Decoder.Blocks) }
-
-// Parameters returns the number of stored weights.
-func (m *Model) Parameters() int { return m.executor.Parameters }
+func (m *Model) Layers() int { return len(m.Decoder().Blocks) }
 
 // Stored returns the types of the stored weights, the most common first, and
 // what they are expanded to: "BF16", or "Q4_K and Q6_K, expanded to BF16".
 func (m *Model) Stored() string { return m.stored }
-
-// Computes returns the number format of the products: f32, bf16 or mixed.
-func (m *Model) Computes() string { return m.executor.Precision.String() }
 
 // EndTokens returns the tokens that end a generation.
 func (m *Model) EndTokens() []int { return m.ends }
@@ -234,6 +259,21 @@ func (m *Model) TokenizeContinuation(text string) ([]int, error) {
 	return ids, nil
 }
 
+// Chat renders a conversation with the model's chat template and returns its
+// tokens; the template writes the special tokens itself.
+func (m *Model) Chat(ctx context.Context, messages []Message, opts ChatOptions) ([]int, error) {
+	t, err := m.Tokenizer()
+	if err != nil {
+		return nil, err
+	}
+	text, err := t.Chat(messages, opts)
+	if err != nil {
+		return nil, fmt.Errorf("render the conversation: %w", err)
+	}
+	e, err := t.Encode(text, tokenizer.EncodeOptions{NoSpecialTokens: true})
+	return e.IDs, err
+}
+
 // Layer resolves a layer number, negative ones from the last, and checks it.
 func (m *Model) Layer(n int) (int, error) {
 	layers := m.Layers()
@@ -257,6 +297,31 @@ func (m *Model) CheckSite(layer int, site Site) error {
 	return nil
 }
 
+// Width returns the number of elements of an activation.
+func (m *Model) Width(layer int, site Site) int { return m.Decoder().Width(layer, site) }
+
+// LayersOf returns the layers that show a site, ascending.
+func (m *Model) LayersOf(site Site) []int {
+	var layers []int
+	for layer := range m.Layers() {
+		if m.CheckSite(layer, site) == nil {
+			layers = append(layers, layer)
+		}
+	}
+	return layers
+}
+
+// Modules returns the paths of the Hugging Face modules whose output a site is.
+func (m *Model) Modules() map[string]Address {
+	out := map[string]Address{}
+	for site, path := range m.Decoder().Modules {
+		for layer := range m.Layers() {
+			out[strings.ReplaceAll(path, "{num}", strconv.Itoa(layer))] = Address{layer, site}
+		}
+	}
+	return out
+}
+
 func shorten(text string) string {
 	const most = 60
 	if runes := []rune(text); len(runes) > most {
@@ -265,14 +330,9 @@ func shorten(text string) string {
 	return text
 }
 
-// Modules returns, for every layer, the paths of the Hugging Face modules whose
-// output a site is: path -> site.
-func (m *Model) Modules() map[string]Site {
-	out := map[string]Site{}
-	for site, path := range m.Decoder().Modules {
-		for layer := range m.Layers() {
-			out[strings.ReplaceAll(path, "{num}", strconv.Itoa(layer))] = site
-		}
-	}
-	return out
+// digest is a mark of what it is given.
+func digest(parts ...any) (mark forest.Mark) {
+	sum := sha256.Sum256([]byte(fmt.Sprintln(parts...)))
+	copy(mark[:], sum[:])
+	return mark
 }

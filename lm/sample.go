@@ -51,9 +51,12 @@ func (s sampler) choose(logits []float32, tokens []int) int {
 // candidates returns the tokens that the limits leave, likeliest first, with
 // their probabilities.
 func (s sampler) candidates(logits []float32) []candidate {
+	// Logits are taken relative to the largest, so that the smallest temperature
+	// divides nothing beyond what a number can be.
+	largest := slices.Max(logits)
 	all := make([]candidate, len(logits))
 	for t, v := range logits {
-		all[t] = candidate{t, float64(v) / s.opts.Temperature}
+		all[t] = candidate{t, float64(v-largest) / s.opts.Temperature}
 	}
 	slices.SortFunc(all, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(b.p, a.p), cmp.Compare(a.token, b.token))
@@ -62,9 +65,8 @@ func (s sampler) candidates(logits []float32) []candidate {
 		all = all[:k]
 	}
 	var sum float64
-	largest := all[0].p
 	for i := range all {
-		all[i].p = math.Exp(all[i].p - largest)
+		all[i].p = math.Exp(all[i].p)
 		sum += all[i].p
 	}
 	for i := range all {

@@ -2,7 +2,7 @@ package lm
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"slices"
 
 	"github.com/steervec/steer/lm/cpu/kernel"
@@ -10,40 +10,61 @@ import (
 
 // Continuation is text whose probability after a prompt is asked for.
 type Continuation struct {
-	Prompt []int
-	Tokens []int // of the continuation
-	Edits  []Edit
+	Prompt Input  // its own prompt's length, where it has one, holds for selections of tokens
+	Text   string // of the continuation; or
+	Tokens []int
 }
 
 // Score returns the natural log-probability of each token of each continuation,
-// given all before it. Prompts that continuations share are computed once.
+// given all before it. Prompts that continuations share are computed once. What
+// is wrong with a continuation is an [InputError].
 func (m *Model) Score(ctx context.Context, continuations []Continuation) ([][]float64, error) {
 	inputs := make([]Input, len(continuations))
+	tokens := make([][]int, len(continuations))
 	out := make([][]float64, len(continuations))
 	for i, c := range continuations {
-		if len(c.Prompt) == 0 {
-			return nil, fmt.Errorf("score: continuation %d: the prompt has no tokens", i)
+		var err error
+		if inputs[i], tokens[i], err = m.continued(ctx, c); err != nil {
+			return nil, &InputError{i, err}
 		}
-		if len(c.Tokens) == 0 {
-			return nil, fmt.Errorf("score: continuation %d: it has no tokens", i)
-		}
-		if err := m.checkTokens(c.Tokens); err != nil {
-			return nil, fmt.Errorf("score: continuation %d: %w", i, err)
-		}
-		// The last token is predicted, never computed.
-		inputs[i] = Input{Tokens: slices.Concat(c.Prompt, c.Tokens[:len(c.Tokens)-1]), Prompt: len(c.Prompt), Edits: c.Edits}
-		for k := range c.Tokens {
-			inputs[i].Read = append(inputs[i].Read, len(c.Prompt)-1+k)
-		}
-		out[i] = make([]float64, len(c.Tokens))
+		out[i] = make([]float64, len(tokens[i]))
 	}
 	_, err := m.Forward(ctx, inputs, ForwardOptions{Logits: func(input, position int, logits []float32) {
-		c := continuations[input]
-		k := position - len(c.Prompt) + 1
-		out[input][k] = float64(logits[c.Tokens[k]] - kernel.LogSumExp(logits))
+		k := position - inputs[input].Read[0]
+		out[input][k] = float64(logits[tokens[input][k]] - kernel.LogSumExp(logits))
 	}})
+	return out, err
+}
+
+// continued returns the input that computes all but the last token of a
+// continuation, which is predicted and never computed, and its tokens.
+func (m *Model) continued(ctx context.Context, c Continuation) (Input, []int, error) {
+	in, tokens := c.Prompt, c.Tokens
+	prompt, err := m.tokensOf(ctx, in)
 	if err != nil {
-		return nil, fmt.Errorf("score: %w", err)
+		return in, nil, err
 	}
-	return out, nil
+	if c.Text != "" {
+		if tokens != nil {
+			return in, nil, errors.New("the continuation is given as text and as tokens")
+		}
+		if tokens, err = m.TokenizeContinuation(c.Text); err != nil {
+			return in, nil, err
+		}
+	}
+	if len(tokens) == 0 {
+		return in, nil, errors.New("the continuation is empty")
+	}
+	if err := m.checkTokens(tokens); err != nil {
+		return in, nil, err
+	}
+	if in.Prompt == 0 {
+		in.Prompt = len(prompt)
+	}
+	in.Text, in.Messages, in.Mean, in.Read = "", nil, Span{}, make([]int, len(tokens))
+	in.Tokens = slices.Concat(prompt, tokens[:len(tokens)-1])
+	for k := range tokens {
+		in.Read[k] = len(prompt) - 1 + k
+	}
+	return in, tokens, nil
 }

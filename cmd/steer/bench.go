@@ -193,13 +193,13 @@ func median(x []float64) float64 {
 }
 
 // open makes a model of the shape.
-func (b *bench) open(s shape, numbers lm.Numbers) (*lm.Model, error) {
+func (b *bench) open(s shape, dtype lm.DType) (*lm.Model, error) {
 	config := fmt.Sprintf(`{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": %d,
 		"num_hidden_layers": %d, "num_attention_heads": %d, "num_key_value_heads": %d, "intermediate_size": %d,
 		"vocab_size": %d, "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 10000,
 		"max_position_embeddings": 1048576, "tie_word_embeddings": true}`,
 		s.hidden, s.layers, s.heads, s.keyValueHeads, s.inner, s.vocabulary)
-	return lm.Random(b.ctx, "llama-"+s.name, []byte(config), numbers)
+	return lm.Random(b.ctx, "llama-"+s.name, []byte(config), lm.Compute(dtype))
 }
 
 // linear returns the weights of the decoder blocks' linear layers.
@@ -221,14 +221,14 @@ func (s shape) someTokens(n, seed int) []int {
 var peakTime = 150 * time.Millisecond
 
 func (b *bench) prefill(s shape) error {
-	for _, numbers := range []lm.Numbers{lm.BFloat16, lm.Float32} {
-		m, err := b.open(s, numbers)
+	for _, dtype := range []lm.DType{lm.BFloat16, lm.Float32} {
+		m, err := b.open(s, dtype)
 		if err != nil {
 			return err
 		}
-		precision := map[string]kernel.Precision{"bf16": kernel.BF16, "mixed": kernel.Mixed, "f32": kernel.F32}[m.Computes()]
+		precision := map[string]kernel.Precision{"bf16": kernel.BF16, "mixed": kernel.Mixed, "f32": kernel.F32}[m.Description().DType]
 		input := []lm.Input{{Tokens: s.someTokens(b.tokens, 1), Read: []int{b.tokens - 1}}}
-		opts := lm.ForwardOptions{Logits: func(int, int, []float32) {}, RunNodes: b.tokens}
+		opts := lm.ForwardOptions{Logits: func(int, int, []float32) {}, RunTokens: b.tokens}
 		var seconds, rates, shares []float64
 		for round := range b.rounds + 1 {
 			bound := kernel.MeasurePeak(peakTime).Products(precision)
@@ -244,8 +244,8 @@ func (b *bench) prefill(s shape) error {
 			seconds, rates, shares = append(seconds, took), append(rates, rate), append(shares, rate/bound)
 		}
 		name := "bf16"
-		if numbers == lm.Float32 {
-			name = "f32 activations (" + m.Computes() + ")"
+		if dtype == lm.Float32 {
+			name = "f32 activations (" + m.Description().DType + ")"
 		}
 		took := median(seconds)
 		f := figure{Part: "prefill", Model: s.name, Case: name, Seconds: took, TokensPerSecond: float64(b.tokens) / took,
@@ -415,21 +415,25 @@ func (b *bench) steer(s shape) error {
 				layers[layer][i] = 1e-3 * float32(i%7-3)
 			}
 		}
-		return lm.Edit{Site: lm.DecoderBlock, Layers: layers, Operator: steer.Add, Tokens: tokens}
+		return lm.Edit{Site: lm.DecoderBlock, Layers: layers, Operator: steer.Add(), Tokens: tokens}
 	}
 	variants := []struct {
 		name  string
-		model *lm.Model
+		edits []lm.Edit
 	}{
-		{"none", m},
-		{"one that is idle", m.With(vector(nowhere{}))},
-		{"one on every layer", m.With(vector(nil))},
-		{"eight on every layer", m.With(slices.Repeat([]lm.Edit{vector(nil)}, 8)...)},
+		{"none", nil},
+		{"one that is idle", []lm.Edit{vector(nowhere{})}},
+		{"one on every layer", []lm.Edit{vector(nil)}},
+		{"eight on every layer", slices.Repeat([]lm.Edit{vector(nil)}, 8)},
 	}
 	times := make([][]float64, len(variants))
 	for range 4 * b.rounds {
 		for i, v := range variants {
-			step, err := b.steps(v.model, s, 1, 12)
+			view, err := m.With(v.edits...)
+			if err != nil {
+				return err
+			}
+			step, err := b.steps(view, s, 1, 12)
 			if err != nil {
 				return err
 			}

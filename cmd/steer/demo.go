@@ -127,13 +127,13 @@ type demoCurvePosition struct {
 func (d *demonstration) run() (*demonstrated, error) {
 	begin := time.Now()
 	var err error
-	if d.model, err = demo.Open(d.ctx, lm.Auto); err != nil {
+	if d.model, err = lm.Open(d.ctx, demo.Name); err != nil {
 		return nil, err
 	}
 	collectEarly()
 	told := &demonstrated{}
 	fmt.Fprintf(d.out, "A model of %.1f million parameters that writes little stories, and a vector that it learns now.\n\n",
-		float64(d.model.Parameters())/1e6)
+		float64(d.model.Description().Parameters)/1e6)
 	vector, err := d.train(told)
 	if err != nil {
 		return nil, err
@@ -187,7 +187,7 @@ func (d *demonstration) at(vector *steer.Vector, strength float64) (*lm.Model, e
 	if err != nil {
 		return nil, err
 	}
-	return d.model.With(edit), nil
+	return d.model.With(edit)
 }
 
 // write continues a neutral beginning under the vector's two directions and
@@ -312,7 +312,7 @@ func preferenceOf(ctx context.Context, m *lm.Model, pairs []stories.Pair) (float
 			if err != nil {
 				return 0, err
 			}
-			asked = append(asked, lm.Continuation{Prompt: prompt, Tokens: tokens})
+			asked = append(asked, lm.Continuation{Prompt: lm.Input{Tokens: prompt}, Tokens: tokens})
 		}
 	}
 	scores, err := m.Score(ctx, asked)

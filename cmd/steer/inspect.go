@@ -133,7 +133,7 @@ func inspectModel(w io.Writer, m *lm.Model, asJSON bool) error {
 			DType       string      `json:"dtype"`
 			Computes    string      `json:"computes"`
 			Sites       []shownSite `json:"sites"`
-		}{"model", m.ID(), m.Revision(), m.Fingerprint(), d.Family, m.Layers(), d.Hidden, d.Vocabulary, m.Parameters(), m.Stored(), m.Computes(), sites})
+		}{"model", m.ID(), m.Revision(), m.Fingerprint(), d.Family, m.Layers(), d.Hidden, d.Vocabulary, m.Description().Parameters, m.Stored(), m.Description().DType, sites})
 	}
 	text := &listing{}
 	text.line("model", m.ID())
@@ -143,8 +143,8 @@ func inspectModel(w io.Writer, m *lm.Model, asJSON bool) error {
 	text.line("layers", m.Layers())
 	text.line("hidden size", d.Hidden)
 	text.line("vocabulary", d.Vocabulary)
-	text.line("parameters", m.Parameters())
-	text.line("dtype", fmt.Sprintf("%s, computes in %s", m.Stored(), m.Computes()))
+	text.line("parameters", m.Description().Parameters)
+	text.line("dtype", fmt.Sprintf("%s, computes in %s", m.Stored(), m.Description().DType))
 	text.heading("sites, and the modules whose output they are:")
 	for _, s := range sites {
 		module := s.Module

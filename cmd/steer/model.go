@@ -17,15 +17,15 @@ import (
 
 // modelFlags name a model and how it computes.
 type modelFlags struct {
-	ref     string
-	numbers lm.Numbers
+	ref   string
+	dtype lm.DType
 }
 
 func (f *modelFlags) add(c *cobra.Command) {
 	flagsUnder(c, "Model", func(flags *pflag.FlagSet) {
 		addRef(flags, &f.ref)
-		choice(flags, &f.numbers, "dtype", []string{"auto", "f32", "bf16"}, func(name string) lm.Numbers {
-			return map[string]lm.Numbers{"auto": lm.Auto, "f32": lm.Float32, "bf16": lm.BFloat16}[name]
+		choice(flags, &f.dtype, "dtype", []string{"auto", "f32", "bf16"}, func(name string) lm.DType {
+			return map[string]lm.DType{"auto": lm.Auto, "f32": lm.Float32, "bf16": lm.BFloat16}[name]
 		}, "number format of the matrix products")
 	})
 }
@@ -38,11 +38,11 @@ func addRef(flags *pflag.FlagSet, ref *string) {
 func (f *modelFlags) open(ctx context.Context, diagnostics io.Writer) (*lm.Model, error) {
 	if f.ref == demo.Name {
 		collectEarly()
-		return demo.Open(ctx, f.numbers)
+		return lm.Open(ctx, f.ref, lm.Compute(f.dtype))
 	}
 	downloads, finish := showDownloads(diagnostics)
 	defer finish()
-	m, err := lm.Open(ctx, f.ref, lm.OpenOptions{Numbers: f.numbers, Checkpoint: downloads})
+	m, err := lm.Open(ctx, f.ref, lm.Compute(f.dtype), lm.Checkpoint(downloads))
 	collectEarly()
 	return m, err
 }

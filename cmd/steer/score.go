@@ -74,7 +74,7 @@ space is put before it. Begin it with a space where the text has one.`,
 				if err != nil {
 					return fmt.Errorf("--continuation %q: %w", text, err)
 				}
-				requests = append(requests, lm.Continuation{Prompt: tokens, Tokens: ids})
+				requests = append(requests, lm.Continuation{Prompt: lm.Input{Tokens: tokens}, Tokens: ids})
 			}
 			if m, err = steers.apply(m); err != nil {
 				return err

@@ -102,7 +102,9 @@ func (s *steering) apply(model *lm.Model) (*lm.Model, error) {
 		if err != nil {
 			return nil, usage("--vector %s: %w", v.text, err)
 		}
-		model = model.With(edit)
+		if model, err = model.With(edit); err != nil {
+			return nil, usage("--vector %s: %w", v.text, err)
+		}
 	}
 	return model, nil
 }

@@ -8,18 +8,18 @@ import (
 // angles holds the cosines and sines of every node, each [nodes, size/2].
 type angles struct{ cos, sin []float32 }
 
-// turn computes the angles of the run's nodes for each rope of the decoder.
-func (p *pass) turn() {
+// rotate computes the angles of the run's nodes for each rope of the decoder.
+func (p *pass) rotate() {
 	if p.angles == nil {
 		p.angles = make(map[*arch.Rope]*angles)
 	}
-	turned := make(map[*arch.Rope]bool)
-	for i := range p.model.Decoder.Blocks {
-		rope := p.model.Decoder.Blocks[i].Attention.Rope
-		if rope == nil || turned[rope] {
+	done := make(map[*arch.Rope]bool)
+	for i := range p.model.decoder.Blocks {
+		rope := p.model.decoder.Blocks[i].Attention.Rope
+		if rope == nil || done[rope] {
 			continue
 		}
-		turned[rope] = true
+		done[rope] = true
 		a := p.angles[rope]
 		if a == nil {
 			a = &angles{}
@@ -43,7 +43,7 @@ func (p *pass) turn() {
 // turned.
 func (p *pass) project(layer int, b *block) {
 	p.product(&p.qkv, p.input, b.queryKeyValue)
-	a := &p.model.Decoder.Blocks[layer].Attention
+	a := &p.model.decoder.Blocks[layer].Attention
 	width := (a.Heads + 2*a.KVHeads) * a.HeadSize
 	angles := p.angles[a.Rope]
 	each(len(p.Tokens), func(node int) {
@@ -97,7 +97,8 @@ func part(x []float32, at, n int) []float32 {
 // piece is a run of nodes whose slots are neighbours in one tile of keys.
 type piece struct{ node, slot, nodes int }
 
-func (p *pass) cut() {
+// findPieces finds the pieces of the run.
+func (p *pass) findPieces() {
 	p.pieces = p.pieces[:0]
 	for node, slot := range p.slots {
 		last := len(p.pieces) - 1
@@ -111,16 +112,16 @@ func (p *pass) cut() {
 
 // store puts the nodes' keys and values into their slots.
 func (p *pass) store(layer int) {
-	a := &p.model.Decoder.Blocks[layer].Attention
+	a := &p.model.decoder.Blocks[layer].Attention
 	size, width := a.HeadSize, (a.Heads+2*a.KVHeads)*a.HeadSize
 	each(len(p.pieces), func(i int) {
 		s := p.pieces[i]
 		for h := range a.KVHeads {
 			keys := p.qkv[s.node*width+(a.Heads+h)*size:]
-			kernel.StoreKeys(p.cache.keys[layer][h], s.slot, keys, width, s.nodes, size)
+			kernel.StoreKeys(p.session.keys[layer][h], s.slot, keys, width, s.nodes, size)
 			values := keys[a.KVHeads*size:]
 			for r := range s.nodes {
-				copy(p.cache.values[layer][h][(s.slot+r)*size:][:size], values[r*width:])
+				copy(p.session.values[layer][h][(s.slot+r)*size:][:size], values[r*width:])
 			}
 		}
 	})
@@ -130,15 +131,17 @@ func (p *pass) store(layer int) {
 type stretch struct {
 	node, row, rows int
 	position        int
-	path            Path
+	spans           []kernel.Span // of the path
 }
 
-// split finds the stretches of the rows that are computed.
-func (p *pass) split() {
+// findStretches finds the stretches of the rows that are computed.
+func (p *pass) findStretches() {
 	const longest = 32
 	out := p.stretches[:0]
 	node := 0
+	p.spans = p.spans[:0]
 	for _, s := range p.Segments {
+		spans := p.kernelSpans(s.Path)
 		for i := range s.Nodes {
 			at, computed := p.row(node + i)
 			if !computed {
@@ -147,7 +150,7 @@ func (p *pass) split() {
 			if last := len(out) - 1; last >= 0 && out[last].node+out[last].rows == node+i && out[last].node >= node && out[last].rows < longest {
 				out[last].rows++
 			} else {
-				out = append(out, stretch{node + i, at, 1, s.Position + i, s.Path})
+				out = append(out, stretch{node + i, at, 1, s.Position + i, spans})
 			}
 		}
 		node += s.Nodes
@@ -174,7 +177,7 @@ func alone(tasks int, f func(task int)) {
 
 // attend computes every head of the rows that are still computed.
 func (p *pass) attend(layer int) {
-	a := &p.model.Decoder.Blocks[layer].Attention
+	a := &p.model.decoder.Blocks[layer].Attention
 	group := a.Heads / a.KVHeads
 	in, out := (a.Heads+2*a.KVHeads)*a.HeadSize, a.Heads*a.HeadSize
 	heads := size(&p.heads, p.rows()*out)
@@ -191,7 +194,7 @@ func (p *pass) attend(layer int) {
 			Query: p.qkv[s.node*in+h*group*a.HeadSize:], QueryStride: in,
 			Out: heads[s.row*out+h*group*a.HeadSize:], OutStride: out,
 			Tokens: s.rows, Heads: group, Size: a.HeadSize,
-			Position: s.position, Keys: p.cache.keys[layer][h], Values: p.cache.values[layer][h], Spans: s.path,
+			Position: s.position, Keys: p.session.keys[layer][h], Values: p.session.values[layer][h], Spans: s.spans,
 			Window: a.Window, Scale: a.Scale, SoftCap: a.SoftCap,
 		}
 		if a.Alibi != nil {

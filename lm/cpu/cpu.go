@@ -1,134 +1,86 @@
-// Package cpu runs a decoder that package arch describes over a packed run of
-// forest nodes: tokens that each have a path of ancestors, whose keys and
-// values lie in a [Cache].
-//
-// A loaded [Model] is immutable; any number of goroutines may run it, each with
-// a cache of its own.
+// Package cpu is the engine that computes with the kernels of package kernel: it
+// runs a decoder that package arch describes over packed runs of forest nodes.
 package cpu
 
 import (
+	"context"
+	"fmt"
+
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/cpu/kernel"
+	"github.com/steervec/steer/lm/engine"
+	"github.com/steervec/steer/lm/forest"
 )
 
-// Run is a packed run of nodes. Rows are counted from 0 in the order of Tokens.
-type Run struct {
-	Tokens   []int     // [nodes]
-	Segments []Segment // cover the nodes in order
-	Edits    []Edit    // in the order in which they act
-	Taps     []Tap
-
-	// LogitRows are the rows whose logits Logits is called with, ascending. The
-	// slice given to Logits, [vocabulary], is valid during the call only.
-	LogitRows []int
-	Logits    func(row int, logits []float32)
-}
-
-// Segment is a chain of nodes: each is the parent of the next.
-type Segment struct {
-	Nodes    int
-	Position int  // of the first node; the root has 0
-	Path     Path // slots from the root to the segment's last node
-	Length   int  // tokens of the sequences through here, for positions that depend on it
-}
-
-// Tap reads the activations of some rows, ascending, after edits have acted. The
-// slice given to Read is valid during the call only; calls come in row order.
-type Tap struct {
-	Layer int
-	Site  arch.Site
-	Rows  []int
-	Read  func(row int, activation []float32)
-}
-
-// Edit changes the activations of some rows, ascending. Delta writes what is to
-// be added to an activation into delta, which comes zeroed; it is called by
-// several goroutines.
-type Edit struct {
-	Layer int
-	Site  arch.Site
-	Rows  []int
-	Delta func(delta, activation []float32)
-}
-
-// Path lists the slots of consecutive positions from a root.
-type Path []kernel.Span
-
-// Len returns the number of positions.
-func (p Path) Len() int {
-	n := 0
-	for _, s := range p {
-		n += s.Len
+// Open loads a model for the kernels of this machine.
+func Open(ctx context.Context, source engine.Source, dtype engine.DType) (engine.Engine, error) {
+	decoder, err := arch.Parse(source.Config())
+	if err != nil {
+		return nil, err
 	}
-	return n
-}
-
-// Upto returns the path of the first n positions.
-func (p Path) Upto(n int) Path {
-	var out Path
-	for _, s := range p {
-		if n <= 0 {
-			break
-		}
-		s.Len = min(s.Len, n)
-		n -= s.Len
-		out = append(out, s)
+	m, err := Load(ctx, decoder, source, dtype)
+	if err != nil {
+		return nil, err
 	}
-	return out
+	return m, nil
 }
 
-// With returns the path with the slots of a span appended.
-func (p Path) With(slot, n int) Path {
-	out := append(Path(nil), p...)
-	if last := len(out) - 1; last >= 0 && out[last].Slot+out[last].Len == slot {
-		out[last].Len += n
-		return out
-	}
-	return append(out, kernel.Span{Slot: slot, Len: n})
+// Decoder returns the description that the model was loaded by.
+func (m *Model) Decoder() *arch.Decoder { return m.decoder }
+
+// Description names the number format of the products and the instruction set.
+func (m *Model) Description() engine.Description {
+	instructions, _ := kernel.Instructions() // an error is told by Load
+	return engine.Description{Name: "cpu", DType: m.precision.String(), Instructions: instructions, Parameters: m.parameters}
 }
 
-// Cache holds the keys and values of nodes, each in a slot of its own. It grows
-// as slots are reserved. One run uses it at a time.
-type Cache struct {
-	buffers buffers // of the runs
+// Check allows everything: an operator's Delta runs on the rows where they lie.
+func (m *Model) Check(int, arch.Site, engine.Operator) error { return nil }
 
-	shapes       []headShape
+// Session holds keys and values in the slots of nodes, and the memory of runs.
+type Session struct {
+	model   *Model
+	buffers buffers
+
 	keys, values [][][]float32 // [layers][key/value heads], laid out as package kernel says
-	used         int           // slots
+	slots        int
 }
 
-type headShape struct{ heads, size int }
+// NewSession returns an empty session.
+func (m *Model) NewSession() engine.Session { return m.newSession() }
 
-// NewCache returns an empty cache for the model.
-func (m *Model) NewCache() *Cache {
-	c := &Cache{}
+func (m *Model) newSession() *Session {
+	s := &Session{model: m}
 	for i := range m.blocks {
-		a := &m.Decoder.Blocks[i].Attention
-		c.shapes = append(c.shapes, headShape{a.KVHeads, a.HeadSize})
-		c.keys = append(c.keys, make([][]float32, a.KVHeads))
-		c.values = append(c.values, make([][]float32, a.KVHeads))
+		heads := m.decoder.Blocks[i].Attention.KVHeads
+		s.keys = append(s.keys, make([][]float32, heads))
+		s.values = append(s.values, make([][]float32, heads))
 	}
-	return c
+	return s
 }
 
-// Reserve returns the first of n new neighbouring slots.
-func (c *Cache) Reserve(n int) (slot int) {
-	slot = c.used
-	c.used += n
-	tiles := (c.used + kernel.KeyTile - 1) / kernel.KeyTile
-	for layer, shape := range c.shapes {
-		need := tiles * kernel.KeyTile * shape.size
-		for h := range shape.heads {
-			c.keys[layer][h] = grow(c.keys[layer][h], need)
-			c.values[layer][h] = grow(c.values[layer][h], need)
+// Close gives the memory back.
+func (s *Session) Close() { *s = Session{model: s.model} }
+
+// grow makes memory for so many slots.
+func (s *Session) grow(slots int) {
+	if slots <= s.slots {
+		return
+	}
+	s.slots = slots
+	tiles := (slots + kernel.KeyTile - 1) / kernel.KeyTile
+	for layer := range s.keys {
+		need := tiles * kernel.KeyTile * s.model.decoder.Blocks[layer].Attention.HeadSize
+		for h := range s.keys[layer] {
+			s.keys[layer][h] = lengthen(s.keys[layer][h], need)
+			s.values[layer][h] = lengthen(s.values[layer][h], need)
 		}
 	}
-	return slot
 }
 
-// grow lengthens s to n elements; a little room is kept beyond, so that
+// lengthen makes s n elements long; a little room is kept beyond, so that
 // decoding token by token does not copy each time.
-func grow(s []float32, n int) []float32 {
+func lengthen(s []float32, n int) []float32 {
 	if n <= cap(s) {
 		return s[:max(n, len(s))]
 	}
@@ -137,31 +89,45 @@ func grow(s []float32, n int) []float32 {
 	return larger
 }
 
-// Keep forgets every slot that is not on the path and returns the path's new
-// slots. The keys and values on it keep their bits.
-func (c *Cache) Keep(path Path) Path {
-	n := path.Len()
-	for layer, shape := range c.shapes {
-		key := make([]float32, shape.size)
-		for h := range shape.heads {
-			to := 0
-			for _, s := range path {
-				if s.Slot == to {
-					to += s.Len
-					continue
-				}
-				for slot := s.Slot; slot < s.Slot+s.Len; slot++ {
-					kernel.LoadKey(c.keys[layer][h], slot, key)
-					kernel.StoreKeys(c.keys[layer][h], to, key, len(key), 1, len(key))
-					copy(c.values[layer][h][to*shape.size:(to+1)*shape.size], c.values[layer][h][slot*shape.size:])
-					to++
-				}
-			}
+// Run computes the nodes of a run. It stops at the last tap when no logits are
+// asked for, and past the keys and values of the last layer only the rows that
+// are read go on. When ctx ends it returns with its error before the next layer.
+func (s *Session) Run(ctx context.Context, run *engine.Run) error {
+	for _, t := range run.Taps {
+		if t.Layer < run.First {
+			return fmt.Errorf("a run that begins at layer %d cannot read layer %d", run.First, t.Layer)
 		}
 	}
-	c.used = n
-	if n == 0 {
-		return nil
+	s.grow(run.Slots)
+	return s.begin(run).blocks(ctx)
+}
+
+// copyTwins takes the keys and values of the blocks that are not computed from
+// the nodes that they equal.
+func (p *pass) copyTwins() {
+	for _, segment := range p.Segments {
+		first := segment.Position
+		each(p.First, func(layer int) {
+			a := &p.model.decoder.Blocks[layer].Attention
+			key := make([]float32, a.HeadSize)
+			for i := range segment.Nodes {
+				from, to := segment.Twin.Slot(i), segment.Path.Slot(first+i)
+				for h := range a.KVHeads {
+					kernel.LoadKey(p.session.keys[layer][h], from, key)
+					kernel.StoreKeys(p.session.keys[layer][h], to, key, a.HeadSize, 1, a.HeadSize)
+					values := p.session.values[layer][h]
+					copy(values[to*a.HeadSize:(to+1)*a.HeadSize], values[from*a.HeadSize:])
+				}
+			}
+		})
 	}
-	return Path{{Slot: 0, Len: n}}
+}
+
+// kernelSpans writes a path in the kernels' words behind what is in the buffer.
+func (p *pass) kernelSpans(path forest.Path) []kernel.Span {
+	from := len(p.spans)
+	for _, s := range path {
+		p.spans = append(p.spans, kernel.Span(s))
+	}
+	return p.spans[from:len(p.spans):len(p.spans)]
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/cpu"
+	"github.com/steervec/steer/lm/engine"
+	"github.com/steervec/steer/lm/forest"
 )
 
 // random is a checkpoint that has every tensor that is asked for, of the shape
@@ -19,6 +21,8 @@ type random struct {
 	made  map[string]safetensors.Tensor
 	rand  *rand.Rand
 }
+
+func (*random) Config() []byte { return nil }
 
 func (r *random) Tensor(name string) (safetensors.Tensor, bool) {
 	if t, ok := r.made[name]; ok {
@@ -59,7 +63,7 @@ func BenchmarkExperts(b *testing.B) {
 		m.Experts = &arch.Experts{Router: part("router", count, hidden), Count: count, PerToken: perToken, Normalize: true}
 		return m
 	}
-	for _, numbers := range []cpu.Numbers{cpu.Float32, cpu.BFloat16} {
+	for _, compute := range []engine.DType{engine.Float32, engine.BFloat16} {
 		for _, c := range []struct {
 			name string
 			mlp  arch.MLP
@@ -76,26 +80,24 @@ func BenchmarkExperts(b *testing.B) {
 				}},
 			}
 			dtype := safetensors.F32
-			if numbers == cpu.BFloat16 {
+			if compute == engine.BFloat16 {
 				dtype = safetensors.BF16
 			}
-			model, err := cpu.Load(context.Background(), d, &random{dtype, map[string]safetensors.Tensor{}, rand.New(rand.NewPCG(1, 2))}, numbers)
+			model, err := cpu.Load(context.Background(), d, &random{dtype, map[string]safetensors.Tensor{}, rand.New(rand.NewPCG(1, 2))}, compute)
 			if err != nil {
 				b.Fatal(err)
 			}
 			for _, rows := range []int{1, 16, 128, 512, 2048} {
-				b.Run(model.Precision.String()+"/"+c.name+"/rows="+strconv.Itoa(rows), func(b *testing.B) {
+				b.Run(model.Description().DType+"/"+c.name+"/rows="+strconv.Itoa(rows), func(b *testing.B) {
 					r := rand.New(rand.NewPCG(3, 4))
-					run := &cpu.Run{Taps: []cpu.Tap{{Site: arch.MLPOutput, Read: func(int, []float32) {}}}}
+					run := &engine.Run{Slots: rows + 16, Taps: []engine.Tap{{Site: arch.MLPOutput, Read: func(int, []float32) {}}}}
 					for i := range rows {
 						run.Tokens = append(run.Tokens, r.IntN(vocabulary))
 						run.Taps[0].Rows = append(run.Taps[0].Rows, i)
 					}
 					for b.Loop() {
-						cache := model.NewCache()
-						slot := cache.Reserve(rows)
-						run.Segments = []cpu.Segment{{Nodes: rows, Path: cpu.Path{}.With(slot, rows), Length: rows}}
-						if err := model.Run(context.Background(), cache, run); err != nil {
+						run.Segments = []engine.Segment{{Nodes: rows, Path: forest.Path{{Len: rows}}, Length: rows}}
+						if err := model.NewSession().Run(context.Background(), run); err != nil {
 							b.Fatal(err)
 						}
 					}

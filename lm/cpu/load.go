@@ -2,9 +2,7 @@ package cpu
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,36 +10,14 @@ import (
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/cpu/kernel"
-	"github.com/steervec/steer/lm/internal/bfloat16"
-)
-
-// Tensors is where a model's weights are read from.
-type Tensors interface {
-	Tensor(name string) (safetensors.Tensor, bool)
-
-	// Release is told which parts of a tensor's data have been read and are not
-	// needed any more, by any number of goroutines.
-	Release(part safetensors.Tensor)
-}
-
-// Numbers chooses the number formats of products.
-type Numbers uint8
-
-const (
-	// Auto keeps bfloat16 weights and rounds activations to bfloat16 at the entry
-	// of each product; every other checkpoint computes in float32.
-	Auto Numbers = iota
-	// Float32 keeps everything but stored bfloat16 weights in float32.
-	Float32
-	// BFloat16 rounds weights and, at the entry of each product, activations.
-	BFloat16
+	"github.com/steervec/steer/lm/engine"
 )
 
 // Model is a decoder with its weights packed for products.
 type Model struct {
-	Decoder    *arch.Decoder
-	Precision  kernel.Precision // of the products
-	Parameters int              // stored elements, tied ones counted once
+	decoder    *arch.Decoder
+	precision  kernel.Precision // of the products
+	parameters int              // stored elements, tied ones counted once
 
 	embedding embedding
 	blocks    []block
@@ -99,14 +75,14 @@ type head struct {
 
 // Load reads and packs the weights that the decoder names. Every tensor's shape
 // is checked against the description; an error names the tensor and both.
-func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers Numbers) (*Model, error) {
+func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtype engine.DType) (*Model, error) {
 	if _, err := kernel.Instructions(); err != nil {
 		return nil, err
 	}
-	l := &loader{ctx: ctx, tensors: tensors, prefix: decoder.Prefix}
-	m := &Model{Decoder: decoder}
-	l.precision = l.choose(decoder, numbers)
-	m.Precision = l.precision
+	l := &loader{ctx: ctx, source: source, prefix: decoder.Prefix}
+	m := &Model{decoder: decoder}
+	l.precision = l.choose(decoder, dtype)
+	m.precision = l.precision
 	d := decoder
 
 	width := d.Embedding.Width
@@ -152,54 +128,14 @@ func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers N
 			return nil, l.err
 		}
 	}
-	m.Parameters = l.parameters
+	m.parameters = l.parameters
 	return m, l.err
-}
-
-// Random makes a model whose weights are stored as bfloat16 and mean nothing:
-// for measurements, which depend on shapes alone.
-func Random(ctx context.Context, decoder *arch.Decoder, numbers Numbers) (*Model, error) {
-	return Load(ctx, decoder, noise{}, numbers)
-}
-
-// noise is a checkpoint that has every tensor, in whatever shape is asked for.
-type noise struct{}
-
-func (noise) Tensor(string) (safetensors.Tensor, bool) {
-	return safetensors.Tensor{DType: safetensors.BF16}, true
-}
-
-func (noise) Release(safetensors.Tensor) {}
-
-// fill returns a tensor's data: ones for a vector, else numbers of either sign
-// and about 1/√columns in size.
-func (noise) fill(shape []int) []byte {
-	elements := 1
-	for _, n := range shape {
-		elements *= n
-	}
-	data := make([]byte, 2*elements)
-	size := uint64(bfloat16.Round(float32(1 / math.Sqrt(float64(shape[len(shape)-1])))))
-	bits := uint64(0x9e3779b97f4a7c15)
-	for i := 0; i < elements; i++ {
-		if i%4 == 0 {
-			bits ^= bits << 13
-			bits ^= bits >> 7
-			bits ^= bits << 17
-		}
-		number := bits>>(i%4*16)&0x803f | size
-		if len(shape) == 1 {
-			number = uint64(bfloat16.Round(1))
-		}
-		binary.LittleEndian.PutUint16(data[2*i:], uint16(number))
-	}
-	return data
 }
 
 // loader keeps the first error; what it returns after one means nothing.
 type loader struct {
 	ctx        context.Context
-	tensors    Tensors
+	source     engine.Source
 	prefix     string
 	precision  kernel.Precision
 	parameters int
@@ -213,10 +149,10 @@ func (l *loader) fail(format string, args ...any) {
 }
 
 // choose settles the precision by the type in which the embedding is stored.
-func (l *loader) choose(d *arch.Decoder, numbers Numbers) kernel.Precision {
+func (l *loader) choose(d *arch.Decoder, dtype engine.DType) kernel.Precision {
 	t, _ := l.find(d.Embedding.Tokens)
 	switch {
-	case numbers == BFloat16, numbers == Auto && t.DType == safetensors.BF16:
+	case dtype == engine.BFloat16, dtype == engine.Auto && t.DType == safetensors.BF16:
 		return kernel.BF16
 	case t.DType == safetensors.BF16:
 		return kernel.Mixed
@@ -226,11 +162,11 @@ func (l *loader) choose(d *arch.Decoder, numbers Numbers) kernel.Precision {
 
 // find looks a tensor up under its full name and without the family's prefix.
 func (l *loader) find(name string) (safetensors.Tensor, bool) {
-	if t, ok := l.tensors.Tensor(name); ok {
+	if t, ok := l.source.Tensor(name); ok {
 		return t, true
 	}
 	if short, ok := strings.CutPrefix(name, l.prefix); ok {
-		return l.tensors.Tensor(short)
+		return l.source.Tensor(short)
 	}
 	return safetensors.Tensor{}, false
 }
@@ -249,8 +185,8 @@ func (l *loader) tensor(name string, shape ...int) kernel.View {
 		l.fail("tensor %q is missing from the checkpoint", name)
 		return kernel.View{}
 	}
-	if n, ok := l.tensors.(noise); ok {
-		t.Shape, t.Data = shape, n.fill(shape)
+	if n, ok := l.source.(engine.Noise); ok {
+		t = n.Fill(t, shape)
 	}
 	if !slices.Equal(t.Shape, shape) {
 		l.fail("tensor %q has shape %v; the config asks for %v", name, t.Shape, shape)
@@ -260,7 +196,7 @@ func (l *loader) tensor(name string, shape ...int) kernel.View {
 	v.Release = func(data []byte) {
 		part := t
 		part.Data = data
-		l.tensors.Release(part)
+		l.source.Release(part)
 	}
 	for _, n := range t.Shape[:len(t.Shape)-1] {
 		v.Rows *= n

@@ -8,7 +8,7 @@ const logitRows = 32
 // giveLogits computes the logits of the rows that are asked for and hands them
 // over in order.
 func (p *pass) giveLogits() {
-	d, h := p.model.Decoder, &p.model.head
+	d, h := p.model.decoder, &p.model.head
 	hidden, width := d.Hidden, h.weight.In
 	wanted := p.LogitRows
 	for len(wanted) > 0 {

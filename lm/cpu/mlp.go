@@ -76,7 +76,7 @@ type choice struct {
 // and adds up what they give, weighted (Shazeer et al. 2017). Experts add in
 // their own order, so a row's bits do not depend on the others.
 func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
-	hidden := p.model.Decoder.Hidden
+	hidden := p.model.decoder.Hidden
 	chosen := p.choose(x, rows, m)
 	shares := place(chosen, m)
 	gathered, given := size(&p.gathered, len(chosen)*hidden), size(&p.expert, len(chosen)*hidden)

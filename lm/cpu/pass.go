@@ -7,18 +7,19 @@ import (
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/cpu/kernel"
+	"github.com/steervec/steer/lm/engine"
 )
 
 // pass is one run on its way through the blocks. Its buffers are [rows, width].
 type pass struct {
-	*Run
+	*engine.Run
 	*buffers
-	model *Model
-	cache *Cache
+	model   *Model
+	session *Session
 
 	kept    []int // node of each row; nil: row i is node i
-	edits   map[address][]Edit
-	taps    map[address][]Tap
+	edits   map[address][]engine.Edit
+	taps    map[address][]engine.Tap
 	last    int // layer after which nothing is read
 	waiting int // readers of the last layer that are not served; the logits count as one
 }
@@ -42,26 +43,23 @@ type buffers struct {
 	expert   []float32 // the same, of what the experts give
 	calls    []kernel.Call
 
-	positions []int // of each node
-	slots     []int // of each node
+	positions []int         // of each node
+	slots     []int         // of each node
+	spans     []kernel.Span // of the segments' paths
 	pieces    []piece
 	stretches []stretch
 	angles    map[*arch.Rope]*angles
 }
 
-// Run computes the nodes of a run: their keys and values go into the cache at
-// the slots that their segments name, taps and logits are called. It stops at
-// the last tap when no logits are asked for, and past the keys and values of
-// the last layer only the rows that are read go on. When ctx ends it returns
-// with its error before the next layer.
-func (m *Model) Run(ctx context.Context, cache *Cache, run *Run) error {
-	p := m.begin(cache, run)
+// blocks is the forward pass: from the embedding, or the residual stream that is
+// given, to what is read last.
+func (p *pass) blocks(ctx context.Context) error {
 	p.embed()
-	for layer := 0; layer <= p.last; layer++ {
+	for layer := p.First; layer <= p.last; layer++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		d, b := &m.Decoder.Blocks[layer], &m.blocks[layer]
+		d, b := &p.model.decoder.Blocks[layer], &p.model.blocks[layer]
 
 		// norm before attention
 		p.normalise(layer, b.beforeAttention)
@@ -78,7 +76,7 @@ func (m *Model) Run(ctx context.Context, cache *Cache, run *Run) error {
 		}
 		// attention over ancestors
 		p.attend(layer)
-		p.show(layer, arch.AttnHeads, p.heads)
+		p.reach(layer, arch.AttnHeads, p.heads)
 		p.product(&p.sublayer, p.heads, b.output)
 		// a parallel mlp reads the block's input
 		if d.Parallel && b.beforeMLP != nil {
@@ -87,7 +85,7 @@ func (m *Model) Run(ctx context.Context, cache *Cache, run *Run) error {
 		// attention into the residual stream
 		p.add(layer, arch.SelfAttn, b.afterAttention, b.afterAttentionAdd)
 		if !d.Parallel {
-			p.show(layer, arch.ResidualMid, p.residual)
+			p.reach(layer, arch.ResidualMid, p.residual)
 		}
 		if p.finished(layer) {
 			return nil
@@ -102,20 +100,21 @@ func (m *Model) Run(ctx context.Context, cache *Cache, run *Run) error {
 		// mlp into the residual stream
 		p.mlp(&p.sublayer, p.input, p.rows(), &b.mlp)
 		p.add(layer, arch.MLPOutput, b.afterMLP, b.afterMLPAdd)
-		p.show(layer, arch.DecoderBlock, p.residual)
+		p.reach(layer, arch.DecoderBlock, p.residual)
 	}
 	p.giveLogits()
 	return nil
 }
 
-func (m *Model) begin(cache *Cache, run *Run) *pass {
-	p := &pass{Run: run, buffers: &cache.buffers, model: m, cache: cache}
-	p.positions, p.slots = p.positions[:0], p.slots[:0]
+// begin sorts what is asked of a run by where it happens.
+func (s *Session) begin(run *engine.Run) *pass {
+	p := &pass{Run: run, buffers: &s.buffers, model: s.model, session: s}
+	p.positions, p.slots, p.spans = p.positions[:0], p.slots[:0], p.spans[:0]
 	p.last = -1
 	if run.Logits != nil {
-		p.last, p.waiting = len(m.blocks)-1, 1
+		p.last, p.waiting = len(s.model.blocks)-1, 1
 	}
-	p.taps = make(map[address][]Tap)
+	p.taps = make(map[address][]engine.Tap)
 	for _, t := range run.Taps {
 		a := address{t.Layer, t.Site}
 		p.taps[a] = append(p.taps[a], t)
@@ -126,7 +125,7 @@ func (m *Model) begin(cache *Cache, run *Run) *pass {
 			p.waiting++
 		}
 	}
-	p.edits = make(map[address][]Edit)
+	p.edits = make(map[address][]engine.Edit)
 	for _, e := range run.Edits {
 		a := address{e.Layer, e.Site}
 		p.edits[a] = append(p.edits[a], e)
@@ -146,9 +145,9 @@ func (m *Model) begin(cache *Cache, run *Run) *pass {
 			}
 		}
 	}
-	p.cut()
-	p.split()
-	p.turn()
+	p.findPieces()
+	p.findStretches()
+	p.rotate()
 	return p
 }
 
@@ -184,8 +183,13 @@ func each(n int, f func(row int)) {
 
 // embed writes the residual stream that enters the first block.
 func (p *pass) embed() {
-	e, hidden := &p.model.embedding, p.model.Decoder.Hidden
+	e, hidden := &p.model.embedding, p.model.decoder.Hidden
 	residual := size(&p.residual, len(p.Tokens)*hidden)
+	if p.First > 0 {
+		copy(residual, p.Residual)
+		p.copyTwins()
+		return
+	}
 	rows := residual
 	if e.project != nil {
 		rows = size(&p.sublayer, len(p.Tokens)*e.width)
@@ -222,7 +226,7 @@ func (n *norm) apply(dst, x []float32) {
 
 // applyRows normalises rows in place, or from src.
 func (p *pass) applyRows(n *norm, dst, src []float32) {
-	width := p.model.Decoder.Hidden
+	width := p.model.decoder.Hidden
 	each(p.rows(), func(i int) { n.apply(dst[i*width:(i+1)*width], src[i*width:(i+1)*width]) })
 }
 
@@ -235,8 +239,8 @@ func (p *pass) normalise(layer int, n *norm) {
 	}
 	p.input = size(&p.normed, len(p.residual))
 	p.applyRows(n, p.input, p.residual)
-	p.show(layer, n.Site, p.input)
-	if p.model.Decoder.Blocks[layer].ResidualAfterNorm {
+	p.reach(layer, n.Site, p.input)
+	if p.model.decoder.Blocks[layer].ResidualAfterNorm {
 		copy(p.residual, p.input)
 	}
 }
@@ -248,14 +252,14 @@ func (p *pass) product(dst *[]float32, x []float32, l *linear) {
 
 // add puts what a sublayer gave into the residual stream.
 func (p *pass) add(layer int, site arch.Site, after, afterAdd *norm) {
-	b := &p.model.Decoder.Blocks[layer]
+	b := &p.model.decoder.Blocks[layer]
 	if b.SublayersAddResidual {
 		kernel.AddScaled(p.sublayer, p.residual, 1)
 	}
-	p.show(layer, site, p.sublayer)
+	p.reach(layer, site, p.sublayer)
 	if after != nil {
 		p.applyRows(after, p.sublayer, p.sublayer)
-		p.show(layer, after.Site, p.sublayer)
+		p.reach(layer, after.Site, p.sublayer)
 	}
 	if b.SublayersAddResidual {
 		p.residual, p.sublayer = p.sublayer, p.residual
@@ -264,20 +268,20 @@ func (p *pass) add(layer int, site arch.Site, after, afterAdd *norm) {
 		if scale == 0 {
 			scale = 1
 		}
-		width := p.model.Decoder.Hidden
+		width := p.model.decoder.Hidden
 		each(p.rows(), func(i int) {
 			kernel.AddScaled(p.residual[i*width:(i+1)*width], p.sublayer[i*width:], scale)
 		})
 	}
 	if afterAdd != nil {
 		p.applyRows(afterAdd, p.residual, p.residual)
-		p.show(layer, afterAdd.Site, p.residual)
+		p.reach(layer, afterAdd.Site, p.residual)
 	}
 }
 
-// show applies the edits of an address to its rows [rows, width], then serves
+// reach applies the edits of an address to its rows [rows, width], then serves
 // its taps.
-func (p *pass) show(layer int, site arch.Site, rows []float32) {
+func (p *pass) reach(layer int, site arch.Site, rows []float32) {
 	if site == "" || p.rows() == 0 {
 		return
 	}
@@ -299,7 +303,7 @@ func (p *pass) show(layer int, site arch.Site, rows []float32) {
 }
 
 // change adds an edit's delta to each of its rows.
-func (p *pass) change(e Edit, rows []float32, width int) {
+func (p *pass) change(e engine.Edit, rows []float32, width int) {
 	const together = 16
 	kernel.Parallel((len(e.Rows)+together-1)/together, func(task int) {
 		buffer := deltas.Get().(*[]float32)
@@ -312,7 +316,7 @@ func (p *pass) change(e Edit, rows []float32, width int) {
 			}
 			clear(delta)
 			activation := rows[row*width : (row+1)*width]
-			e.Delta(delta, activation)
+			e.Operator.Delta(delta, activation, e.Vector)
 			kernel.AddScaled(activation, delta, 1)
 		}
 	})
@@ -344,8 +348,8 @@ func (p *pass) keepRead(layer int) bool {
 		return true
 	}
 	p.kept = read
-	p.split()
-	width := p.model.Decoder.Hidden
+	p.findStretches()
+	width := p.model.decoder.Hidden
 	compact := func(rows []float32) []float32 {
 		for i, node := range read {
 			copy(rows[i*width:(i+1)*width], rows[node*width:])

@@ -1,0 +1,296 @@
+package lm
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/steervec/steer/lm/forest"
+)
+
+// Batch writes many sequences together, each with its own options, seed,
+// steering, stop strings and context. Sequences come and go between steps; what
+// one of them writes does not depend on the others. A batch has one user at a
+// time.
+//
+//	b := model.NewBatch(BatchOptions{})
+//	defer b.Close()
+//	s, err := b.Add(ctx, Input{Text: "Once"}, GenerateOptions{})
+//	for b.Open() > 0 && err == nil {
+//	    err = b.Step(ctx)
+//	}
+//	fmt.Println(s.Generation().Text)
+type Batch struct {
+	model     *Model
+	store     *store
+	runTokens int
+	packed    *packed
+	open      []*Sequence // in the order in which they were added
+	added     int
+	usage     Usage
+}
+
+// BatchOptions say how a batch runs; the zero value is what most want.
+type BatchOptions struct {
+	// RunTokens is how many tokens of prompts are computed in a step, beside one
+	// token of each sequence that writes. It changes memory and speed, never
+	// results; 0: 1024.
+	RunTokens int
+}
+
+// Sequence is one text of a batch.
+type Sequence struct {
+	sequence
+	number int
+	ctx    context.Context
+	opts   GenerateOptions
+	model  *Model
+
+	given  int            // tokens that were there at the beginning
+	regime int            // of the positions
+	marks  []forest.Mark  // of the tokens; nil: all zero
+	branch *forest.Branch // of the tokens that are computed; nil: none is
+	next   int            // the token that a step has chosen, before it is accepted
+	writer writer
+	finish Finish
+	err    error
+}
+
+// NewBatch returns an empty batch on the model or view. On a cached view it
+// shares what is computed with the view's other calls.
+func (m *Model) NewBatch(opts BatchOptions) (*Batch, error) {
+	n, err := checkRunTokens(opts.RunTokens)
+	if err != nil {
+		return nil, err
+	}
+	return &Batch{model: m, store: m.store(), runTokens: n, packed: newPacked()}, nil
+}
+
+// Add puts a sequence into the batch, whose prompt is computed in the next steps.
+// ctx ends the sequence alone. Errors say what is wrong with the input or the
+// options.
+func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Sequence, error) {
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
+	checked, err := b.model.sequence(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sequence{sequence: checked, number: b.added, ctx: ctx, opts: opts, model: b.model, given: len(checked.tokens)}
+	s.tokens = slices.Clone(s.tokens)
+	s.regime = b.model.Decoder().Regime(len(s.tokens))
+	s.marks = s.marked(s.regime).Marks
+	s.writer = writer{sequence: s.number, opts: &s.opts}
+	s.writer.sampler = sampler{&s.opts, rand.New(rand.NewPCG(opts.Seed, in.Seed))}
+	if b.model.tokens != nil {
+		s.writer.stream = b.model.tokens.NewStream(!opts.IgnoreEnd)
+	}
+	b.open = append(b.open, s)
+	b.added++
+	b.usage.Given += s.given
+	return s, nil
+}
+
+// Open returns how many sequences go on.
+func (b *Batch) Open() int { return len(b.open) }
+
+// Usage counts the tokens of all prompts, and those that were computed, written
+// ones included.
+func (b *Batch) Usage() Usage { return b.usage }
+
+// Remove ends a sequence; what it has written stays with it.
+func (b *Batch) Remove(s *Sequence) { b.end(s, FinishCancelled, nil) }
+
+// Close ends every sequence and gives the batch's memory back.
+func (b *Batch) Close() {
+	for len(b.open) > 0 {
+		b.Remove(b.open[0])
+	}
+	b.store.Lock()
+	b.store.tree.Trim()
+	b.store.Unlock()
+	b.model.close(b.store)
+}
+
+// Step computes one token of every sequence that writes and then prompts, in the
+// order of their coming, up to the batch's limit; it chooses the next tokens.
+// Where a sequence's context has ended, or its numbers stop being finite, that
+// sequence ends and says why in [Sequence.Err]. When ctx ends, Step returns its
+// error, and can be called again.
+func (b *Batch) Step(ctx context.Context) error {
+	for _, s := range slices.Clone(b.open) {
+		if err := s.ctx.Err(); err != nil {
+			b.end(s, FinishCancelled, err)
+		}
+	}
+	ready, err := b.run(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range ready {
+		if s.err != nil {
+			b.end(s, FinishError, s.err)
+			continue
+		}
+		if finish := s.accept(s.next); finish != "" {
+			b.end(s, finish, nil)
+		}
+	}
+	return nil
+}
+
+// run packs one run and computes it. It returns the sequences that have chosen a
+// token, or failed.
+func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
+	b.store.Lock()
+	defer b.store.Unlock()
+	p := b.packed
+	p.reset()
+	computed := false
+	defer func() {
+		if !computed {
+			b.forget()
+		}
+	}()
+	for i, s := range b.open {
+		if s.left() == 1 && len(s.tokens) > s.given {
+			b.pack(i, 1)
+		}
+	}
+	for i, s := range b.open {
+		if room := b.runTokens - p.rows(); room > 0 && (s.left() > 1 || len(s.tokens) == s.given) {
+			b.pack(i, room)
+		}
+	}
+	rows := p.read()
+	p.logits(rows, func(row int, logits []float32) {
+		for _, i := range p.readers[row] {
+			s := b.open[i]
+			s.next = s.writer.choose(logits, s.tokens)
+		}
+	})
+	if err := p.compute(ctx, b.store); err != nil {
+		return nil, err
+	}
+	computed = true
+	b.usage.Computed += p.rows()
+	for _, row := range p.failed {
+		for _, i := range p.readers[row] {
+			s := b.open[i]
+			s.err = b.model.notFinite(ctx, &s.sequence, p.positions[row])
+		}
+	}
+	for _, row := range rows {
+		for _, i := range p.readers[row] {
+			ready = append(ready, b.open[i])
+		}
+	}
+	return ready, nil
+}
+
+// forget begins every sequence anew after a run that was not computed: nobody
+// may hold on to its nodes.
+func (b *Batch) forget() {
+	for _, s := range b.open {
+		s.release()
+	}
+	b.store.tree.Discard()
+}
+
+// left returns how many tokens are not computed.
+func (s *Sequence) left() int {
+	if s.branch == nil {
+		return len(s.tokens)
+	}
+	return len(s.tokens) - s.branch.Len()
+}
+
+// pack adds at most so many tokens of a sequence to the run, those that follow
+// what is computed.
+func (b *Batch) pack(number, most int) {
+	s, p := b.open[number], b.packed
+	if regime := b.model.Decoder().Regime(len(s.tokens)); regime != s.regime {
+		// The sequence has outgrown the positions that its keys were computed with: it
+		// is computed anew.
+		s.release()
+		s.regime, s.marks = regime, s.marked(regime).Marks
+	}
+	if s.branch == nil {
+		s.branch = b.store.tree.Branch()
+	}
+	all := forest.Sequence{Tokens: s.tokens, Marks: s.marks}
+	last := len(s.tokens) - 1 // whose logits are read: it is computed even if it is there
+	s.branch.Follow(all.Upto(last).From(s.branch.Len()))
+	from := s.branch.Len()
+	to := min(from+most, len(s.tokens))
+	s.branch.Extend(all.Upto(to).From(from))
+	row, packed := 0, false
+	if to == last+1 {
+		row, packed = p.rowOf[s.branch.Path().Last()]
+	}
+	if !packed {
+		row = p.add(&s.sequence, number, from, to, s.regime, s.branch.Path()) + to - from - 1
+	}
+	if to == last+1 {
+		p.readers[row] = append(p.readers[row], number)
+	}
+}
+
+func (s *Sequence) release() {
+	if s.branch != nil {
+		s.branch.Release()
+		s.branch = nil
+	}
+}
+
+// end takes a sequence out of the batch.
+func (b *Batch) end(s *Sequence, finish Finish, err error) {
+	i := slices.Index(b.open, s)
+	if i < 0 {
+		return
+	}
+	b.open = slices.Delete(b.open, i, i+1)
+	s.finish, s.err = finish, err
+	s.writer.close()
+	b.store.Lock()
+	defer b.store.Unlock()
+	s.release()
+}
+
+// accept puts a chosen token at the end of the sequence and says whether that
+// ends it.
+func (s *Sequence) accept(token int) Finish {
+	if !s.opts.IgnoreEnd && slices.Contains(s.model.ends, token) {
+		return FinishEnd
+	}
+	s.tokens = append(s.tokens, token)
+	if s.marks != nil {
+		var mark forest.Mark
+		if a := s.at(len(s.tokens)-1, s.regime); a != nil {
+			mark = a.mark
+		}
+		s.marks = append(s.marks, mark)
+	}
+	if s.writer.write(token) {
+		return FinishStop
+	}
+	if len(s.tokens)-s.given >= s.opts.MaxTokens || s.model.checkLength(len(s.tokens)+1) != nil {
+		return FinishLength
+	}
+	return ""
+}
+
+// Number returns how many sequences were added before.
+func (s *Sequence) Number() int { return s.number }
+
+// Done reports whether the sequence has ended.
+func (s *Sequence) Done() bool { return s.finish != "" }
+
+// Err says why a sequence ended before its text did; nil where it did not.
+func (s *Sequence) Err() error { return s.err }
+
+// Generation returns what is written so far.
+func (s *Sequence) Generation() Generation {
+	return Generation{Prompt: s.tokens[:s.given:s.given], IDs: s.tokens[s.given:len(s.tokens):len(s.tokens)], Text: s.writer.text.String(), Finish: s.finish}
+}

@@ -1,0 +1,142 @@
+// Package engine holds the words in which package lm speaks to what computes a
+// model. An [Engine] is a loaded model; a [Session] of it holds keys and values
+// and computes packed runs: tokens that each have a path of ancestors, what is
+// read of them and what is changed. Nothing else passes the seam: an engine
+// chooses its own kernels, memory and device.
+//
+// What an engine cannot do it says in [Engine.Check], before anything is computed.
+package engine
+
+import (
+	"context"
+
+	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
+	"github.com/steervec/steer/lm/forest"
+)
+
+// DType chooses the number format in which a model computes.
+type DType uint8
+
+const (
+	// Auto keeps bfloat16 weights and rounds activations to bfloat16 at the entry
+	// of each matrix product; every other checkpoint computes in float32.
+	Auto DType = iota
+	// Float32 keeps everything but stored bfloat16 weights in float32.
+	Float32
+	// BFloat16 rounds weights, and activations at the entry of each product.
+	BFloat16
+)
+
+// Source is a checkpoint, of which an engine reads what it needs.
+type Source interface {
+	Config() []byte // config.json
+	Tensor(name string) (safetensors.Tensor, bool)
+
+	// Release is told which parts of a tensor's data have been read and are not
+	// needed any more, by any number of goroutines.
+	Release(part safetensors.Tensor)
+}
+
+// Opener loads a model. Errors name the tensor or the config's field that is wrong.
+type Opener func(ctx context.Context, source Source, dtype DType) (Engine, error)
+
+// Engine is a loaded model. It is immutable; any number of goroutines may use
+// it, each with a session of its own.
+type Engine interface {
+	// Decoder describes the model. It must not be changed.
+	Decoder() *arch.Decoder
+	Description() Description
+
+	// Check returns an error where the engine cannot read an activation, or, given
+	// an operator, change it so. The layer and the site are the decoder's.
+	Check(layer int, site arch.Site, operator Operator) error
+
+	NewSession() Session
+}
+
+// Description says how an engine computes, for provenance: two engines of equal
+// descriptions give equal bits.
+type Description struct {
+	Name         string // of the engine
+	DType        string // of the products: f32, bf16, mixed
+	Instructions string // the instruction set or device
+	Parameters   int    // stored weights, tied ones counted once
+}
+
+// Session holds the keys and values of nodes, each in its slot, in memory that
+// grows with the slots that runs name. It has one user at a time.
+type Session interface {
+	// Run computes a packed run: the keys and values of its nodes go into their
+	// slots, taps and logits are called. When ctx ends it returns with its error;
+	// what the slots of the run's nodes hold then means nothing.
+	Run(ctx context.Context, run *Run) error
+	Close()
+}
+
+// Run is a packed run of nodes. Rows are counted from 0 in the order of Tokens.
+// A node may follow from nodes before it in the same run.
+type Run struct {
+	Tokens   []int     // [nodes]
+	Segments []Segment // cover the nodes in order
+	Slots    int       // slots that exist
+	Edits    []Edit    // in the order in which they act
+	Taps     []Tap
+
+	// LogitRows are the rows whose logits Logits is called with, ascending. The
+	// slice given to Logits, [vocabulary], is valid during the call only.
+	LogitRows []int
+	Logits    func(row int, logits []float32)
+
+	// First is the first decoder block that is computed. Where it is not 0, Residual
+	// [nodes, hidden] is the residual stream that enters it, and the keys and values
+	// of the blocks below are copied from each segment's Twin.
+	First    int
+	Residual []float32
+}
+
+// Segment is a chain of nodes: each is the parent of the next.
+type Segment struct {
+	Nodes    int
+	Position int         // of the first node; the root has 0
+	Path     forest.Path // slots from the root to the segment's last node
+	Length   int         // tokens of the sequences through here, for positions that depend on it
+
+	// Twin are the slots of nodes, computed before, that equal the segment's nodes
+	// below the run's first block; [Nodes] of them, and unused where that is 0.
+	Twin forest.Path
+}
+
+// Tap reads the activations of some rows, ascending, after edits have acted. The
+// slice given to Read is valid during the call only; calls come in row order.
+type Tap struct {
+	Layer int // 0-based
+	Site  arch.Site
+	Rows  []int
+	Read  func(row int, activation []float32)
+}
+
+// Edit changes the activations of some rows, ascending.
+type Edit struct {
+	Layer    int
+	Site     arch.Site
+	Rows     []int
+	Operator Operator
+	Vector   []float32 // [width of the site], as the operator is to have it
+}
+
+// Operator says how a vector acts on an activation. It is a small value with
+// parameters, and pure: several goroutines call it.
+type Operator interface {
+	// Name names the operator with its parameters. Operators of equal names compute
+	// the same function.
+	Name() string
+
+	// Check says whether the operator changes anything with this vector, or that it
+	// makes no sense with it, as an ablation of a zero vector.
+	Check(vector []float32) (acts bool, err error)
+
+	// Delta writes what is to be added to an activation into delta, which comes
+	// zeroed. All three have the width of the site.
+	Delta(delta, activation, vector []float32)
+}

@@ -1,0 +1,421 @@
+package forest
+
+import (
+	"container/heap"
+	"fmt"
+	"slices"
+)
+
+// Tree is a forest of computed tokens: a token is found again by all tokens
+// before it and by what acts on each. It has one user at a time.
+//
+// Tokens are added while a run is packed and count as computed once the run has
+// succeeded ([Tree.Commit]); after one that failed they go ([Tree.Discard]). A
+// [Branch] holds what is in use; what nobody holds stays while there is room, and
+// the least recently used leaves go first.
+type Tree struct {
+	pages    Pages
+	capacity int // slots that may be in use before leaves that nobody holds go
+	root     *node
+	shared   room // for tokens that are computed many at a time
+	added    []*node
+	leaves   leaves // that nobody holds
+	tokens   int
+	clock    uint64
+	branches map[*Branch]bool // that are held
+}
+
+// node is a chain of tokens under one mark, each the parent of the next.
+type node struct {
+	parent   *node
+	mark     Mark
+	tokens   []int
+	path     Path // of these tokens; its pages are held
+	added    int  // tokens at the end that are not computed yet
+	children map[key]*node
+	holders  int    // branches that end with this node
+	used     uint64 // when it was last followed
+	at       int    // in the tree's leaves; -1: not there
+}
+
+// key is what tells the children of a node apart.
+type key struct {
+	token int
+	mark  Mark
+}
+
+// NewTree returns an empty tree that keeps what nobody holds as long as no more
+// than capacity slots are in use; 0 keeps nothing.
+func NewTree(capacity int) *Tree {
+	return &Tree{capacity: capacity, root: &node{at: -1}, branches: map[*Branch]bool{}}
+}
+
+// Slots returns the number of slots that exist.
+func (t *Tree) Slots() int { return t.pages.Slots() }
+
+// Used returns the number of slots in pages that are in use.
+func (t *Tree) Used() int { return t.pages.Used() }
+
+// Tokens returns the number of tokens in the tree.
+func (t *Tree) Tokens() int { return t.tokens }
+
+// Branch is a path of the tree from its root, held until it is released.
+type Branch struct {
+	tree   *Tree
+	end    *node
+	path   Path
+	length int
+	own    room // for tokens that come one at a time
+}
+
+// Branch returns an empty branch.
+func (t *Tree) Branch() *Branch {
+	t.root.holders++
+	b := &Branch{tree: t, end: t.root}
+	t.branches[b] = true
+	return b
+}
+
+// Len returns the number of tokens of the branch.
+func (b *Branch) Len() int { return b.length }
+
+// Path returns the slots of the branch's tokens. It is valid until the branch is
+// extended.
+func (b *Branch) Path() Path { return b.path }
+
+// Follow goes on along the tokens as far as the tree has them and returns how
+// many it has.
+func (b *Branch) Follow(s Sequence) int {
+	t, followed := b.tree, 0
+	t.clock++
+	for followed < len(s.Tokens) {
+		next := b.end.children[key{s.Tokens[followed], s.mark(followed)}]
+		if next == nil {
+			break
+		}
+		n := 1
+		for n < len(next.tokens) && followed+n < len(s.Tokens) &&
+			next.tokens[n] == s.Tokens[followed+n] && next.mark == s.mark(followed+n) {
+			n++
+		}
+		if n < len(next.tokens) {
+			next = t.split(next, n)
+		}
+		for _, span := range next.path {
+			b.path = b.path.With(span)
+		}
+		b.move(next)
+		followed += n
+	}
+	b.length += followed
+	return followed
+}
+
+// ahead is how many slots a branch that grows token by token sets aside, so that
+// its keys stay neighbours although other branches grow beside it.
+const ahead = 64
+
+// Extend goes on along the tokens and adds those that the tree lacks. It returns
+// how many it had.
+func (b *Branch) Extend(s Sequence) (had int) {
+	had = b.Follow(s)
+	t := b.tree
+	slots := &t.shared
+	if len(s.Tokens) == 1 {
+		slots = &b.own
+	}
+	for i := had; i < len(s.Tokens); {
+		// a stretch of one mark
+		n, mark := 1, s.mark(i)
+		for i+n < len(s.Tokens) && s.mark(i+n) == mark {
+			n++
+		}
+		end := b.end
+		if end == t.root || end.mark != mark || end.holders > 1 || len(end.children) > 0 {
+			end = &node{parent: b.end, mark: mark, at: -1}
+			b.end.put(key{s.Tokens[i], mark}, end)
+			b.move(end)
+		}
+		for left := n; left > 0; {
+			setAside := left
+			if slots == &b.own {
+				setAside = ahead
+			}
+			span := slots.take(&t.pages, left, setAside)
+			end.add(span, &t.pages)
+			b.path = b.path.With(span)
+			left -= span.Len
+		}
+		end.tokens = append(end.tokens, s.Tokens[i:i+n]...)
+		if end.added == 0 {
+			t.added = append(t.added, end)
+		}
+		end.added += n
+		end.used = t.clock
+		t.tokens += n
+		b.length += n
+		i += n
+	}
+	return had
+}
+
+// add puts slots, whose pages are held for the node, behind those of the node.
+func (n *node) add(s Span, pages *Pages) {
+	spans := len(n.path)
+	n.path = n.path.With(s)
+	if len(n.path) == spans && s.Slot%PageSlots != 0 {
+		pages.drop(Span{s.Slot, 1}) // the span before holds the page already
+	}
+}
+
+// move ends the branch with another node.
+func (b *Branch) move(to *node) {
+	to.holders++
+	b.tree.remove(to)
+	b.end.holders--
+	b.end.used, to.used = b.tree.clock, b.tree.clock
+	b.tree.consider(b.end)
+	b.end = to
+}
+
+// Release lets go of the branch, which must not be used any more. What nobody
+// holds then may go at the next commit.
+func (b *Branch) Release() {
+	t := b.tree
+	if t == nil {
+		return
+	}
+	delete(t.branches, b)
+	b.own.clear(&t.pages)
+	b.end.holders--
+	t.consider(b.end)
+	*b = Branch{}
+}
+
+// Commit says that what was added is computed.
+func (t *Tree) Commit() {
+	for _, n := range t.added {
+		n.added = 0
+		t.consider(n)
+	}
+	t.added = t.added[:0]
+	t.shared.clear(&t.pages)
+	t.Trim()
+}
+
+// Discard takes back what was added since the last commit. No branch may end
+// with any of it.
+func (t *Tree) Discard() {
+	for _, n := range slices.Backward(t.added) {
+		keep := len(n.tokens) - n.added
+		t.tokens -= n.added
+		n.added = 0
+		if keep == 0 {
+			t.detach(n)
+			continue
+		}
+		n.tokens = n.tokens[:keep]
+		head, tail := n.path.cut(keep)
+		t.holdBoundary(head, tail)
+		for _, s := range tail {
+			t.pages.drop(s)
+		}
+		n.path = head
+		t.consider(n)
+	}
+	t.added = t.added[:0]
+	t.shared.clear(&t.pages)
+	t.Trim()
+}
+
+// cut parts a path after n positions.
+func (p Path) cut(n int) (head, tail Path) {
+	for _, s := range p {
+		switch {
+		case n >= s.Len:
+			head = append(head, s)
+		case n <= 0:
+			tail = append(tail, s)
+		default:
+			head = append(head, Span{s.Slot, n})
+			tail = append(tail, Span{s.Slot + n, s.Len - n})
+		}
+		n -= s.Len
+	}
+	return head, tail
+}
+
+// holdBoundary holds the page once more that both parts of a span that was cut
+// in two touch.
+func (t *Tree) holdBoundary(head, tail Path) {
+	if len(head) == 0 || len(tail) == 0 {
+		return
+	}
+	last, first := head[len(head)-1], tail[0]
+	if last.Slot+last.Len == first.Slot && first.Slot%PageSlots != 0 {
+		t.pages.hold(Span{first.Slot, 1})
+	}
+}
+
+// split parts a node after n tokens and returns the first part, whose child the
+// rest is.
+func (t *Tree) split(n *node, at int) *node {
+	head, tail := n.path.cut(at)
+	t.holdBoundary(head, tail)
+	upper := &node{
+		parent: n.parent, mark: n.mark, tokens: slices.Clone(n.tokens[:at]), path: head,
+		added: max(0, n.added-(len(n.tokens)-at)), used: n.used, at: -1,
+	}
+	n.parent.put(key{n.tokens[0], n.mark}, upper)
+	if upper.added > 0 {
+		// what is added later must go first
+		t.added = slices.Insert(t.added, slices.Index(t.added, n), upper)
+		n.added = len(n.tokens) - at
+	}
+	n.parent, n.tokens, n.path = upper, slices.Clone(n.tokens[at:]), tail
+	upper.put(key{n.tokens[0], n.mark}, n)
+	return upper
+}
+
+func (n *node) put(k key, child *node) {
+	if n.children == nil {
+		n.children = map[key]*node{}
+	}
+	n.children[k] = child
+}
+
+// consider puts a node among the leaves that may go.
+func (t *Tree) consider(n *node) {
+	if n != t.root && n.holders == 0 && len(n.children) == 0 && n.added == 0 && n.at < 0 {
+		heap.Push(&t.leaves, n)
+	}
+}
+
+func (t *Tree) remove(n *node) {
+	if n.at >= 0 {
+		heap.Remove(&t.leaves, n.at)
+	}
+}
+
+// Trim drops the least recently used leaves until the pages in use fit. Not
+// while a run is packed.
+func (t *Tree) Trim() {
+	for len(t.leaves) > 0 && t.pages.Used() > t.capacity {
+		n := heap.Pop(&t.leaves).(*node)
+		t.tokens -= len(n.tokens)
+		t.detach(n)
+	}
+}
+
+// detach takes a leaf out of the tree.
+func (t *Tree) detach(n *node) {
+	for _, s := range n.path {
+		t.pages.drop(s)
+	}
+	delete(n.parent.children, key{n.tokens[0], n.mark})
+	t.consider(n.parent)
+}
+
+// leaves is a heap, the least recently used first.
+type leaves []*node
+
+func (l leaves) Len() int           { return len(l) }
+func (l leaves) Less(i, j int) bool { return l[i].used < l[j].used }
+func (l leaves) Swap(i, j int) {
+	l[i], l[j] = l[j], l[i]
+	l[i].at, l[j].at = i, j
+}
+func (l *leaves) Push(n any) {
+	n.(*node).at = len(*l)
+	*l = append(*l, n.(*node))
+}
+func (l *leaves) Pop() any {
+	last := len(*l) - 1
+	n := (*l)[last]
+	(*l)[last] = nil
+	*l = (*l)[:last]
+	n.at = -1
+	return n
+}
+
+// Check returns an error where the tree, its branches and its pages contradict
+// each other. It visits everything: for tests and for idle moments.
+func (t *Tree) Check() error {
+	c := check{tree: t, pages: make([]int32, len(t.pages.needed)), slots: map[int]bool{}, ends: map[*node]int{}}
+	for b := range t.branches {
+		c.ends[b.end]++
+		c.count(b.own.spans)
+	}
+	c.count(t.shared.spans)
+	if err := c.visit(t.root); err != nil {
+		return err
+	}
+	if c.tokens != t.tokens || c.leaves != len(t.leaves) {
+		return fmt.Errorf("%d tokens and %d leaves are counted, %d and %d are there", t.tokens, len(t.leaves), c.tokens, c.leaves)
+	}
+	free := 0
+	for page, n := range t.pages.needed {
+		if n == 0 {
+			free++
+		}
+		if n != c.pages[page] {
+			return fmt.Errorf("page %d has %d holders, and %d hold it", page, n, c.pages[page])
+		}
+	}
+	if free != t.pages.free {
+		return fmt.Errorf("%d pages are counted as free, %d are", t.pages.free, free)
+	}
+	return nil
+}
+
+// check is what a visit of the whole tree has found.
+type check struct {
+	tree           *Tree
+	pages          []int32      // holders of each
+	slots          map[int]bool // of tokens
+	ends           map[*node]int
+	tokens, leaves int
+}
+
+func (c *check) count(p Path) {
+	for _, s := range p {
+		for page := s.Slot / PageSlots; page <= (s.Slot+s.Len-1)/PageSlots; page++ {
+			c.pages[page]++
+		}
+	}
+}
+
+func (c *check) visit(n *node) error {
+	root := n == c.tree.root
+	if !root && (len(n.tokens) == 0 || n.path.Len() != len(n.tokens)) {
+		return fmt.Errorf("a node has %d tokens in %d slots", len(n.tokens), n.path.Len())
+	}
+	c.tokens += len(n.tokens)
+	c.count(n.path)
+	for _, s := range n.path {
+		for slot := s.Slot; slot < s.Slot+s.Len; slot++ {
+			if c.slots[slot] {
+				return fmt.Errorf("slot %d belongs to two tokens", slot)
+			}
+			c.slots[slot] = true
+		}
+	}
+	if c.ends[n] != n.holders {
+		return fmt.Errorf("a node says that %d branches hold it, and %d do", n.holders, c.ends[n])
+	}
+	if idle := !root && n.holders == 0 && len(n.children) == 0 && n.added == 0; idle != (n.at >= 0) {
+		return fmt.Errorf("a leaf is listed as free: %v, and is: %v", n.at >= 0, idle)
+	}
+	if n.at >= 0 {
+		c.leaves++
+	}
+	for k, child := range n.children {
+		if child.parent != n || len(child.tokens) == 0 || k != (key{child.tokens[0], child.mark}) {
+			return fmt.Errorf("a child is filed under %v", k)
+		}
+		if err := c.visit(child); err != nil {
+			return err
+		}
+	}
+	return nil
+}

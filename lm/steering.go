@@ -1,0 +1,217 @@
+package lm
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/steervec/steer/internal/finite"
+	"github.com/steervec/steer/lm/engine"
+	"github.com/steervec/steer/lm/forest"
+)
+
+// Steering is a list of edits that were checked against a model. It is
+// immutable and known by its content: what was computed under one steering is
+// found again under another that acts in the same way.
+type Steering struct {
+	loaded *loaded
+	edits  []resolved // in the order in which they act
+
+	mu     sync.Mutex
+	acting map[actingKey]*acting
+}
+
+// resolved is an edit whose layers are 0-based and ascending.
+type resolved struct {
+	site     Site
+	layers   []int
+	vectors  [][]float32 // [layers]
+	operator Operator
+	tokens   Tokens
+	digest   [sha256.Size]byte // of all but the tokens
+}
+
+// maxEdits is how many edits may be at work on one sequence.
+const maxEdits = 64
+
+// Steering checks edits against the model and makes of them what an [Input]
+// takes. It is an error where a layer is out of range, given twice or without
+// the site, a vector has another width or is not finite, or the operator makes
+// no sense with it. Edits that would change nothing are left out.
+func (m *Model) Steering(edits ...Edit) (*Steering, error) {
+	s := &Steering{loaded: m.loaded}
+	for i, e := range edits {
+		r, err := m.resolve(e)
+		if err != nil && len(edits) > 1 {
+			err = fmt.Errorf("edit %d of %d: %w", i+1, len(edits), err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(r.layers) > 0 {
+			s.edits = append(s.edits, r)
+		}
+	}
+	if len(s.edits) > maxEdits {
+		return nil, fmt.Errorf("%d edits at once; at most %d can be", len(s.edits), maxEdits)
+	}
+	return s, nil
+}
+
+// resolve checks an edit and copies its vectors, leaving out layers at which it
+// is idle.
+func (m *Model) resolve(e Edit) (resolved, error) {
+	r := resolved{site: e.Site, operator: e.Operator, tokens: e.Tokens}
+	if r.site == "" {
+		r.site = DecoderBlock
+	}
+	if e.Operator == nil {
+		return r, errors.New("the edit has no operator")
+	}
+	if len(e.Layers) == 0 {
+		return r, errors.New("the edit has no layers")
+	}
+	vectors := map[int][]float32{}
+	for given, vector := range e.Layers {
+		layer, err := m.Layer(given)
+		if err != nil {
+			return r, err
+		}
+		if err := m.CheckSite(layer, r.site); err != nil {
+			return r, err
+		}
+		if err := m.engine.Check(layer, r.site, e.Operator); err != nil {
+			return r, err
+		}
+		if _, twice := vectors[layer]; twice {
+			return r, fmt.Errorf("layer %d is given twice", layer)
+		}
+		if width := m.Width(layer, r.site); len(vector) != width {
+			return r, fmt.Errorf("the vector for layer %d has %d elements; site %s of model %s has %d", layer, len(vector), r.site, m.id, width)
+		}
+		if err := finite.Check(vector); err != nil {
+			return r, fmt.Errorf("the vector for layer %d: %w", layer, err)
+		}
+		acts, err := e.Operator.Check(vector)
+		if err != nil {
+			return r, fmt.Errorf("the vector for layer %d: %w", layer, err)
+		}
+		vectors[layer] = nil
+		if acts {
+			vectors[layer] = slices.Clone(vector)
+			r.layers = append(r.layers, layer)
+		}
+	}
+	slices.Sort(r.layers)
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%q %q %d\n", r.site, r.operator.Name(), r.layers)
+	for _, layer := range r.layers {
+		r.vectors = append(r.vectors, vectors[layer])
+		binary.Write(hash, binary.LittleEndian, vectors[layer]) // a hash takes everything
+	}
+	hash.Sum(r.digest[:0])
+	return r, nil
+}
+
+// ID names what the steering does to which tokens; "" where it does nothing.
+func (s *Steering) ID() string {
+	if s == nil || len(s.edits) == 0 {
+		return ""
+	}
+	hash := sha256.New()
+	for _, e := range s.edits {
+		fmt.Fprintf(hash, "%x %T %v\n", e.digest, e.tokens, e.tokens)
+	}
+	return "sha256:" + hex.EncodeToString(hash.Sum(nil))
+}
+
+// then returns the steering with the edits of another after its own.
+func (s *Steering) then(other *Steering) (*Steering, error) {
+	switch {
+	case other == nil || len(other.edits) == 0:
+		return s, nil
+	case s == nil || len(s.edits) == 0:
+		return other, nil
+	case s.loaded != other.loaded:
+		return nil, errOtherModel
+	}
+	all := slices.Concat(s.edits, other.edits)
+	if len(all) > maxEdits {
+		return nil, fmt.Errorf("%d edits at once; at most %d can be", len(all), maxEdits)
+	}
+	return &Steering{loaded: s.loaded, edits: all}, nil
+}
+
+var errOtherModel = errors.New("the steering was made for another model")
+
+// check returns an error where a selection names tokens that a prompt lacks.
+func (s *Steering) check(prompt int) error {
+	for _, e := range s.edits {
+		if e.tokens != nil {
+			if err := e.tokens.Check(prompt); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// acting is what makes a token another one than its plain twin.
+type acting struct {
+	mark  forest.Mark
+	edits []*resolved // that act on it
+}
+
+// actingKey is what an acting depends on.
+type actingKey struct {
+	active uint64      // bit i: edit i
+	regime int         // of the positions, which the sequence's length chooses
+	within forest.Mark // what kind of computation it is part of
+}
+
+// at returns what acts on the token at a position; nil where nothing does.
+func (s *Steering) at(position, prompt, regime int, within forest.Mark) *acting {
+	key := actingKey{regime: regime, within: within}
+	for i, e := range s.edits {
+		if e.tokens == nil || e.tokens.Selects(position, prompt) {
+			key.active |= 1 << i
+		}
+	}
+	if key == (actingKey{}) {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.acting[key]; a != nil {
+		return a
+	}
+	a := &acting{}
+	hash := sha256.New()
+	fmt.Fprintln(hash, regime, within)
+	for i := range s.edits {
+		if key.active&(1<<i) != 0 {
+			a.edits = append(a.edits, &s.edits[i])
+			hash.Write(s.edits[i].digest[:])
+		}
+	}
+	copy(a.mark[:], hash.Sum(nil))
+	if s.acting == nil || len(s.acting) > 1<<12 { // lengths can make any number of regimes
+		s.acting = map[actingKey]*acting{}
+	}
+	s.acting[key] = a
+	return a
+}
+
+// addTo lists the changes of some rows for an engine.
+func (a *acting) addTo(edits []engine.Edit, rows []int) []engine.Edit {
+	for _, e := range a.edits {
+		for i, layer := range e.layers {
+			edits = append(edits, engine.Edit{Layer: layer, Site: e.site, Rows: rows, Operator: e.operator, Vector: e.vectors[i]})
+		}
+	}
+	return edits
+}
