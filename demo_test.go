@@ -39,7 +39,7 @@ func trainMood(t *testing.T, m *lm.Model, pairs []stories.Pair, aggregator steer
 		samples = append(samples, steer.Sample{Positive: p.Beginning + " " + p.PositiveStatement, Negative: p.Beginning + " " + p.NegativeStatement})
 	}
 	v, err := steer.Train(t.Context(), m, samples, steer.TrainOptions{
-		Aggregator: aggregator, ExtractOptions: steer.ExtractOptions{Layers: moodLayers},
+		Aggregator: aggregator, Layers: moodLayers,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -51,14 +51,14 @@ func trainMood(t *testing.T, m *lm.Model, pairs []stories.Pair, aggregator steer
 // the mean difference's, so that strengths mean the same for every aggregator.
 func steered(t *testing.T, m *lm.Model, v, lengths *steer.Vector, strength float64) *lm.Model {
 	t.Helper()
-	scaled := &steer.Vector{LayerType: v.LayerType, Layers: map[int][]float32{}}
+	scaled := &steer.Vector{Site: v.Site, Layers: map[int][]float32{}}
 	own, wanted := v.Norms(), lengths.Norms()
 	for layer, direction := range v.Layers {
 		for _, x := range direction {
 			scaled.Layers[layer] = append(scaled.Layers[layer], x*float32(wanted[layer]/own[layer]))
 		}
 	}
-	edit, err := scaled.Edit(steer.EditOptions{Multiplier: &strength})
+	edit, err := scaled.Edit(strength)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,16 +148,15 @@ func TestAblationRemovesWhatAdditionAdded(t *testing.T) {
 	m := openDemo(t)
 	pairs, others := stories.Pairs(trainedOn, 48, "happy", "sad"), stories.Pairs(heldOut, 32, "happy", "sad")
 	v := trainMood(t, m, pairs, steer.Mean())
-	edit := func(opts steer.EditOptions) lm.Edit {
+	edit := func(multiplier float64, operator steer.Operator) lm.Edit {
 		// One layer: what a later layer adds, an ablation before it cannot remove.
-		opts.Layers = []int{3}
-		e, err := v.Edit(opts)
+		e, err := v.Edit(multiplier, steer.Using(operator), steer.AtLayers(3))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return e
 	}
-	add, ablate := edit(steer.EditOptions{Multiplier: new(2.0)}), edit(steer.EditOptions{Operator: steer.Ablate()})
+	add, ablate := edit(2, steer.Add()), edit(1, steer.Ablate())
 	plain, added := preference(t, m, others), preference(t, with(t, m, add), others)
 	both, ablated := preference(t, with(t, m, add, ablate), others), preference(t, with(t, m, ablate), others)
 	if added < plain+0.05 {

@@ -3,7 +3,6 @@ package steer
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/steervec/steer/lm"
@@ -88,9 +87,4 @@ func ParseOperator(name string) (Operator, error) {
 		return AblateThenAdd(), nil
 	}
 	return nil, fmt.Errorf("unknown operator %q: it is add, ablate or ablate-then-add", name)
-}
-
-// finite reports whether x is a number, neither infinite nor NaN.
-func finite(x float32) bool {
-	return !math.IsNaN(float64(x)) && !math.IsInf(float64(x), 0)
 }

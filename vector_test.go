@@ -28,7 +28,7 @@ func FuzzLoadVector(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := v.Edit(steer.EditOptions{}); err != nil {
+		if _, err := v.Edit(1); err != nil {
 			t.Fatalf("a vector that loads does not act: %v", err)
 		}
 	})

@@ -162,14 +162,16 @@ func (d *demonstration) train(told *demonstrated) (*steer.Vector, error) {
 	for i, p := range pairs {
 		samples[i] = steer.Sample{Positive: p.Beginning + " " + p.PositiveStatement, Negative: p.Beginning + " " + p.NegativeStatement}
 	}
-	var usage lm.Usage
 	begin := time.Now()
-	vector, err := steer.Train(d.ctx, d.model, samples, steer.TrainOptions{
-		ExtractOptions: steer.ExtractOptions{Layers: demoLayers, Usage: &usage},
-	})
+	statistics, err := steer.Collect(d.ctx, d.model, samples, steer.TrainOptions{Layers: demoLayers})
 	if err != nil {
 		return nil, err
 	}
+	vector, err := statistics.Vector()
+	if err != nil {
+		return nil, err
+	}
+	usage := statistics.Usage
 	told.TrainSeconds, told.GivenTokens, told.ComputedTokens = time.Since(begin).Seconds(), usage.Given, usage.Computed
 	fmt.Fprintf(d.out, "Trained on %d pairs of story beginnings in %.0f ms: %d tokens given, %d computed, as pairs share theirs.\n",
 		len(samples), 1e3*told.TrainSeconds, usage.Given, usage.Computed)
@@ -183,7 +185,7 @@ func (d *demonstration) at(vector *steer.Vector, strength float64) (*lm.Model, e
 	if strength == 0 {
 		return d.model, nil
 	}
-	edit, err := vector.Edit(steer.EditOptions{Multiplier: &strength})
+	edit, err := vector.Edit(strength)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,5 @@
 // Package modules finds layers by the paths of a model's modules, as the Python
-// library's steering_vectors.layer_matching does. It knows nothing of a model but
-// these paths.
+// library's steering_vectors.layer_matching does.
 package modules
 
 import (
@@ -8,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -91,6 +91,32 @@ func Collect(modules []string, matcher Matcher) ([]string, error) {
 		layers = append(layers, path)
 	}
 	return layers, nil
+}
+
+// SiteOf says which site of a model a layer type is, given the model's modules as
+// lm.Model.Modules returns them: the site whose module the configuration's matcher
+// gives for layer 0, or where it has no matcher for the type the site of that name.
+// It is an error where the matcher finds nothing, or gives for some layer the module
+// of another layer or site: what is read under its number would not be that layer.
+func SiteOf(modules map[string]lm.Address, layerType lm.Site, config Config) (lm.Site, error) {
+	matcher, ok := config[layerType]
+	if !ok {
+		return layerType, nil
+	}
+	paths, err := Collect(slices.Collect(maps.Keys(modules)), matcher)
+	if err != nil {
+		return "", err
+	}
+	if len(paths) == 0 {
+		return "", fmt.Errorf("the matcher for layer type %q finds no module of the model", layerType)
+	}
+	site := modules[paths[0]].Site
+	for layer, path := range paths {
+		if at := modules[path]; at != (lm.Address{Layer: layer, Site: site}) {
+			return "", fmt.Errorf("the matcher for layer type %q gives for layer %d the module %q, which is %v", layerType, layer, path, at)
+		}
+	}
+	return site, nil
 }
 
 // Guess returns the configuration completed by guesses from a model's
