@@ -19,7 +19,11 @@ func (a *Activations) Save(path string) error {
 	for _, layer := range slices.Sorted(maps.Keys(a.Positive)) {
 		tensors = append(tensors, matrix("positive."+strconv.Itoa(layer), a.Positive[layer]), matrix("negative."+strconv.Itoa(layer), a.Negative[layer]))
 	}
-	return safetensors.Write(path, tensors, (&Vector{LayerType: a.LayerType, Provenance: a.Provenance}).metadata())
+	metadata, err := (&Vector{Site: a.Site, Provenance: a.Provenance}).metadata()
+	if err != nil {
+		return fmt.Errorf("write activations %s: %w", path, err)
+	}
+	return safetensors.Write(path, tensors, metadata)
 }
 
 // matrix makes a tensor [rows, width] of rows.
@@ -41,11 +45,11 @@ func LoadActivations(path string) (*Activations, error) {
 	defer file.Close()
 	a := &Activations{Positive: map[int][][]float32{}, Negative: map[int][][]float32{}}
 	v := &Vector{}
-	for key, field := range v.fields() {
-		*field = file.Metadata()[key]
+	err = v.describe(file.Metadata())
+	if a.Site, a.Provenance = v.Site, v.Provenance; err == nil {
+		err = a.read(file)
 	}
-	a.LayerType, a.Provenance = v.LayerType, v.Provenance
-	if err := a.read(file); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("read activations %s: %w", path, err)
 	}
 	return a, nil
@@ -56,7 +60,7 @@ func (a *Activations) read(file *safetensors.File) error {
 		side, number, _ := strings.Cut(name, ".")
 		layer, err := strconv.Atoi(number)
 		to, ok := map[string]map[int][][]float32{"positive": a.Positive, "negative": a.Negative}[side]
-		if err != nil || !ok {
+		if err != nil || !ok || strconv.Itoa(layer) != number || layer < 0 {
 			return fmt.Errorf("tensor %q is not named positive.<layer> or negative.<layer>", name)
 		}
 		t, _ := file.Tensor(name)
@@ -89,18 +93,10 @@ func (a *Activations) read(file *safetensors.File) error {
 func (r *Recording) Save(path string) error {
 	var tensors []safetensors.Tensor
 	for _, layer := range slices.Sorted(maps.Keys(r.Layers)) {
-		tensors = append(tensors, matrix(string(r.LayerType)+"."+strconv.Itoa(layer), r.Layers[layer]))
+		tensors = append(tensors, matrix(string(r.Site)+"."+strconv.Itoa(layer), r.Layers[layer]))
 	}
 	if r.Logits != nil {
 		tensors = append(tensors, matrix("logits", r.Logits))
 	}
-	return safetensors.Write(path, tensors, map[string]string{"layer_type": string(r.LayerType)})
-}
-
-// provenance says where an extraction's activations come from.
-func (e *extraction) provenance() Provenance {
-	return Provenance{
-		Model: e.model.ID(), WeightsHash: e.model.Fingerprint(), PairsHash: hashSamples(e.samples),
-		ReadToken: e.readDescription(), Version: Version(),
-	}
+	return safetensors.Write(path, tensors, map[string]string{"layer_type": string(r.Site)})
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/steervec/steer"
-	"github.com/steervec/steer/internal/stories"
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/demo/stories"
 )
 
 // These tests use a model that has learned something: little stories in several
@@ -39,7 +39,7 @@ func trainMood(t *testing.T, m *lm.Model, pairs []stories.Pair, aggregator steer
 		samples = append(samples, steer.Sample{Positive: p.Beginning + " " + p.PositiveStatement, Negative: p.Beginning + " " + p.NegativeStatement})
 	}
 	v, err := steer.Train(t.Context(), m, samples, steer.TrainOptions{
-		Aggregator: aggregator, ExtractOptions: steer.ExtractOptions{Layers: moodLayers},
+		Aggregator: aggregator, Layers: moodLayers,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -51,27 +51,47 @@ func trainMood(t *testing.T, m *lm.Model, pairs []stories.Pair, aggregator steer
 // the mean difference's, so that strengths mean the same for every aggregator.
 func steered(t *testing.T, m *lm.Model, v, lengths *steer.Vector, strength float64) *lm.Model {
 	t.Helper()
-	scaled := &steer.Vector{LayerType: v.LayerType, Layers: map[int][]float32{}}
+	scaled := &steer.Vector{Site: v.Site, Layers: map[int][]float32{}}
 	own, wanted := v.Norms(), lengths.Norms()
 	for layer, direction := range v.Layers {
 		for _, x := range direction {
 			scaled.Layers[layer] = append(scaled.Layers[layer], x*float32(wanted[layer]/own[layer]))
 		}
 	}
-	edit, err := scaled.Edit(steer.EditOptions{Multiplier: &strength})
+	edit, err := scaled.Edit(strength)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return with(t, m, edit)
 }
 
+// preference is how much likelier a model finds what follows in the positive
+// mood than in the negative one: the mean over pairs of the difference in
+// log-probability, in nats a token.
 func preference(t *testing.T, m *lm.Model, pairs []stories.Pair) float64 {
 	t.Helper()
-	p, err := stories.Preference(t.Context(), m, pairs)
+	var asked []lm.Continuation
+	for _, p := range pairs {
+		for _, rest := range []stories.Continuation{p.Positive, p.Negative} {
+			tokens, err := m.TokenizeContinuation(" " + rest.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			asked = append(asked, lm.Continuation{Prompt: lm.Input{Tokens: tokensOf(t, m, p.Beginning)}, Tokens: tokens})
+		}
+	}
+	scores, err := m.Score(t.Context(), asked)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p
+	total := 0.0
+	for i, logprobs := range scores {
+		sign := float64(1 - 2*(i%2))
+		for _, p := range logprobs {
+			total += sign * p / float64(len(logprobs))
+		}
+	}
+	return total / float64(len(pairs))
 }
 
 // moodShare writes a continuation of each beginning and returns the share of
@@ -128,16 +148,15 @@ func TestAblationRemovesWhatAdditionAdded(t *testing.T) {
 	m := openDemo(t)
 	pairs, others := stories.Pairs(trainedOn, 48, "happy", "sad"), stories.Pairs(heldOut, 32, "happy", "sad")
 	v := trainMood(t, m, pairs, steer.Mean())
-	edit := func(opts steer.EditOptions) lm.Edit {
+	edit := func(multiplier float64, operator steer.Operator) lm.Edit {
 		// One layer: what a later layer adds, an ablation before it cannot remove.
-		opts.Layers = []int{3}
-		e, err := v.Edit(opts)
+		e, err := v.Edit(multiplier, steer.Using(operator), steer.AtLayers(3))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return e
 	}
-	add, ablate := edit(steer.EditOptions{Multiplier: new(2.0)}), edit(steer.EditOptions{Operator: steer.Ablate()})
+	add, ablate := edit(2, steer.Add()), edit(1, steer.Ablate())
 	plain, added := preference(t, m, others), preference(t, with(t, m, add), others)
 	both, ablated := preference(t, with(t, m, add, ablate), others), preference(t, with(t, m, ablate), others)
 	if added < plain+0.05 {

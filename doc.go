@@ -7,9 +7,9 @@
 //
 //	model, err := lm.Open(ctx, "Qwen/Qwen2.5-0.5B", lm.OpenOptions{})
 //	...
-//	pairs, err := steer.OpenPairs("pairs.jsonl")
+//	samples, err := pairs.Open("pairs.jsonl")
 //	...
-//	vector, err := steer.Train(ctx, model, pairs, steer.TrainOptions{
+//	vector, err := steer.Train(ctx, model, samples, steer.TrainOptions{
 //	    ExtractOptions: steer.ExtractOptions{Layers: []int{8, 9, 10}},
 //	})
 //	...
@@ -19,7 +19,7 @@
 //
 // The parts, in the order in which a run meets them:
 //
-//   - [Sample] is one pair of prompts; [ReadPairs] and [OpenPairs] read files of them.
+//   - [Sample] is one pair of prompts; package pairs reads files of them.
 //   - An [Aggregator] turns one layer's activations into one direction: [Mean],
 //     [PCA], [Logistic], or any function through [AggregatorFunc].
 //   - A [Vector] holds a direction per layer and where it came from; it is saved
@@ -27,8 +27,6 @@
 //   - [Vector.Edit] makes of it an edit that a model accepts, with an [Operator]
 //     ([Add], [Ablate], [AblateThenAdd] or any function) and a selection of tokens
 //     ([From], [At], [Range], [Mask], [Prompt], [Response]).
-//   - A [LayerConfig] says which module of a model is the layer of a type;
-//     [GuessLayers] guesses it from module paths.
 //
 // Layers are 0-based; negative ones count from the model's last. What a vector
 // belongs to is addressed by layer and site: see [lm.Site].

@@ -29,7 +29,7 @@ func TestResultsDoNotDependOnWhatIsComputedTogether(t *testing.T) {
 				t.Run(operator.name, func(t *testing.T) {
 					model := model
 					if operator.operator != nil {
-						edit, err := vector.Edit(steer.EditOptions{Operator: operator.operator, Tokens: steer.From(2)})
+						edit, err := vector.Edit(1, steer.Using(operator.operator), steer.OnTokens(steer.From(2)))
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -87,14 +87,14 @@ func largestDifference(a, b []float32) float64 {
 func (g *golden) vector(t *testing.T, model *lm.Model) *steer.Vector {
 	t.Helper()
 	edit := g.edit(t, model, steering{Vector: "train.decoder_block.mean.-1", VectorLayers: []int{1, 2}}, "")
-	return &steer.Vector{LayerType: edit.Site, Layers: edit.Layers}
+	return &steer.Vector{Site: edit.Site, Layers: edit.Layers}
 }
 
 // A sequence shares the prefix that it is not yet steered on with one that is
 // not steered at all.
 func TestSteeringPartsSequencesOnlyWhereItActs(t *testing.T) {
 	g, model := openGolden(t, firstGolden())
-	edit, err := g.vector(t, model).Edit(steer.EditOptions{Tokens: steer.From(10)})
+	edit, err := g.vector(t, model).Edit(1, steer.OnTokens(steer.From(10)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,6 @@ func TestSteeringPartsSequencesOnlyWhereItActs(t *testing.T) {
 func TestMistakesAreNamed(t *testing.T) {
 	g, model := openGolden(t, firstGolden())
 	sample := steer.Sample{Positive: g.Pairs[0].Positive, Negative: g.Pairs[0].Negative}
-	read := new(-40)
 	for _, test := range []struct {
 		name    string
 		samples []steer.Sample
@@ -127,9 +126,9 @@ func TestMistakesAreNamed(t *testing.T) {
 	}{
 		{"no samples", nil, steer.TrainOptions{}, "train: there are no samples"},
 		{"empty prompt", []steer.Sample{sample, {Positive: "a"}}, steer.TrainOptions{}, "train: sample 1, negative prompt: it is empty"},
-		{"layer out of range", []steer.Sample{sample}, steer.TrainOptions{ExtractOptions: steer.ExtractOptions{Layers: []int{9}}},
+		{"layer out of range", []steer.Sample{sample}, steer.TrainOptions{Layers: []int{9}},
 			"train: layer 9 is out of range: model " + filepath.Base(g.dir) + " has layers 0 to 3 (or -4 to -1)"},
-		{"read token outside", []steer.Sample{{Positive: "a", Negative: "b", ReadPositive: read}}, steer.TrainOptions{},
+		{"read token outside", []steer.Sample{{Positive: "a", Negative: "b", ReadPositive: steer.ReadAt(-40)}}, steer.TrainOptions{},
 			"train: sample 0, positive prompt: read token -40 is outside its 1 tokens"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -140,7 +139,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		})
 	}
 	t.Run("selection past the prompt", func(t *testing.T) {
-		edit, err := g.vector(t, model).Edit(steer.EditOptions{Tokens: steer.At(99)})
+		edit, err := g.vector(t, model).Edit(1, steer.OnTokens(steer.At(99)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +148,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		}
 	})
 	t.Run("multiplier 0 with an ablation", func(t *testing.T) {
-		if _, err := g.vector(t, model).Edit(steer.EditOptions{Operator: steer.Ablate(), Multiplier: new(0.0)}); err == nil {
+		if _, err := g.vector(t, model).Edit(0, steer.Using(steer.Ablate())); err == nil {
 			t.Error("it was accepted")
 		}
 	})

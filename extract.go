@@ -1,42 +1,34 @@
 package steer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/tokenizer"
 )
 
 // ExtractOptions say which activations of the samples are read. The zero value
 // reads the last token of each prompt at every layer's decoder_block.
 type ExtractOptions struct {
-	LayerType   lm.Site     // "": decoder_block
-	LayerConfig LayerConfig // finds the layer type by module path where it has an entry; nil: the model's own answer
-	Layers      []int       // negative ones count from the last; nil: all that have the layer type
+	Site   lm.Site // "": decoder_block
+	Layers []int   // negative ones count from the last; nil: all that show the site
+	Read   Reading // of samples that do not say themselves; nil: ReadAt(-1)
 
-	// ReadToken is the position that is read, negative ones counted from the
-	// prompt's end; nil: -1. ReadTokenOf, where it is given, chooses per prompt text
-	// instead. A sample's own positions go before both.
-	ReadToken   *int
-	ReadTokenOf func(prompt string) int
-
-	// MaxTokens is how many tokens are computed together. It bounds memory and
-	// never changes results; 0: 1024.
-	MaxTokens int
-
-	Progress func(done, total int) // tokens computed; nil: none
-	Usage    *lm.Usage             // filled with the counts of tokens; nil: not
+	RunTokens int                   // tokens computed together: bounds memory, never changes results; 0: 1024
+	Progress  func(done, total int) // tokens computed; nil: none
 }
 
-// Activations are what a model shows at the read token of each sample.
+// Activations are what a model shows of each sample where it is read.
 type Activations struct {
-	LayerType          lm.Site
+	Site               lm.Site
 	Positive, Negative map[int][][]float32 // layer -> [samples][width]
 	Provenance         Provenance
+	Usage              lm.Usage // of the extraction; not kept in files
 }
 
 // SampleActivations are the activations of one sample.
@@ -46,19 +38,19 @@ type SampleActivations struct {
 }
 
 // Extract computes all prompts as one prefix forest and returns the activations
-// at their read tokens, in the samples' order. Errors name the sample and the
+// where they are read, in the samples' order. Errors name the sample and the
 // value that is wrong.
 func Extract(ctx context.Context, model *lm.Model, samples []Sample, opts ExtractOptions) (*Activations, error) {
-	e, err := prepare(model, samples, opts)
+	e, err := prepare(ctx, model, samples, opts)
 	if err != nil {
 		return nil, err
 	}
-	out := &Activations{e.site, map[int][][]float32{}, map[int][][]float32{}, e.provenance()}
+	out := &Activations{Site: e.site, Positive: map[int][][]float32{}, Negative: map[int][][]float32{}, Provenance: e.provenance(hashSamples(e.ids()))}
 	for _, layer := range e.layers {
 		out.Positive[layer] = make([][]float32, len(samples))
 		out.Negative[layer] = make([][]float32, len(samples))
 	}
-	err = e.run(ctx, nil, func(a SampleActivations) error {
+	out.Usage, err = e.run(ctx, nil, func(a SampleActivations) error {
 		a = a.clone()
 		for _, layer := range e.layers {
 			out.Positive[layer][a.Sample] = a.Positive[layer]
@@ -77,9 +69,9 @@ func Extract(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 func ExtractEach(ctx context.Context, model *lm.Model, samples []Sample, opts ExtractOptions) iter.Seq2[SampleActivations, error] {
 	return func(yield func(SampleActivations, error) bool) {
 		stopped := errors.New("stopped")
-		e, err := prepare(model, samples, opts)
+		e, err := prepare(ctx, model, samples, opts)
 		if err == nil {
-			err = e.run(ctx, nil, func(a SampleActivations) error {
+			_, err = e.run(ctx, nil, func(a SampleActivations) error {
 				if !yield(a.clone(), nil) {
 					return stopped
 				}
@@ -102,100 +94,106 @@ type extraction struct {
 	inputs  []lm.Input // sample i: positive at 2i, negative at 2i+1
 }
 
-func prepare(model *lm.Model, samples []Sample, opts ExtractOptions) (*extraction, error) {
+func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts ExtractOptions) (*extraction, error) {
 	if len(samples) == 0 {
 		return nil, errors.New("there are no samples")
 	}
-	e := &extraction{model: model, samples: samples, opts: opts}
-	var err error
-	if e.site, err = SiteOf(model, opts.LayerType, opts.LayerConfig); err != nil {
-		return nil, err
+	if opts.Read == nil {
+		opts.Read = ReadAt(-1)
 	}
+	e := &extraction{model: model, samples: samples, opts: opts, site: cmp.Or(opts.Site, lm.DecoderBlock)}
+	var err error
 	if e.layers, err = layersOf(model, e.site, opts.Layers); err != nil {
 		return nil, err
 	}
 	e.inputs = make([]lm.Input, 0, 2*len(samples))
 	positions := make([]int, 0, 2*len(samples)) // one allocation for all that is read
-	for i, s := range samples {
+	for i := range samples {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		s := &samples[i]
 		for _, side := range []struct {
 			name, text string
 			ids        []int
-			read       *int
-		}{{"positive", s.Positive, s.PositiveIDs, s.ReadPositive}, {"negative", s.Negative, s.NegativeIDs, s.ReadNegative}} {
-			fail := func(err error) (*extraction, error) {
+			response   int
+			read       Reading
+		}{
+			{"positive", s.Positive, s.PositiveIDs, s.PositiveResponse, s.ReadPositive},
+			{"negative", s.Negative, s.NegativeIDs, s.NegativeResponse, s.ReadNegative},
+		} {
+			p := prompt{text: side.text, tokens: side.ids, given: side.ids != nil, response: side.response, encode: e.encode}
+			span, err := e.locate(&p, side.read)
+			if err != nil {
 				return nil, fmt.Errorf("sample %d, %s prompt: %w", i, side.name, err)
 			}
-			tokens := side.ids
-			if tokens == nil {
-				if side.text == "" {
-					return fail(errors.New("it is empty"))
-				}
-				if tokens, err = model.Tokenize(side.text); err != nil {
-					return fail(err)
-				}
+			in := lm.Input{Tokens: p.tokens, Mean: span}
+			if span.To-span.From == 1 {
+				positions = append(positions, span.From)
+				in.Mean, in.Read = lm.Span{}, positions[len(positions)-1:len(positions):len(positions)]
 			}
-			position, err := e.readPosition(side.text, side.read, len(tokens))
-			if err != nil {
-				return fail(err)
-			}
-			positions = append(positions, position)
-			e.inputs = append(e.inputs, lm.Input{Tokens: tokens, Read: positions[len(positions)-1 : len(positions) : len(positions)]})
+			e.inputs = append(e.inputs, in)
 		}
 	}
 	return e, nil
 }
 
-// readPosition resolves the position that is read of a prompt.
-func (e *extraction) readPosition(text string, own *int, tokens int) (int, error) {
-	position := -1
-	switch {
-	case own != nil:
-		position = *own
-	case e.opts.ReadTokenOf != nil:
-		position = e.opts.ReadTokenOf(text)
-	case e.opts.ReadToken != nil:
-		position = *e.opts.ReadToken
+// locate tokenizes a prompt and returns the positions that are read of it.
+func (e *extraction) locate(p *prompt, read Reading) (lm.Span, error) {
+	if !p.given {
+		if p.text == "" {
+			return lm.Span{}, errors.New("it is empty")
+		}
+		var err error
+		if p.tokens, err = e.model.Tokenize(p.text); err != nil {
+			return lm.Span{}, err
+		}
 	}
-	if position < -tokens || position >= tokens {
-		return 0, fmt.Errorf("read token %d is outside its %d tokens", position, tokens)
+	if read == nil {
+		read = e.opts.Read
 	}
-	if position < 0 {
-		position += tokens
-	}
-	return position, nil
+	return read.of(p)
 }
 
-// SiteOf says which site of the model a layer type is: the one of that name, or
-// the one whose module the config's matcher finds.
-func SiteOf(model *lm.Model, layerType lm.Site, config LayerConfig) (lm.Site, error) {
-	if layerType == "" {
-		layerType = lm.DecoderBlock
-	}
-	matcher, ok := config[layerType]
-	if !ok {
-		return layerType, nil
-	}
-	modules := model.Modules()
-	paths, err := CollectMatchingLayers(slices.Collect(maps.Keys(modules)), matcher)
+// encode tokenizes a text with the places of its tokens in it.
+func (e *extraction) encode(text string) (tokenizer.Encoding, error) {
+	t, err := e.model.Tokenizer()
 	if err != nil {
-		return "", err
+		return tokenizer.Encoding{}, err
 	}
-	if len(paths) == 0 {
-		return "", fmt.Errorf("the matcher for layer type %q finds no module of model %s", layerType, model.ID())
+	return t.Encode(text, tokenizer.EncodeOptions{})
+}
+
+// spanOf returns the positions that are read of an input.
+func spanOf(in lm.Input) lm.Span {
+	if len(in.Read) == 1 {
+		return lm.Span{From: in.Read[0], To: in.Read[0] + 1}
 	}
-	return modules[paths[0]].Site, nil
+	return in.Mean
+}
+
+// ids returns what tells the samples apart.
+func (e *extraction) ids() []sampleID {
+	ids := make([]sampleID, len(e.samples))
+	for i := range ids {
+		ids[i] = identify(&e.samples[i], e.inputs[2*i], e.inputs[2*i+1])
+	}
+	return ids
+}
+
+// provenance says where an extraction's activations come from.
+func (e *extraction) provenance(pairsHash string) Provenance {
+	return Provenance{
+		Model: e.model.ID(), Family: e.model.Decoder().Family, ModelLayers: e.model.Layers(), WeightsHash: e.model.Fingerprint(),
+		Steering: e.model.SteeringID(), PairsHash: pairsHash, Read: e.opts.Read.String(), Version: Version(),
+	}
 }
 
 // layersOf resolves the layers that are asked for, all that show the site for
 // nil, in ascending order.
 func layersOf(model *lm.Model, site lm.Site, asked []int) ([]int, error) {
 	if asked == nil {
-		var all []int
-		for layer := range model.Layers() {
-			if model.CheckSite(layer, site) == nil {
-				all = append(all, layer)
-			}
-		}
+		all := model.LayersOf(site)
 		if len(all) == 0 {
 			return nil, model.CheckSite(0, site)
 		}
@@ -219,10 +217,10 @@ func layersOf(model *lm.Model, site lm.Site, asked []int) ([]int, error) {
 	return slices.Compact(layers), nil
 }
 
-// run computes the samples that are not done (nil: none is) and visits each when both of
-// its prompts are computed, in the forest's order. What the visit is given is
-// valid during the call only.
-func (e *extraction) run(ctx context.Context, done []bool, visit func(SampleActivations) error) error {
+// run computes the samples that are not done (nil: none is) and visits each when
+// both of its prompts are computed, in the forest's order. What the visit is given
+// is valid during the call only.
+func (e *extraction) run(ctx context.Context, done []bool, visit func(SampleActivations) error) (lm.Usage, error) {
 	inputs, sides := e.inputs[:0:0], make([]int, 0, len(e.inputs)) // side: 2*sample, or 2*sample+1 for the negative one
 	for side := range e.inputs {
 		if done == nil || !done[side/2] {
@@ -236,28 +234,31 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(SampleActi
 			inputs = append(inputs, e.inputs[side])
 		}
 	}
+	if len(sides) == 0 {
+		return lm.Usage{}, nil
+	}
 	var taps []lm.Address
 	start := map[int]int{} // of each layer's activation in a prompt's
 	values := 0
 	for _, layer := range e.layers {
 		taps = append(taps, lm.Address{Layer: layer, Site: e.site})
 		start[layer] = values
-		values += e.model.Decoder().Width(layer, e.site)
+		values += e.model.Width(layer, e.site)
 	}
-	held := newHeld(values)
-	defer held.close()
+	waiting := newPending(values)
+	defer waiting.close()
 	complete := map[int]bool{}
 	sample := SampleActivations{Positive: map[int][]float32{}, Negative: map[int][]float32{}}
 	usage, err := e.model.Forward(ctx, inputs, lm.ForwardOptions{
-		Taps: taps, RunTokens: e.opts.MaxTokens, Progress: e.opts.Progress,
-		Activation: func(input, _ int, tap lm.Address, activation []float32) {
-			copy(held.open(sides[input])[start[tap.Layer]:], activation)
+		Taps: taps, RunTokens: e.opts.RunTokens, Progress: e.opts.Progress,
+		Activation: func(input, _ int, at lm.Address, activation []float32) {
+			copy(waiting.open(sides[input])[start[at.Layer]:], activation)
 		},
 		Completed: func(input int) error {
 			side := sides[input]
 			if !complete[side^1] {
 				complete[side] = true
-				return held.put(side)
+				return waiting.put(side)
 			}
 			delete(complete, side^1)
 			sample.Sample = side / 2
@@ -265,22 +266,23 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(SampleActi
 				side   int
 				layers map[int][]float32
 			}{{side &^ 1, sample.Positive}, {side | 1, sample.Negative}} {
-				values, err := held.take(part.side)
+				values, err := waiting.take(part.side)
 				if err != nil {
 					return err
 				}
-				defer held.forget(part.side)
+				defer waiting.forget(part.side)
 				for _, layer := range e.layers {
-					part.layers[layer] = values[start[layer]:][:e.model.Decoder().Width(layer, e.site)]
+					part.layers[layer] = values[start[layer]:][:e.model.Width(layer, e.site)]
 				}
 			}
 			return visit(sample)
 		},
 	})
-	if e.opts.Usage != nil {
-		*e.opts.Usage = usage
+	if wrong := (*lm.InputError)(nil); errors.As(err, &wrong) {
+		side := sides[wrong.Input]
+		err = fmt.Errorf("sample %d, %s prompt: %w", side/2, [2]string{"positive", "negative"}[side%2], wrong.Err)
 	}
-	return err
+	return usage, err
 }
 
 // clone returns activations that stay valid.

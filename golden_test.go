@@ -15,6 +15,7 @@ import (
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
+	"github.com/steervec/steer/lm/modules"
 )
 
 // golden is what the Python library computes on one checkpoint, in float32.
@@ -22,7 +23,7 @@ type golden struct {
 	Note      string
 	ModelType string `json:"model_type"`
 	// LayerConfig is what the reference guesses, right or wrong.
-	LayerConfig map[lm.Site]steer.LayerTemplate `json:"layer_config"`
+	LayerConfig map[lm.Site]modules.Template `json:"layer_config"`
 	Pairs       []struct {
 		Positive, Negative string
 		PositiveIDs        []int `json:"positive_ids"`
@@ -142,12 +143,22 @@ func (g *golden) tensor(t *testing.T, key string) []float32 {
 }
 
 // config is the layer config that the reference guesses.
-func (g *golden) config() steer.LayerConfig {
-	config := steer.LayerConfig{}
+func (g *golden) config() modules.Config {
+	config := modules.Config{}
 	for site, template := range g.LayerConfig {
 		config[site] = template
 	}
 	return config
+}
+
+// siteOf is the site whose module a layer config gives for a layer type.
+func siteOf(t *testing.T, model *lm.Model, layerType lm.Site, config modules.Config) lm.Site {
+	t.Helper()
+	site, err := modules.SiteOf(model.Modules(), layerType, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return site
 }
 
 func TestGoldens(t *testing.T) {
@@ -181,7 +192,8 @@ func testGoldenTokens(t *testing.T, g *golden, model *lm.Model) {
 func testGoldenRecord(t *testing.T, g *golden, model *lm.Model) {
 	for _, entry := range g.Tensors {
 		want := g.tensor(t, entry.Key)
-		opts := steer.RecordOptions{LayerType: entry.LayerType, Layers: []int{entry.Layer}, LayerConfig: g.config()}
+		config := g.config()
+		opts := steer.RecordOptions{Layers: []int{entry.Layer}}
 		switch kind, _, _ := strings.Cut(entry.Key, "."); {
 		case want == nil:
 			continue
@@ -189,12 +201,13 @@ func testGoldenRecord(t *testing.T, g *golden, model *lm.Model) {
 			opts = steer.RecordOptions{Logits: true}
 		case kind == "act_custom":
 			for name, template := range entry.LayerConfig {
-				opts.LayerConfig[lm.Site(name)] = steer.LayerTemplate(template)
+				config[lm.Site(name)] = modules.Template(template)
 			}
 		case kind != "act":
 			continue
 		}
 		t.Run(entry.Key, func(t *testing.T) {
+			opts.Site = siteOf(t, model, entry.LayerType, config)
 			r, err := steer.Record(t.Context(), model, g.Probe.IDs, opts)
 			if err != nil {
 				t.Fatal(err)
@@ -238,7 +251,7 @@ func testGoldenTrain(t *testing.T, g *golden, model *lm.Model) {
 			}
 			vector := trained[r]
 			if vector == nil {
-				opts.LayerType, opts.LayerConfig, opts.ReadToken = r.site, g.config(), &r.read
+				opts.Site, opts.Read = siteOf(t, model, r.site, g.config()), steer.ReadAt(r.read)
 				switch r.aggregator {
 				case "mean":
 				case "pca":
@@ -246,15 +259,20 @@ func testGoldenTrain(t *testing.T, g *golden, model *lm.Model) {
 				case "custom":
 					samples = slices.Clone(all)
 					for i, c := range g.CustomIndex {
-						samples[i].ReadPositive, samples[i].ReadNegative = c.Positive, c.Negative
+						if c.Positive != nil {
+							samples[i].ReadPositive = steer.ReadAt(*c.Positive)
+						}
+						if c.Negative != nil {
+							samples[i].ReadNegative = steer.ReadAt(*c.Negative)
+						}
 					}
-					opts.ReadToken, opts.Layers = nil, []int{0, -1}
-					opts.ReadTokenOf = func(prompt string) int {
+					opts.Layers = []int{0, -1}
+					opts.Read = steer.ReadFunc("custom", func(prompt string) int {
 						if n := utf8.RuneCountInString(prompt); n > 5 {
 							return n%2 - 1
 						}
 						return -1
-					}
+					})
 				default:
 					opts.Aggregator = steer.Logistic(steer.LogisticOptions{})
 				}
@@ -292,7 +310,7 @@ func (g *golden) edit(t *testing.T, model *lm.Model, s steering, site lm.Site) l
 		site = lm.DecoderBlock
 	}
 	key, _, _ := strings.Cut(s.Vector, " ")
-	vector := &steer.Vector{LayerType: site, Layers: map[int][]float32{}}
+	vector := &steer.Vector{Site: site, Layers: map[int][]float32{}}
 	for _, layer := range s.VectorLayers {
 		from := layer
 		if layer < 0 {
@@ -300,24 +318,27 @@ func (g *golden) edit(t *testing.T, model *lm.Model, s steering, site lm.Site) l
 		}
 		vector.Layers[layer] = g.tensor(t, fmt.Sprintf("%s.%d", key, from))
 	}
-	opts := steer.EditOptions{Multiplier: s.Multiplier}
+	multiplier, opts := 1.0, []steer.EditOption(nil)
+	if s.Multiplier != nil {
+		multiplier = *s.Multiplier
+	}
 	switch s.Operator {
 	case "ablation":
-		opts.Operator = steer.Ablate()
+		opts = append(opts, steer.Using(steer.Ablate()))
 	case "ablation_then_addition":
-		opts.Operator = steer.AblateThenAdd()
+		opts = append(opts, steer.Using(steer.AblateThenAdd()))
 	}
 	switch {
 	case s.MinToken != nil:
-		opts.Tokens = steer.From(*s.MinToken)
+		opts = append(opts, steer.OnTokens(steer.From(*s.MinToken)))
 	case s.TokensKind == "list":
-		opts.Tokens = steer.At(decode[[]int](t, s.Tokens)...)
+		opts = append(opts, steer.OnTokens(steer.At(decode[[]int](t, s.Tokens)...)))
 	case s.TokensKind == "Tensor":
 		var mask []bool
 		for _, v := range decode[[]float64](t, s.Tokens) {
 			mask = append(mask, v != 0)
 		}
-		opts.Tokens = steer.Mask(mask...)
+		opts = append(opts, steer.OnTokens(steer.Mask(mask...)))
 	case s.TokensKind == "slice":
 		bounds := decode[[]*int](t, s.Tokens)
 		from, to, step := 0, steer.End, 1
@@ -326,9 +347,9 @@ func (g *golden) edit(t *testing.T, model *lm.Model, s steering, site lm.Site) l
 				*target = *bounds[i]
 			}
 		}
-		opts.Tokens = steer.Range(from, to, step)
+		opts = append(opts, steer.OnTokens(steer.Range(from, to, step)))
 	}
-	edit, err := vector.Edit(opts)
+	edit, err := vector.Edit(multiplier, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -350,10 +371,7 @@ func testGoldenSteer(t *testing.T, g *golden, model *lm.Model) {
 			continue
 		}
 		t.Run(strings.TrimPrefix(entry.Key, "steer."), func(t *testing.T) {
-			site, err := steer.SiteOf(model, entry.LayerType, g.config())
-			if err != nil {
-				t.Fatal(err)
-			}
+			site := siteOf(t, model, entry.LayerType, g.config())
 			edit := g.edit(t, model, entry.steering, site)
 			r, err := steer.Record(t.Context(), with(t, model, edit), g.Probe.IDs, steer.RecordOptions{Layers: []int{0}, Logits: true})
 			if err != nil {

@@ -26,34 +26,39 @@ type LogisticOptions struct {
 //	½ w·w + C Σ 2 log(1 + exp(-½ δ·w)),
 //
 // the objective of scikit-learn's LogisticRegression with an L2 penalty on
-// those points. It keeps all activations.
+// those points. It keeps all differences.
 func Logistic(opts LogisticOptions) Aggregator {
 	if opts.C == 0 {
 		opts.C = 1
 	}
 	if opts.Tolerance == 0 {
-		opts.Tolerance = 1e-9
+		opts.Tolerance = defaultTolerance
 	}
 	if opts.MaxIterations == 0 {
-		opts.MaxIterations = 10000
+		opts.MaxIterations = defaultIterations
 	}
 	name := fmt.Sprintf("logistic(C=%g)", opts.C)
-	return rowsAggregator{name, func(positive, negative [][]float32) ([]float32, error) {
-		return separate(positive, negative, opts)
-	}}
+	if opts.Tolerance != defaultTolerance || opts.MaxIterations != defaultIterations {
+		name = fmt.Sprintf("logistic(C=%g, tolerance=%g, iterations=%d)", opts.C, opts.Tolerance, opts.MaxIterations)
+	}
+	return differencesAggregator{name, func(differences *rows) ([]float32, error) { return separate(differences, opts) }}
 }
 
-func separate(positive, negative [][]float32, opts LogisticOptions) ([]float32, error) {
+const (
+	defaultTolerance  = 1e-9
+	defaultIterations = 10000
+)
+
+func separate(differences *rows, opts LogisticOptions) ([]float32, error) {
 	if !(opts.C > 0) || !(opts.Tolerance > 0) || opts.MaxIterations < 1 {
 		return nil, fmt.Errorf("logistic regression: C %v, tolerance %v and %d iterations must be positive", opts.C, opts.Tolerance, opts.MaxIterations)
 	}
-	width := len(positive[0])
-	halves := make([][]float64, len(positive)) // ½δ
-	for i := range positive {
-		halves[i] = make([]float64, width)
-		for j := range positive[i] {
-			halves[i][j] = (float64(positive[i][j]) - float64(negative[i][j])) / 2
-		}
+	width := differences.width
+	var halves [][]float64 // ½δ
+	for row := range differences.each() {
+		half := widen(make([]float64, width), row)
+		floats.Scale(0.5, half)
+		halves = append(halves, half)
 	}
 	weight := 2 * opts.C // both points of a pair give the same term
 	problem := optimize.Problem{

@@ -1,71 +1,70 @@
 package steer
 
-import "fmt"
-
 // Mean takes the mean of positive minus negative (mean_aggregator of the
-// reference; Rimsky et al. 2023). It keeps a sum and a count.
+// reference; Rimsky et al. 2023). It keeps the exact sum of the differences, each
+// rounded to float32 as the reference's are, and their number.
 func Mean() Aggregator { return meanAggregator{} }
 
 type meanAggregator struct{}
 
 func (meanAggregator) Name() string { return "mean" }
 
-func (meanAggregator) New(width int) Accumulator { return &mean{sum: make([]float64, width)} }
+func (meanAggregator) New(width int) Accumulator { return &mean{sums: exactSums{width: width}} }
 
 type mean struct {
-	sum   []float64 // of the differences
+	sums  exactSums // of the differences
 	count int
 }
 
 func (m *mean) Add(positive, negative []float32) {
-	for i := range m.sum {
-		m.sum[i] += float64(positive[i]) - float64(negative[i])
+	negative = negative[:m.sums.width]
+	for i, p := range positive[:m.sums.width] {
+		m.sums.add(i, p-negative[i])
 	}
+	m.sums.added()
 	m.count++
 }
 
 func (m *mean) Merge(other Accumulator) error {
 	o, ok := other.(*mean)
-	if !ok || len(o.sum) != len(m.sum) {
+	if !ok || o.sums.width != m.sums.width {
 		return errMerge(m, other)
 	}
-	for i, v := range o.sum {
-		m.sum[i] += v
-	}
+	m.sums.merge(&o.sums)
 	m.count += o.count
 	return nil
 }
+
+func (m *mean) Samples() int { return m.count }
 
 func (m *mean) Direction() ([]float32, error) {
 	if m.count == 0 {
 		return nil, errNoSamples
 	}
-	if err := allFinite(m.sum); err != nil {
+	sums, err := m.sums.values()
+	if err != nil {
 		return nil, err
 	}
-	direction := make([]float32, len(m.sum))
-	for i, v := range m.sum {
-		direction[i] = float32(v / float64(m.count))
+	direction := make([]float32, len(sums))
+	for i, sum := range sums {
+		direction[i] = float32(sum / float64(m.count))
 	}
 	return direction, nil
 }
 
 func (m *mean) MarshalBinary() ([]byte, error) {
-	return appendFloat64s(appendHeader(nil, len(m.sum), m.count), m.sum), nil
+	return m.sums.appendTo(appendHeader(nil, m.sums.width, m.count))
 }
 
 func (m *mean) UnmarshalBinary(data []byte) error {
-	count, rest, err := readHeader(data, len(m.sum))
+	count, data, err := readHeader(data, m.sums.width)
 	if err != nil {
 		return err
 	}
-	sum, rest, err := readFloat64s(rest, len(m.sum))
-	if err != nil {
+	sums := exactSums{width: m.sums.width}
+	if err := sums.read(data); err != nil {
 		return err
 	}
-	if len(rest) != 0 {
-		return fmt.Errorf("%d bytes follow the state", len(rest))
-	}
-	m.sum, m.count = sum, count
+	m.sums, m.count = sums, count
 	return nil
 }

@@ -88,4 +88,3 @@ func ParseOperator(name string) (Operator, error) {
 	}
 	return nil, fmt.Errorf("unknown operator %q: it is add, ablate or ablate-then-add", name)
 }
-

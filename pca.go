@@ -2,7 +2,6 @@ package steer
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
 
@@ -12,118 +11,64 @@ import (
 
 // PCA takes the first principal component of the differences and their
 // negatives, uncentred, of length 1, with the sign that the mean difference has
-// along it (pca_aggregator of the reference). It keeps the differences while
-// they are fewer than the width, and their scatter matrix from there on.
-func PCA() Aggregator { return pcaAggregator{} }
+// along it (pca_aggregator of the reference). It keeps all differences.
+func PCA() Aggregator { return differencesAggregator{"pca", principal} }
 
-type pcaAggregator struct{}
-
-func (pcaAggregator) Name() string { return "pca" }
-
-func (pcaAggregator) New(width int) Accumulator {
-	return &pca{width: width, sum: make([]float64, width)}
-}
-
-type pca struct {
-	width   int
-	count   int
-	sum     []float64 // of the differences [width]
-	rows    []float64 // the differences [count, width], while scatter is nil
-	scatter []float64 // the sum of δδᵀ [width, width]
-}
-
-func (p *pca) Add(positive, negative []float32) {
-	row := make([]float64, p.width)
-	for i := range row {
-		row[i] = float64(positive[i]) - float64(negative[i])
+func principal(differences *rows) ([]float32, error) {
+	width, sum := differences.width, make([]float64, differences.width)
+	wide := make([]float64, width)
+	for row := range differences.each() {
+		floats.Add(sum, widen(wide, row))
 	}
-	p.add(row)
-}
-
-func (p *pca) add(row []float64) {
-	floats.Add(p.sum, row)
-	p.count++
-	if p.scatter != nil {
-		p.fold(row)
-		return
-	}
-	p.rows = append(p.rows, row...)
-	if p.count >= p.width {
-		p.scatter = make([]float64, p.width*p.width)
-		for at := 0; at < len(p.rows); at += p.width {
-			p.fold(p.rows[at : at+p.width])
-		}
-		p.rows = nil
-	}
-}
-
-func (p *pca) fold(row []float64) {
-	for i, v := range row {
-		if v != 0 {
-			floats.AddScaled(p.scatter[i*p.width:(i+1)*p.width], v, row)
+	apply := func(dst, v []float64) { // Σ δ (δ·v)
+		clear(dst)
+		for row := range differences.each() {
+			floats.AddScaled(dst, floats.Dot(widen(wide, row), v), wide)
 		}
 	}
-}
-
-func (p *pca) Merge(other Accumulator) error {
-	o, ok := other.(*pca)
-	if !ok || o.width != p.width {
-		return errMerge(p, other)
-	}
-	if o.scatter == nil {
-		for at := 0; at < len(o.rows); at += p.width {
-			p.add(o.rows[at : at+p.width])
+	if differences.Samples() >= width {
+		scatter := scatterOf(differences)
+		apply = func(dst, v []float64) {
+			for i := range dst {
+				dst[i] = floats.Dot(scatter[i*width:(i+1)*width], v)
+			}
 		}
-		return nil
 	}
-	if p.scatter == nil {
-		p.scatter = make([]float64, p.width*p.width)
-		for at := 0; at < len(p.rows); at += p.width {
-			p.fold(p.rows[at : at+p.width])
-		}
-		p.rows = nil
-	}
-	floats.Add(p.scatter, o.scatter)
-	floats.Add(p.sum, o.sum)
-	p.count += o.count
-	return nil
-}
-
-func (p *pca) Direction() ([]float32, error) {
-	if p.count == 0 {
-		return nil, errNoSamples
-	}
-	if err := allFinite(p.sum); err != nil {
-		return nil, err
-	}
-	v, err := leadingEigenvector(p.width, p.apply)
+	v, err := leadingEigenvector(width, apply)
 	if err != nil {
 		return nil, err
 	}
-	along := floats.Dot(p.sum, v)
+	along := floats.Dot(sum, v)
 	if along == 0 {
 		return nil, errors.New("the mean difference has no part along the first principal component, so its sign is undefined")
 	}
-	direction := make([]float32, p.width)
+	direction := make([]float32, width)
 	for i := range direction {
 		direction[i] = float32(math.Copysign(1, along) * v[i])
 	}
 	return direction, nil
 }
 
-// apply writes the scatter matrix times v into dst.
-func (p *pca) apply(dst, v []float64) {
-	clear(dst)
-	if p.scatter != nil {
-		for i := range dst {
-			dst[i] = floats.Dot(p.scatter[i*p.width:(i+1)*p.width], v)
+// scatterOf returns Σ δδᵀ [width, width].
+func scatterOf(differences *rows) []float64 {
+	width := differences.width
+	scatter, wide := make([]float64, width*width), make([]float64, width)
+	for row := range differences.each() {
+		widen(wide, row)
+		for i, v := range wide {
+			if v != 0 {
+				floats.AddScaled(scatter[i*width:(i+1)*width], v, wide)
+			}
 		}
-		return
 	}
-	for at := 0; at < len(p.rows); at += p.width {
-		row := p.rows[at : at+p.width]
-		floats.AddScaled(dst, floats.Dot(row, v), row)
+	return scatter
+}
+
+func widen(dst []float64, row []float32) []float64 {
+	for i, v := range row {
+		dst[i] = float64(v)
 	}
+	return dst
 }
 
 // leadingEigenvector finds the eigenvector of the largest eigenvalue of a
@@ -201,35 +146,4 @@ func leadingOfTridiagonal(diagonal, off []float64) (float64, []float64, error) {
 	var vectors mat.Dense
 	eigen.VectorsTo(&vectors)
 	return eigen.Values(nil)[n-1], mat.Col(nil, n-1, &vectors), nil
-}
-
-func (p *pca) MarshalBinary() ([]byte, error) {
-	out := appendFloat64s(appendHeader(nil, p.width, p.count), p.sum)
-	return appendFloat64s(appendFloat64s(out, p.rows), p.scatter), nil
-}
-
-func (p *pca) UnmarshalBinary(data []byte) error {
-	count, rest, err := readHeader(data, p.width)
-	if err != nil {
-		return err
-	}
-	sum, rest, err := readFloat64s(rest, p.width)
-	if err != nil {
-		return err
-	}
-	n := min(count, p.width) * p.width // rows, or the scatter matrix
-	if len(rest) != 8*n {
-		return fmt.Errorf("state of %d differences of width %d in %d bytes", count, p.width, len(rest))
-	}
-	values, _, err := readFloat64s(rest, n)
-	if err != nil {
-		return err
-	}
-	p.sum, p.count, p.rows, p.scatter = sum, count, nil, nil
-	if count >= p.width {
-		p.scatter = values
-	} else {
-		p.rows = values
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package steer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -11,33 +12,29 @@ import (
 // RecordOptions say what of a prompt is recorded. The zero value records every
 // layer's decoder_block.
 type RecordOptions struct {
-	LayerType   lm.Site     // "": decoder_block
-	LayerConfig LayerConfig // finds the layer type by module path where it has an entry
-	Layers      []int       // negative ones count from the last; nil: all that have the layer type
-	Logits      bool
+	Site   lm.Site // "": decoder_block
+	Layers []int   // negative ones count from the last; nil: all that show the site
+	Logits bool
 }
 
 // Recording is what a model shows while it reads a prompt.
 type Recording struct {
-	LayerType lm.Site
-	Layers    map[int][][]float32 // layer -> [tokens][width]
-	Logits    [][]float32         // [tokens][vocabulary]; nil where they were not asked for
+	Site   lm.Site
+	Layers map[int][][]float32 // layer -> [tokens][width]
+	Logits [][]float32         // [tokens][vocabulary]; nil where they were not asked for
 }
 
 // Record computes one prompt, given as token ids, and returns the activations
 // of every token; for a steered view of a model, as the steered model has them.
 func Record(ctx context.Context, model *lm.Model, tokens []int, opts RecordOptions) (*Recording, error) {
-	site, err := SiteOf(model, opts.LayerType, opts.LayerConfig)
-	if err != nil {
-		return nil, fmt.Errorf("record: %w", err)
-	}
+	site := cmp.Or(opts.Site, lm.DecoderBlock)
 	layers, err := layersOf(model, site, opts.Layers)
 	if err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
-	r := &Recording{LayerType: site, Layers: map[int][][]float32{}}
-	forward := lm.ForwardOptions{Activation: func(_, position int, tap lm.Address, activation []float32) {
-		r.Layers[tap.Layer][position] = slices.Clone(activation)
+	r := &Recording{Site: site, Layers: map[int][][]float32{}}
+	forward := lm.ForwardOptions{Activation: func(_, position int, at lm.Address, activation []float32) {
+		r.Layers[at.Layer][position] = slices.Clone(activation)
 	}}
 	for _, layer := range layers {
 		r.Layers[layer] = make([][]float32, len(tokens))

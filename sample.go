@@ -1,10 +1,14 @@
 package steer
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
-	"fmt"
-	"strconv"
+	"hash"
+	"slices"
+
+	"github.com/steervec/steer/lm"
 )
 
 // Sample is a pair of prompts that differ in what the vector is to carry: the
@@ -17,26 +21,70 @@ type Sample struct {
 	// not looked at and no tokenizer is needed. Either both are given or none.
 	PositiveIDs, NegativeIDs []int
 
-	// ReadPositive and ReadNegative are the positions of the tokens whose
-	// activations are read, negative ones counted from the prompt's end. Nil means
-	// the position that holds for the whole run.
-	ReadPositive, ReadNegative *int
+	// PositiveResponse and NegativeResponse say where in a prompt the response
+	// begins, for readings that ask: a byte of the text, or with token ids a token.
+	// 0: not known.
+	PositiveResponse, NegativeResponse int
+
+	// ReadPositive and ReadNegative are what is read of the prompts. Nil means what
+	// holds for the whole run.
+	ReadPositive, ReadNegative Reading
 }
 
-// hashSamples returns a digest of the samples in their order, "sha256:…", by
-// which a vector remembers what it was trained on.
-func hashSamples(samples []Sample) string {
+// sampleID tells samples apart: half a digest of what was given, the same for
+// every model, then half a digest of the tokens and what is read of them.
+type sampleID [sha256.Size]byte
+
+const givenID = sha256.Size / 2 // length of the first half
+
+// identify returns the id of a sample and its two inputs.
+func identify(s *Sample, positive, negative lm.Input) (id sampleID) {
 	digest := sha256.New()
-	read := func(position *int) string {
-		if position == nil {
-			return "-"
-		}
-		return strconv.Itoa(*position)
+	for _, text := range []string{s.Positive, s.Negative} {
+		digestNumbers(digest, len(text))
+		digest.Write([]byte(text))
 	}
-	for _, s := range samples {
-		// %q keeps the parts apart whatever is in them.
-		fmt.Fprintf(digest, "%q %q %v %v %s %s\n",
-			s.Positive, s.Negative, s.PositiveIDs, s.NegativeIDs, read(s.ReadPositive), read(s.ReadNegative))
+	for _, ids := range [][]int{s.PositiveIDs, s.NegativeIDs, {s.PositiveResponse, s.NegativeResponse}} {
+		digestNumbers(digest, len(ids))
+		digestNumbers(digest, ids...)
+	}
+	for _, r := range []Reading{s.ReadPositive, s.ReadNegative} {
+		text := ""
+		if r != nil {
+			text = r.String()
+		}
+		digestNumbers(digest, len(text))
+		digest.Write([]byte(text))
+	}
+	copy(id[:givenID], digest.Sum(nil))
+	digest.Reset()
+	for _, in := range []lm.Input{positive, negative} {
+		span := spanOf(in)
+		digestNumbers(digest, len(in.Tokens), span.From, span.To)
+		digestNumbers(digest, in.Tokens...)
+	}
+	copy(id[givenID:], digest.Sum(nil))
+	return id
+}
+
+func digestNumbers(digest hash.Hash, numbers ...int) {
+	var buffer [8 * 64]byte
+	for chunk := range slices.Chunk(numbers, 64) {
+		data := buffer[:0]
+		for _, n := range chunk {
+			data = binary.LittleEndian.AppendUint64(data, uint64(n))
+		}
+		digest.Write(data)
+	}
+}
+
+// hashSamples returns a digest of samples whatever their order, "sha256:…", by
+// which a vector remembers what it was trained on. It sorts the ids.
+func hashSamples(ids []sampleID) string {
+	slices.SortFunc(ids, func(a, b sampleID) int { return bytes.Compare(a[:], b[:]) })
+	digest := sha256.New()
+	for _, id := range ids {
+		digest.Write(id[:givenID])
 	}
 	return "sha256:" + hex.EncodeToString(digest.Sum(nil))
 }

@@ -13,7 +13,7 @@ import (
 func TestTheResidualStreamAddsUp(t *testing.T) {
 	g, model := openGolden(t, firstGolden())
 	at := func(layer int, site lm.Site) [][]float32 {
-		r, err := steer.Record(t.Context(), model, g.Probe.IDs, steer.RecordOptions{LayerType: site, Layers: []int{layer}})
+		r, err := steer.Record(t.Context(), model, g.Probe.IDs, steer.RecordOptions{Site: site, Layers: []int{layer}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,7 +48,7 @@ func TestHeadsAreTheInputOfTheOutputProjection(t *testing.T) {
 			}
 		}),
 	}
-	r, err := steer.Record(t.Context(), with(t, model, remove), g.Probe.IDs, steer.RecordOptions{LayerType: lm.SelfAttn, Layers: []int{1}})
+	r, err := steer.Record(t.Context(), with(t, model, remove), g.Probe.IDs, steer.RecordOptions{Site: lm.SelfAttn, Layers: []int{1}})
 	if err != nil {
 		t.Fatal(err)
 	}

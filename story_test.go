@@ -30,7 +30,7 @@ func TestAMoodVectorMovesTheOddsOfHappyWords(t *testing.T) {
 				{Positive: "It was a happy day", Negative: "It was a sad day"},
 				{Positive: "He laughed because he was happy", Negative: "He cried because he was sad"},
 			}
-			vector, err := steer.Train(t.Context(), model, samples, steer.TrainOptions{ExtractOptions: steer.ExtractOptions{Layers: []int{test.layer}}})
+			vector, err := steer.Train(t.Context(), model, samples, steer.TrainOptions{Layers: []int{test.layer}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -48,7 +48,7 @@ func TestAMoodVectorMovesTheOddsOfHappyWords(t *testing.T) {
 			}
 			last := 0.0
 			for i, strength := range []float64{-2, -1, 0, 1, 2} {
-				edit, err := vector.Edit(steer.EditOptions{Multiplier: new(strength * test.scale)})
+				edit, err := vector.Edit(strength * test.scale)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,14 +15,19 @@ import (
 // TrainOptions say how a vector is trained. The zero value takes the mean
 // difference at the last token of each prompt, at every layer's decoder_block.
 type TrainOptions struct {
-	ExtractOptions
+	Site       lm.Site    // "": decoder_block
+	Layers     []int      // negative ones count from the last; nil: all that show the site
+	Read       Reading    // of samples that do not say themselves; nil: ReadAt(-1)
 	Aggregator Aggregator // nil: Mean()
+
+	RunTokens int                   // tokens computed together: bounds memory, never changes results; 0: 1024
+	Progress  func(done, total int) // tokens computed; nil: none
 
 	// State is the path of a file that keeps the statistics of a run under way, so
 	// that a killed run loses little; "": none. It is the caller's to remove once the
 	// vector is kept. With Resume, a run continues from it where it is there, and gives
-	// the same vector to the bit. It is an error when the file belongs to another
-	// model, other samples or other options.
+	// the same vector to the bit. It is an error when the file is of another model,
+	// another way to read or aggregate, or holds samples that are not given.
 	State  string
 	Resume bool
 }
@@ -28,80 +35,144 @@ type TrainOptions struct {
 // stateEvery is how often the state of a run is written.
 const stateEvery = 10 * time.Second
 
-// Train learns a steering vector: each prompt's distinct prefixes are computed
-// once, nothing past the last layer asked for, and each layer's activations go
-// to the aggregator as they come. Where the aggregator is a plain function it
-// sees the samples in the order in which they are completed, which depends on
-// the prompts alone. Errors name the sample and the value that is wrong.
+// Train learns a steering vector: [Collect] and [Statistics.Vector].
 func Train(ctx context.Context, model *lm.Model, samples []Sample, opts TrainOptions) (*Vector, error) {
-	if opts.Aggregator == nil {
-		opts.Aggregator = Mean()
-	}
-	e, err := prepare(model, samples, opts.ExtractOptions)
+	s, err := Collect(ctx, model, samples, opts)
 	if err != nil {
-		return nil, fmt.Errorf("train: %w", err)
+		return nil, err
 	}
-	s := newTrainState(e, opts.Aggregator)
-	if opts.Resume {
-		if opts.State == "" {
-			return nil, errors.New("train: resume needs the path of a state file")
-		}
-		if err := s.load(opts.State); err != nil {
-			return nil, fmt.Errorf("train: resume: %w", err)
-		}
-	}
-	written := time.Now()
-	err = e.run(ctx, s.done, func(a SampleActivations) error {
-		for _, layer := range e.layers {
-			s.accumulators[layer].Add(a.Positive[layer], a.Negative[layer])
-		}
-		s.done[a.Sample] = true
-		if opts.State == "" || time.Since(written) < stateEvery {
-			return nil
-		}
-		written = time.Now()
-		return s.save(opts.State)
-	})
-	if err != nil {
-		if opts.State != "" && slices.Contains(s.done, true) {
-			err = errors.Join(err, s.save(opts.State))
-		}
-		return nil, fmt.Errorf("train: %w", err)
-	}
-	vector, err := s.vector()
+	vector, err := s.Vector()
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
 	return vector, nil
 }
 
-// Aggregate turns extracted activations into a vector, layer by layer.
+// Collect computes the samples' activations and gives each layer's to the
+// aggregator as they come: each prompt's distinct prefixes are computed once,
+// nothing past the last layer asked for. Errors name the sample and the value that
+// is wrong.
+func Collect(ctx context.Context, model *lm.Model, samples []Sample, opts TrainOptions) (*Statistics, error) {
+	s, err := collect(ctx, model, samples, opts)
+	if err != nil {
+		return nil, fmt.Errorf("train: %w", err)
+	}
+	return s, nil
+}
+
+func collect(ctx context.Context, model *lm.Model, samples []Sample, opts TrainOptions) (*Statistics, error) {
+	if opts.Resume && opts.State == "" {
+		return nil, errors.New("resume needs the path of a state file")
+	}
+	if opts.State != "" {
+		if err := checkState(opts.State); err != nil {
+			return nil, err
+		}
+	}
+	if opts.Aggregator == nil {
+		opts.Aggregator = Mean()
+	}
+	computed := 0 // tokens, by this call
+	e, err := prepare(ctx, model, samples, ExtractOptions{
+		Site: opts.Site, Layers: opts.Layers, Read: opts.Read, RunTokens: opts.RunTokens,
+		Progress: func(done, total int) {
+			computed = done
+			if opts.Progress != nil {
+				opts.Progress(done, total)
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	ids := e.ids()
+	s := newStatistics(e.origin(opts.Aggregator), opts.Aggregator)
+	var done []bool
+	if opts.Resume {
+		if s, done, err = e.resume(opts, s, ids); err != nil {
+			return nil, fmt.Errorf("resume: %w", err)
+		}
+	}
+	before, written := s.Usage.Computed, time.Now()
+	usage, err := e.run(ctx, done, func(a SampleActivations) error {
+		s.add(ids[a.Sample], a)
+		s.Usage.Given += len(e.inputs[2*a.Sample].Tokens) + len(e.inputs[2*a.Sample+1].Tokens)
+		s.Usage.Computed = before + computed
+		if opts.State == "" || time.Since(written) < stateEvery {
+			return nil
+		}
+		err := s.Save(opts.State)
+		written = time.Now()
+		return err
+	})
+	if err != nil {
+		s.Usage.Computed = before + computed
+		if opts.State != "" && s.Samples() > 0 {
+			err = errors.Join(err, s.Save(opts.State))
+		}
+		return nil, err
+	}
+	s.Usage.Computed = before + usage.Computed
+	return s, nil
+}
+
+// resume returns the statistics of the state file, where it is there, and which
+// samples are in them.
+func (e *extraction) resume(opts TrainOptions, fresh *Statistics, ids []sampleID) (*Statistics, []bool, error) {
+	s, err := LoadStatistics(opts.State, opts.Aggregator)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fresh, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	var done []bool
+	if err = s.from.differs(fresh.from); err == nil {
+		done, err = s.resume(ids)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s is the state of another run: %w; remove it to begin anew", opts.State, err)
+	}
+	return s, done, nil
+}
+
+// Aggregate turns extracted activations into a vector, layer by layer: the one
+// that [Train] makes of the same samples.
 func Aggregate(activations *Activations, aggregator Aggregator) (*Vector, error) {
 	if aggregator == nil {
 		aggregator = Mean()
 	}
-	v := &Vector{LayerType: activations.LayerType, Layers: map[int][]float32{}, Provenance: activations.Provenance}
-	v.Provenance.Aggregator = aggregator.Name()
-	for layer, positive := range activations.Positive {
-		negative := activations.Negative[layer]
-		if len(positive) == 0 || len(positive) != len(negative) {
+	from := origin{Site: activations.Site, Layers: slices.Sorted(maps.Keys(activations.Positive)), Aggregator: aggregator.Name()}
+	count := 0
+	for i, layer := range from.Layers {
+		positive, negative := activations.Positive[layer], activations.Negative[layer]
+		if i == 0 {
+			count = len(positive)
+		}
+		if len(positive) == 0 || len(positive) != len(negative) || len(positive) != count {
 			return nil, fmt.Errorf("aggregate: layer %d has %d positive and %d negative activations", layer, len(positive), len(negative))
 		}
-		a := aggregator.New(len(positive[0]))
-		for i := range positive {
-			if len(positive[i]) != len(positive[0]) || len(negative[i]) != len(positive[0]) {
-				return nil, fmt.Errorf("aggregate: layer %d, sample %d: activations of %d and %d elements beside %d", layer, i, len(positive[i]), len(negative[i]), len(positive[0]))
+		width := len(positive[0])
+		for sample := range positive {
+			if len(positive[sample]) != width || len(negative[sample]) != width || width == 0 {
+				return nil, fmt.Errorf("aggregate: layer %d, sample %d: activations of %d and %d elements beside %d", layer, sample, len(positive[sample]), len(negative[sample]), width)
 			}
-			a.Add(positive[i], negative[i])
 		}
-		direction, err := a.Direction()
-		if err != nil {
-			return nil, fmt.Errorf("aggregate: layer %d: %w", layer, err)
+		from.Widths = append(from.Widths, width)
+	}
+	s := newStatistics(from, aggregator)
+	for sample := range count {
+		a := SampleActivations{Sample: sample, Positive: map[int][]float32{}, Negative: map[int][]float32{}}
+		for _, layer := range from.Layers {
+			a.Positive[layer], a.Negative[layer] = activations.Positive[layer][sample], activations.Negative[layer][sample]
 		}
-		v.Layers[layer] = direction
+		s.add(sampleID{}, a)
 	}
-	if len(v.Layers) == 0 {
-		return nil, errors.New("aggregate: there are no layers")
+	v, err := s.Vector()
+	if err != nil {
+		return nil, fmt.Errorf("aggregate: %w", err)
 	}
+	v.Provenance = activations.Provenance
+	v.Provenance.Aggregator = aggregator.Name()
 	return v, nil
 }

@@ -1,131 +1,112 @@
 package steer
 
 import (
-	"errors"
+	"encoding/json"
 	"fmt"
-	"math"
+	"maps"
 	"runtime/debug"
+	"slices"
+	"strconv"
 
+	"github.com/steervec/steer/internal/finite"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/vecfile"
 )
 
 // Vector is a steering vector: a direction per layer, and where it came from.
 type Vector struct {
-	LayerType  lm.Site           // "": decoder_block
+	Site       lm.Site           // "": decoder_block
 	Layers     map[int][]float32 // 0-based layer -> [width]; negative layers count from the model's last
 	Provenance Provenance
+
+	// ActivationNorms is the mean length of the activations that the vector was
+	// trained on, by layer: what its own length is to be compared with. Nil: unknown.
+	ActivationNorms map[int]float64
 }
 
 // Provenance says what a vector was trained from. Empty fields are unknown.
 type Provenance struct {
 	Model        string // Hub id or folder name
+	Family       string // the model's model_type
+	ModelLayers  int    // how many layers the model has
 	WeightsHash  string // lm.Model.Fingerprint
-	PairsHash    string
+	Steering     string // what the model was steered by, lm.Model.SteeringID
+	PairsHash    string // of the samples, whatever their order
 	Aggregator   string
-	ReadToken    string // the position that was read, or "custom"
+	Read         string // what was read of the prompts, a Reading
 	ChatTemplate string // the template that the prompts were rendered with
+	Operations   string // what was done to the vector since it was trained
 	Version      string // of steer
 }
 
-// EditOptions say how a vector acts. The zero value adds it, once, to every
-// token at all of its layers.
-type EditOptions struct {
-	Multiplier *float64  // of the vector; nil: 1
-	Operator   Operator  // nil: Add
-	Tokens     lm.Tokens // nil: every token
-	Layers     []int     // of the vector's layers, those that act; nil: all
+// layer returns the number under which the vector has a layer. A negative one
+// counts from the last layer of the model that it was trained on.
+func (v *Vector) layer(n int) (int, error) {
+	if _, ok := v.Layers[n]; ok {
+		return n, nil
+	}
+	other := n - v.Provenance.ModelLayers
+	if n < 0 {
+		other = n + v.Provenance.ModelLayers
+	}
+	if _, ok := v.Layers[other]; ok && v.Provenance.ModelLayers > 0 {
+		return other, nil
+	}
+	if n < 0 && v.Provenance.ModelLayers == 0 {
+		return 0, fmt.Errorf("the vector has no layer %d, and it does not say how many layers its model has", n)
+	}
+	return 0, fmt.Errorf("the vector has no layer %d; it has %v", n, v.ascending())
 }
 
-// Edit makes of the vector an edit that a model accepts. What would silently do
-// nothing or make no sense is an error: no layers, a layer that the vector
-// lacks, a zero vector or a multiplier of 0 with an ablation, numbers that are
-// not finite.
-func (v *Vector) Edit(opts EditOptions) (lm.Edit, error) {
-	multiplier := 1.0
-	if opts.Multiplier != nil {
-		multiplier = *opts.Multiplier
-	}
-	if math.IsNaN(multiplier) || math.IsInf(multiplier, 0) {
-		return lm.Edit{}, fmt.Errorf("the multiplier is %v", multiplier)
-	}
-	if opts.Operator == nil {
-		opts.Operator = Add()
-	}
-	ablates := opts.Operator != Add()
-	if ablates && multiplier == 0 {
-		return lm.Edit{}, errors.New("the multiplier is 0 with an ablation, which needs the vector's direction; leave the multiplier out")
-	}
-	layers := opts.Layers
-	if layers == nil {
-		for layer := range v.Layers {
-			layers = append(layers, layer)
-		}
-	}
-	if len(layers) == 0 {
-		return lm.Edit{}, errors.New("the vector has no layers")
-	}
-	edit := lm.Edit{Site: v.LayerType, Layers: map[int][]float32{}, Operator: opts.Operator, Tokens: opts.Tokens}
-	if edit.Site == "" {
-		edit.Site = lm.DecoderBlock
-	}
-	for _, layer := range layers {
-		vector, ok := v.Layers[layer]
-		if !ok {
-			return lm.Edit{}, fmt.Errorf("the vector has no layer %d", layer)
-		}
-		scaled, length := make([]float32, len(vector)), 0.0
-		for i, x := range vector {
-			scaled[i] = float32(multiplier) * x
-			length += float64(x) * float64(x)
-		}
-		if math.IsNaN(length) || math.IsInf(length, 0) {
-			return lm.Edit{}, fmt.Errorf("the vector of layer %d is not finite", layer)
-		}
-		if ablates && length == 0 {
-			return lm.Edit{}, fmt.Errorf("the vector of layer %d is zero: it has no direction to ablate", layer)
-		}
-		edit.Layers[layer] = scaled
-	}
-	return edit, nil
-}
+// ascending returns the numbers of the vector's layers.
+func (v *Vector) ascending() []int { return slices.Sorted(maps.Keys(v.Layers)) }
 
 // Norms returns the Euclidean length of each layer's direction.
 func (v *Vector) Norms() map[int]float64 {
 	norms := map[int]float64{}
 	for layer, vector := range v.Layers {
-		sum := 0.0
-		for _, x := range vector {
-			sum += float64(x) * float64(x)
-		}
-		norms[layer] = math.Sqrt(sum)
+		norms[layer] = length(vector)
 	}
 	return norms
 }
 
-// fields pairs the metadata keys of a file with the parts of a vector.
+// fields pairs the metadata keys of a file with the texts of a vector.
 func (v *Vector) fields() map[string]*string {
 	p := &v.Provenance
 	return map[string]*string{
-		vecfile.LayerTypeKey: (*string)(&v.LayerType), vecfile.ModelKey: &p.Model, vecfile.WeightsHashKey: &p.WeightsHash,
-		vecfile.PairsHashKey: &p.PairsHash, vecfile.AggregatorKey: &p.Aggregator, vecfile.ReadTokenKey: &p.ReadToken,
-		vecfile.ChatTemplateKey: &p.ChatTemplate, vecfile.VersionKey: &p.Version,
+		vecfile.LayerTypeKey: (*string)(&v.Site), vecfile.ModelKey: &p.Model, vecfile.FamilyKey: &p.Family, vecfile.WeightsHashKey: &p.WeightsHash,
+		vecfile.SteeringKey: &p.Steering, vecfile.PairsHashKey: &p.PairsHash, vecfile.AggregatorKey: &p.Aggregator, vecfile.ReadTokenKey: &p.Read,
+		vecfile.ChatTemplateKey: &p.ChatTemplate, vecfile.OperationsKey: &p.Operations, vecfile.VersionKey: &p.Version,
 	}
 }
 
 // Save writes the vector as a safetensors file, beside path and renamed.
 func (v *Vector) Save(path string) error {
-	return vecfile.Write(path, vecfile.File{Layers: v.Layers, Metadata: v.metadata()})
+	metadata, err := v.metadata()
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return vecfile.Write(path, vecfile.File{Layers: v.Layers, Metadata: metadata})
 }
 
-func (v *Vector) metadata() map[string]string {
+func (v *Vector) metadata() (map[string]string, error) {
 	metadata := map[string]string{}
 	for key, field := range v.fields() {
 		if *field != "" {
 			metadata[key] = *field
 		}
 	}
-	return metadata
+	if n := v.Provenance.ModelLayers; n != 0 {
+		metadata[vecfile.ModelLayersKey] = strconv.Itoa(n)
+	}
+	if len(v.ActivationNorms) > 0 {
+		norms, err := json.Marshal(v.ActivationNorms)
+		if err != nil {
+			return nil, fmt.Errorf("activation norms: %w", err)
+		}
+		metadata[vecfile.ActivationNormsKey] = string(norms)
+	}
+	return metadata, nil
 }
 
 // LoadVector reads a vector file.
@@ -135,10 +116,35 @@ func LoadVector(path string) (*Vector, error) {
 		return nil, err
 	}
 	v := &Vector{Layers: f.Layers}
-	for key, field := range v.fields() {
-		*field = f.Metadata[key]
+	if err := v.describe(f.Metadata); err != nil {
+		return nil, fmt.Errorf("read vector %s: %w", path, err)
 	}
 	return v, nil
+}
+
+// describe takes over what a file's metadata say.
+func (v *Vector) describe(metadata map[string]string) error {
+	for key, field := range v.fields() {
+		*field = metadata[key]
+	}
+	if text := metadata[vecfile.ModelLayersKey]; text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return fmt.Errorf("%s is %q, not a number of layers", vecfile.ModelLayersKey, text)
+		}
+		v.Provenance.ModelLayers = n
+	}
+	if text := metadata[vecfile.ActivationNormsKey]; text != "" {
+		if err := json.Unmarshal([]byte(text), &v.ActivationNorms); err != nil {
+			return fmt.Errorf("%s: %w", vecfile.ActivationNormsKey, err)
+		}
+		for layer, norm := range v.ActivationNorms {
+			if !finite.Is(norm) || norm < 0 {
+				return fmt.Errorf("%s: layer %d has %v", vecfile.ActivationNormsKey, layer, norm)
+			}
+		}
+	}
+	return nil
 }
 
 // Version returns the version of steer that was built into the program.

@@ -8,11 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/steervec/steer/internal/finite"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 )
 
@@ -24,15 +24,20 @@ type File struct {
 
 // The metadata keys of the native format.
 const (
-	FormatKey       = "steer.format" // the version of the format
-	LayerTypeKey    = "layer_type"
-	ModelKey        = "model"
-	WeightsHashKey  = "weights_hash"
-	PairsHashKey    = "pairs_hash"
-	AggregatorKey   = "aggregator"
-	ReadTokenKey    = "read_token"
-	ChatTemplateKey = "chat_template"
-	VersionKey      = "steer.version"
+	FormatKey          = "steer.format" // the version of the format
+	LayerTypeKey       = "layer_type"
+	ModelKey           = "model"
+	FamilyKey          = "model_type"
+	ModelLayersKey     = "model_layers" // how many layers the model has
+	WeightsHashKey     = "weights_hash"
+	SteeringKey        = "steering" // of the model while the vector was trained
+	PairsHashKey       = "pairs_hash"
+	AggregatorKey      = "aggregator"
+	ReadTokenKey       = "read_token"
+	ChatTemplateKey    = "chat_template"
+	OperationsKey      = "operations"       // what was done to the vector since it was trained
+	ActivationNormsKey = "activation_norms" // JSON object: layer -> mean length of an activation
+	VersionKey         = "steer.version"
 )
 
 // format is the version of the format that this package writes.
@@ -125,10 +130,5 @@ func check(vector []float32) error {
 	if len(vector) == 0 {
 		return errors.New("the vector is empty")
 	}
-	for i, v := range vector {
-		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-			return fmt.Errorf("element %d is %v", i, v)
-		}
-	}
-	return nil
+	return finite.Check(vector)
 }

@@ -359,7 +359,11 @@ func (b *bench) train(s shape) error {
 
 func (b *bench) trainTime(m *lm.Model, pairs []steer.Sample, usage *lm.Usage) (float64, error) {
 	begin := time.Now()
-	_, err := steer.Train(b.ctx, m, pairs, steer.TrainOptions{ExtractOptions: steer.ExtractOptions{Usage: usage}})
+	statistics, err := steer.Collect(b.ctx, m, pairs, steer.TrainOptions{})
+	if err == nil {
+		_, err = statistics.Vector()
+		*usage = statistics.Usage
+	}
 	return time.Since(begin).Seconds(), err
 }
 

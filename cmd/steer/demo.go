@@ -15,9 +15,9 @@ import (
 	"golang.org/x/term"
 
 	"github.com/steervec/steer"
-	"github.com/steervec/steer/internal/stories"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/demo"
+	"github.com/steervec/steer/lm/demo/stories"
 )
 
 // demonstration is steering in ten seconds: a vector is trained, used and
@@ -162,14 +162,16 @@ func (d *demonstration) train(told *demonstrated) (*steer.Vector, error) {
 	for i, p := range pairs {
 		samples[i] = steer.Sample{Positive: p.Beginning + " " + p.PositiveStatement, Negative: p.Beginning + " " + p.NegativeStatement}
 	}
-	var usage lm.Usage
 	begin := time.Now()
-	vector, err := steer.Train(d.ctx, d.model, samples, steer.TrainOptions{
-		ExtractOptions: steer.ExtractOptions{Layers: demoLayers, Usage: &usage},
-	})
+	statistics, err := steer.Collect(d.ctx, d.model, samples, steer.TrainOptions{Layers: demoLayers})
 	if err != nil {
 		return nil, err
 	}
+	vector, err := statistics.Vector()
+	if err != nil {
+		return nil, err
+	}
+	usage := statistics.Usage
 	told.TrainSeconds, told.GivenTokens, told.ComputedTokens = time.Since(begin).Seconds(), usage.Given, usage.Computed
 	fmt.Fprintf(d.out, "Trained on %d pairs of story beginnings in %.0f ms: %d tokens given, %d computed, as pairs share theirs.\n",
 		len(samples), 1e3*told.TrainSeconds, usage.Given, usage.Computed)
@@ -183,7 +185,7 @@ func (d *demonstration) at(vector *steer.Vector, strength float64) (*lm.Model, e
 	if strength == 0 {
 		return d.model, nil
 	}
-	edit, err := vector.Edit(steer.EditOptions{Multiplier: &strength})
+	edit, err := vector.Edit(strength)
 	if err != nil {
 		return nil, err
 	}
@@ -276,7 +278,7 @@ func (d *demonstration) curve(vector *steer.Vector, told *demonstrated) error {
 		if err != nil {
 			return err
 		}
-		preference, err := stories.Preference(d.ctx, m, pairs)
+		preference, err := preferenceOf(d.ctx, m, pairs)
 		if err != nil {
 			return err
 		}
@@ -295,4 +297,41 @@ func (d *demonstration) curve(vector *steer.Vector, told *demonstrated) error {
 	}
 	fmt.Fprintf(d.out, "   %s\n\n", strings.TrimRight(string(axis), " "))
 	return nil
+}
+
+// preferenceOf is how much likelier a model finds what follows in the positive
+// mood than in the negative one: the mean over pairs of the difference in
+// log-probability, in nats a token.
+func preferenceOf(ctx context.Context, m *lm.Model, pairs []stories.Pair) (float64, error) {
+	var asked []lm.Continuation
+	for _, p := range pairs {
+		prompt, err := m.Tokenize(p.Beginning)
+		if err != nil {
+			return 0, err
+		}
+		for _, rest := range []stories.Continuation{p.Positive, p.Negative} {
+			tokens, err := m.TokenizeContinuation(" " + rest.String())
+			if err != nil {
+				return 0, err
+			}
+			asked = append(asked, lm.Continuation{Prompt: lm.Input{Tokens: prompt}, Tokens: tokens})
+		}
+	}
+	scores, err := m.Score(ctx, asked)
+	if err != nil {
+		return 0, err
+	}
+	total := 0.0
+	for i := range pairs {
+		total += mean(scores[2*i]) - mean(scores[2*i+1])
+	}
+	return total / float64(len(pairs)), nil
+}
+
+func mean(x []float64) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += v
+	}
+	return sum / float64(len(x))
 }

@@ -30,7 +30,6 @@ tensors positive.<layer> and negative.<layer>, [samples, width], in the pairs' o
 			progress := newBar(c.ErrOrStderr(), "extracting")
 			defer progress.finish()
 			opts.Progress = func(done, total int) { progress.set(int64(done), int64(total)) }
-			opts.Usage = &w.Usage
 			start := time.Now()
 			activations, err := steer.Extract(c.Context(), model, samples, opts)
 			if err != nil {
@@ -40,6 +39,7 @@ tensors positive.<layer> and negative.<layer>, [samples, width], in the pairs' o
 				return err
 			}
 			progress.finish()
+			w.Usage = activations.Usage
 			w.Seconds = time.Since(start).Seconds()
 			w.Layers = slices.Sorted(maps.Keys(activations.Positive))
 			return w.print(c, asJSON, "activations")

@@ -81,16 +81,16 @@ func inspectVector(w io.Writer, path string, asJSON bool) error {
 			ReadToken    string       `json:"read_token"`
 			ChatTemplate string       `json:"chat_template"`
 			Version      string       `json:"version"`
-		}{"vector", v.LayerType, layers, p.Model, p.WeightsHash, p.PairsHash, p.Aggregator, p.ReadToken, p.ChatTemplate, p.Version})
+		}{"vector", v.Site, layers, p.Model, p.WeightsHash, p.PairsHash, p.Aggregator, p.Read, p.ChatTemplate, p.Version})
 	}
 	text := &listing{}
 	text.line("steering vector", path)
-	text.line("layer type", v.LayerType)
+	text.line("layer type", v.Site)
 	text.line("model", p.Model)
 	text.line("weights", p.WeightsHash)
 	text.line("pairs", p.PairsHash)
 	text.line("aggregator", p.Aggregator)
-	text.line("read token", p.ReadToken)
+	text.line("read token", p.Read)
 	text.line("chat template", p.ChatTemplate)
 	text.line("made by steer", p.Version)
 	for _, l := range layers {

@@ -182,7 +182,7 @@ func TestExtractThenAggregateIsTrain(t *testing.T) {
 				}
 			}
 			v, w := loadVector(t, at("v")), loadVector(t, at("w"))
-			if v.Provenance != w.Provenance || v.LayerType != w.LayerType || len(v.Layers) != 2 || len(w.Layers) != 2 {
+			if v.Provenance != w.Provenance || v.Site != w.Site || len(v.Layers) != 2 || len(w.Layers) != 2 {
 				t.Errorf("%+v and %+v differ", v, w)
 			}
 			for layer, direction := range v.Layers {
@@ -409,7 +409,7 @@ func TestMistakesHaveTheirExitCodeAndOneLine(t *testing.T) {
 		{"bad layer list", with(train, "--layers", "1,x"), exitUsage, `"x" is not a whole number`},
 		{"empty layer list", with(train, "--layers", ""), exitUsage, `"" is not a whole number`},
 		{"no memory to compute in", with(train, "--max-tokens", "0"), exitUsage, "it is less than 1"},
-		{"read token that is no number", with(train, "--read-token", "last"), exitUsage, "it is not a whole number"},
+		{"reading of nothing", with(train, "--read-token", "last"), exitUsage, `"last" says nothing that can be read`},
 		{"output that is a folder", []string{"train", "--model", gpt2, "--pairs", g.pairs, "--out", dir}, exitUsage, "is not a file"},
 		{"output that is a device", []string{"train", "--model", gpt2, "--pairs", g.pairs, "--out", os.DevNull}, exitUsage, "is not a file"},
 		{"no prompt", []string{"generate", "--model", gpt2}, exitUsage, "give one of --prompt and --prompt-ids"},
@@ -487,8 +487,9 @@ func TestAnInterruptedRunGoesOnToTheSameBytes(t *testing.T) {
 			}
 
 			report := answer[map[string]any](t, args(out, "--resume")...)
-			if given := report["given_tokens"].(float64); given == 0 || given >= answer[map[string]any](t, args(whole)...)["given_tokens"].(float64) {
-				t.Errorf("the second run was given %v tokens: not what was left", given)
+			all := answer[map[string]any](t, args(whole)...)
+			if given, computed := report["given_tokens"].(float64), report["computed_tokens"].(float64); given != all["given_tokens"].(float64) || computed < all["computed_tokens"].(float64) {
+				t.Errorf("the counts after both runs are %v tokens given and %v computed, not those of the whole, %v", given, computed, all)
 			}
 			if files := filesBeside(t, out); !slices.Equal(files, []string{"out", "whole"}) {
 				t.Errorf("a finished run leaves %q", files)
@@ -524,13 +525,21 @@ func (c *interrupted) Err() error {
 func TestARunBeginsAnewWithANoteAboutAnOldState(t *testing.T) {
 	g := readGolden(t, gpt2)
 	out := filepath.Join(t.TempDir(), "v")
+	args := []string{"train", "--model", gpt2, "--pairs", g.pairs, "--out", out, "--max-tokens", "5"}
 	if err := os.WriteFile(out+".state", []byte("old"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"train", "--model", gpt2, "--pairs", g.pairs, "--out", out}
-	if code, _, diagnostics := steerWith(t.Context(), "", append(args, "--resume")...); code != exitFailure || !strings.Contains(diagnostics, "v.state") {
-		t.Errorf("a broken state: exit code %d, %q", code, diagnostics)
+	for _, more := range [][]string{nil, {"--resume"}} {
+		if code, _, diagnostics := steerWith(t.Context(), "", append(args, more...)...); code != exitFailure || !strings.Contains(diagnostics, "v.state") {
+			t.Errorf("what is no state, with %q: exit code %d, %q", more, code, diagnostics)
+		}
 	}
+	if err := os.Remove(out + ".state"); err != nil {
+		t.Fatal(err)
+	}
+	ctx := &interrupted{Context: t.Context(), after: math.MaxInt64}
+	steerWith(ctx, "", args...)
+	steerWith(&interrupted{Context: t.Context(), after: (math.MaxInt64 - ctx.after) * 3 / 4}, "", args...)
 	code, _, diagnostics := steerWith(t.Context(), "", args...)
 	if code != exitOK || !strings.HasPrefix(diagnostics, "note: ") {
 		t.Errorf("exit code %d, %q", code, diagnostics)

@@ -66,7 +66,7 @@ func recordCommand() *cobra.Command {
 					Out       string `json:"out"`
 				}{tokens, layers, out})
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s of layers %s written to %s: %d tokens\n", r.LayerType, layerList(layers), out, len(tokens))
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s of layers %s written to %s: %d tokens\n", r.Site, layerList(layers), out, len(tokens))
 			return err
 		},
 	}
@@ -74,7 +74,7 @@ func recordCommand() *cobra.Command {
 	prompt.add(c)
 	flagsUnder(c, "What is recorded", func(flags *pflag.FlagSet) {
 		integers(flags, &opts.Layers, "layers", "layers to record, from 0 or negative from the last, such as 1,2,-1; all when not given")
-		site(flags, &opts.LayerType, "where in the layers")
+		site(flags, &opts.Site, "where in the layers")
 		flags.BoolVar(&opts.Logits, "logits", false, "record the logits too")
 	})
 	steering.add(c)

@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -44,20 +45,21 @@ func operatorOf(name string) steer.Operator {
 
 // steering is what the flags ask for, with the vectors' files read.
 type steering struct {
-	options steer.EditOptions
+	options []steer.EditOption
+	layers  []int // nil: all of a vector's
 	vectors []loadedVector
 }
 
 type loadedVector struct {
 	text       string // as it was given
 	vector     *steer.Vector
-	multiplier *float64
+	multiplier float64
 }
 
 // load checks the flags and reads the vectors. A steering flag without a vector
 // is a mistake.
 func (f *steeringFlags) load(c *cobra.Command) (*steering, error) {
-	s := &steering{options: steer.EditOptions{Layers: f.layers, Operator: f.operator, Tokens: f.tokens}}
+	s := &steering{options: []steer.EditOption{steer.Using(f.operator), steer.OnTokens(f.tokens)}, layers: f.layers}
 	if len(f.vectors) == 0 {
 		for _, name := range []string{"steer-layers", "operator", "min-token", "tokens"} {
 			if c.Flags().Changed(name) {
@@ -69,7 +71,7 @@ func (f *steeringFlags) load(c *cobra.Command) (*steering, error) {
 		if f.tokens != nil {
 			return nil, usage("give one of --tokens and --min-token")
 		}
-		s.options.Tokens = steer.From(f.minToken)
+		s.options = append(s.options, steer.OnTokens(steer.From(f.minToken)))
 	}
 	for _, text := range f.vectors {
 		path, multiplier, err := splitVector(text)
@@ -88,17 +90,18 @@ func (f *steeringFlags) load(c *cobra.Command) (*steering, error) {
 // apply returns a view of the model that is steered as asked.
 func (s *steering) apply(model *lm.Model) (*lm.Model, error) {
 	for _, v := range s.vectors {
-		opts := s.options
-		opts.Multiplier = v.multiplier
-		opts.Layers = nil
-		for _, n := range s.options.Layers {
-			layer, err := model.Layer(n)
-			if err != nil {
-				return nil, usage("--steer-layers: %w", err)
+		options := s.options
+		if s.layers != nil {
+			layers := slices.Clone(s.layers)
+			for i, n := range layers {
+				var err error
+				if layers[i], err = model.Layer(n); err != nil {
+					return nil, usage("--steer-layers: %w", err)
+				}
 			}
-			opts.Layers = append(opts.Layers, layer)
+			options = append(slices.Clone(options), steer.AtLayers(layers...))
 		}
-		edit, err := v.vector.Edit(opts)
+		edit, err := v.vector.Edit(v.multiplier, options...)
 		if err != nil {
 			return nil, usage("--vector %s: %w", v.text, err)
 		}
@@ -110,14 +113,14 @@ func (s *steering) apply(model *lm.Model) (*lm.Model, error) {
 }
 
 // splitVector parts FILE[:MULTIPLIER]; a file that has the whole as its name wins.
-func splitVector(text string) (path string, multiplier *float64, err error) {
+func splitVector(text string) (path string, multiplier float64, err error) {
 	colon := strings.LastIndexByte(text, ':')
 	if _, err := os.Stat(text); err == nil || colon < 0 {
-		return text, nil, nil
+		return text, 1, nil
 	}
 	value, err := strconv.ParseFloat(text[colon+1:], 64)
 	if err != nil || colon == 0 {
-		return "", nil, usage("--vector %s: there is no such file, and %q is not a multiplier", text, text[colon+1:])
+		return "", 0, usage("--vector %s: there is no such file, and %q is not a multiplier", text, text[colon+1:])
 	}
-	return text[:colon], &value, nil
+	return text[:colon], value, nil
 }

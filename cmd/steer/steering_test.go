@@ -17,15 +17,15 @@ func TestVectorFlagPartsFileAndMultiplier(t *testing.T) {
 	for _, test := range []struct {
 		text       string
 		path       string
-		multiplier float64 // 0: none
+		multiplier float64
 	}{
-		{"v", "v", 0},
-		{"v:2", "v:2", 0},
-		{"v:2:3", "v:2:3", 0},
+		{"v", "v", 1},
+		{"v:2", "v:2", 1},
+		{"v:2:3", "v:2:3", 1},
 		{"v:-1.5", "v", -1.5},
 		{"v:2:-1.5", "v:2", -1.5},
 		{"v:1e-3", "v", 0.001},
-		{filepath.Join("missing", "v"), filepath.Join("missing", "v"), 0},
+		{filepath.Join("missing", "v"), filepath.Join("missing", "v"), 1},
 		{`C:\vectors\v.safetensors:2`, `C:\vectors\v.safetensors`, 2},
 	} {
 		path, multiplier, err := splitVector(test.text)
@@ -33,12 +33,8 @@ func TestVectorFlagPartsFileAndMultiplier(t *testing.T) {
 			t.Errorf("%s: %v", test.text, err)
 			continue
 		}
-		got := 0.0
-		if multiplier != nil {
-			got = *multiplier
-		}
-		if path != test.path || got != test.multiplier {
-			t.Errorf("%s: file %s, multiplier %v", test.text, path, got)
+		if path != test.path || multiplier != test.multiplier {
+			t.Errorf("%s: file %s, multiplier %v", test.text, path, multiplier)
 		}
 	}
 	for _, text := range []string{"v:two", ":2", `C:\missing`} {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/pairs"
 )
 
 func trainCommand() *cobra.Command {
@@ -44,11 +45,11 @@ a kill, --resume continues from there and writes the same vector to the bit.`,
 			w := work{Prompts: 2 * len(samples), Out: f.out}
 			progress := newBar(c.ErrOrStderr(), "training")
 			defer progress.finish()
-			opts.Progress = func(done, total int) { progress.set(int64(done), int64(total)) }
-			opts.Usage = &w.Usage
 			start := time.Now()
-			vector, err := steer.Train(c.Context(), model, samples, steer.TrainOptions{
-				ExtractOptions: opts, Aggregator: recipe, State: state, Resume: resume,
+			statistics, err := steer.Collect(c.Context(), model, samples, steer.TrainOptions{
+				Site: opts.Site, Layers: opts.Layers, Read: opts.Read, RunTokens: opts.RunTokens,
+				Progress:   func(done, total int) { progress.set(int64(done), int64(total)) },
+				Aggregator: recipe, State: state, Resume: resume,
 			})
 			if errors.Is(err, context.Canceled) {
 				if _, missing := os.Stat(state); missing == nil {
@@ -58,6 +59,11 @@ a kill, --resume continues from there and writes the same vector to the bit.`,
 			if err != nil {
 				return err
 			}
+			vector, err := statistics.Vector()
+			if err != nil {
+				return err
+			}
+			w.Usage = statistics.Usage
 			if err := vector.Save(f.out); err != nil {
 				return err
 			}
@@ -86,18 +92,18 @@ type selectionFlags struct {
 	out       string
 	layers    []int
 	layerType lm.Site
-	readToken int
+	read      steer.Reading // nil: what the kind of file says, or the last token
 	maxTokens int
 }
 
 func (f *selectionFlags) add(c *cobra.Command) {
-	f.readToken = -1
 	f.model.add(c)
 	flagsUnder(c, "What is read", func(flags *pflag.FlagSet) {
 		flags.StringVar(&f.pairs, "pairs", "", "`FILE` of contrastive pairs: JSON Lines, JSON, CSV or CAA's")
 		integers(flags, &f.layers, "layers", "layers to read, from 0 or negative from the last, such as 1,2,-1; all when not given")
 		site(flags, &f.layerType, "where in the layers")
-		number(flags, &f.readToken, "read-token", -math.MaxInt32, math.MaxInt32, "position to read, negative from the prompt's end, where a pair names none itself")
+		flags.Var(&parsed[steer.Reading]{&f.read, "", "READING", steer.ParseReading}, "read-token",
+			`what is read of a prompt where a pair does not say: a position, negative from the prompt's end, or mean, mean:2:-1, mean:response, mean:"text"; the last token when not given`)
 		number(flags, &f.maxTokens, "max-tokens", 1, math.MaxInt32, "compute at most N tokens together: bounds memory, never changes results; 1024 when not given")
 	})
 }
@@ -111,7 +117,7 @@ func (f *selectionFlags) addOutput(c *cobra.Command, asJSON *bool) {
 
 // prepare checks the flags, reads the pairs and opens the model.
 func (f *selectionFlags) prepare(c *cobra.Command) (*lm.Model, []steer.Sample, steer.ExtractOptions, error) {
-	opts := steer.ExtractOptions{Layers: f.layers, LayerType: f.layerType, ReadToken: &f.readToken, MaxTokens: f.maxTokens}
+	opts := steer.ExtractOptions{Layers: f.layers, Site: f.layerType, RunTokens: f.maxTokens}
 	fail := func(err error) (*lm.Model, []steer.Sample, steer.ExtractOptions, error) { return nil, nil, opts, err }
 	if err := require(c, "model", "pairs", "out"); err != nil {
 		return fail(err)
@@ -119,15 +125,20 @@ func (f *selectionFlags) prepare(c *cobra.Command) (*lm.Model, []steer.Sample, s
 	if err := checkOutput(f.out); err != nil {
 		return fail(err)
 	}
-	samples, err := steer.OpenPairs(f.pairs)
+	file, err := pairs.Open(f.pairs)
 	if err != nil {
 		return fail(err)
+	}
+	opts.Read = f.read
+	if opts.Read == nil && file.Read != nil {
+		opts.Read = file.Read
+		fmt.Fprintf(c.ErrOrStderr(), "note: %s; --read-token chooses another\n", file.Note)
 	}
 	model, err := f.model.open(c.Context(), c.ErrOrStderr())
 	if err != nil {
 		return fail(err)
 	}
-	return model, samples, opts, nil
+	return model, file.Samples, opts, nil
 }
 
 // work reports what a training or an extraction did.

@@ -7,7 +7,7 @@
 // the number of cores: a token gets the same bits alone, in a batch, and when
 // its prefix was computed earlier.
 //
-//go:generate go run ./internal/generate .
+//go:generate go -C ../../../tools run ./kernels ../lm/cpu/kernel
 package kernel
 
 // Precision says in which number formats a product runs. Accumulation is

@@ -1,13 +1,13 @@
-package steer_test
+package pairs_test
 
 import (
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/steervec/steer"
+	"github.com/steervec/steer/pairs"
 )
 
 func TestPairsAreReadFromEveryForm(t *testing.T) {
@@ -26,14 +26,18 @@ func TestPairsAreReadFromEveryForm(t *testing.T) {
 		{"token ids", `{"positive_ids":[1,15],"negative_ids":[1,9]}`, ids},
 		{"token ids in CSV", "positive_ids,negative_ids\n1 15,1 9\n", ids},
 		{"positions", `{"positive":"a","negative":"b","read_positive":-2,"read_negative":0}`,
-			[]steer.Sample{{Positive: "a", Negative: "b", ReadPositive: new(-2), ReadNegative: new(0)}}},
+			[]steer.Sample{{Positive: "a", Negative: "b", ReadPositive: steer.ReadAt(-2), ReadNegative: steer.ReadAt(0)}}},
+		{"readings", `{"positive":"a","negative":"b","read_positive":"mean:1:","read_negative":"mean"}`,
+			[]steer.Sample{{Positive: "a", Negative: "b", ReadPositive: steer.ReadMean(steer.From(1)), ReadNegative: steer.ReadMean(nil)}}},
+		{"readings in CSV", "positive,negative,read_positive\na,b,-2\n",
+			[]steer.Sample{{Positive: "a", Negative: "b", ReadPositive: steer.ReadAt(-2)}}},
 		{"CAA", `[{"question":" Is it? ","answer_matching_behavior":" (A) ","answer_not_matching_behavior":"(B)"}]`,
-			[]steer.Sample{{Positive: "Input: Is it?\nResponse: (A)", Negative: "Input: Is it?\nResponse: (B)"}}},
+			[]steer.Sample{{Positive: "Input: Is it?\nResponse: (A)", Negative: "Input: Is it?\nResponse: (B)", PositiveResponse: 24, NegativeResponse: 24}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := steer.ReadPairs(strings.NewReader(test.content), "pairs")
-			if err != nil || !reflect.DeepEqual(got, test.want) {
-				t.Errorf("read %+v (%v), want %+v", got, err, test.want)
+			got, err := pairs.Read(strings.NewReader(test.content), "pairs")
+			if err != nil || !reflect.DeepEqual(got.Samples, test.want) {
+				t.Errorf("read %+v (%v), want %+v", got.Samples, err, test.want)
 			}
 		})
 	}
@@ -46,6 +50,7 @@ func TestMistakesInPairsNameTheirLine(t *testing.T) {
 		{"missing side", "{\"positive\":\"a\",\"negative\":\"b\"}\n{\"positive\":\"a\"}", "line 2"},
 		{"empty prompt", `{"positive":"","negative":"b"}`, "line 1"},
 		{"misspelt field", `{"postive":"a","negative":"b"}`, `is "positive" meant?`},
+		{"reading of nothing", `{"positive":"a","negative":"b","read_positive":"last"}`, `field "read_positive": "last" says nothing that can be read`},
 		{"list of three", `["a","b","c"]`, "this one has 3 items"},
 		{"number for a text", `{"positive":1,"negative":"b"}`, "where a text is expected"},
 		{"negative id", `{"positive_ids":[-1],"negative_ids":[1]}`, "which is negative"},
@@ -56,7 +61,7 @@ func TestMistakesInPairsNameTheirLine(t *testing.T) {
 		{"no header", "happy,sad\na,b\n", "neither JSON nor the header"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := steer.ReadPairs(strings.NewReader(test.content), "pairs")
+			got, err := pairs.Read(strings.NewReader(test.content), "pairs")
 			if err == nil {
 				t.Fatalf("it was read as %+v", got)
 			}
@@ -67,9 +72,27 @@ func TestMistakesInPairsNameTheirLine(t *testing.T) {
 	}
 }
 
+// The last token of CAA's answers is a bracket, the same on both sides: files of
+// that kind are read at the letter before it, and say so.
+func TestTheKindOfFileSaysWhatIsRead(t *testing.T) {
+	for _, test := range []struct {
+		name, content string
+		read          steer.Reading
+		noted         bool
+	}{
+		{"prompts", `["a","b"]`, nil, false},
+		{"CAA", `{"question":"Is it?","answer_matching_behavior":"(A)","answer_not_matching_behavior":"(B)"}`, steer.ReadAt(-2), true},
+	} {
+		file, err := pairs.Read(strings.NewReader(test.content), "pairs")
+		if err != nil || file.Read != test.read || (file.Note != "") != test.noted {
+			t.Errorf("%s: read at %v, note %q (%v); want %v", test.name, file.Read, file.Note, err, test.read)
+		}
+	}
+}
+
 // The data sets that people have are read whole.
 func TestPublishedPairsAreRead(t *testing.T) {
-	files, err := filepath.Glob("../shared/data/caa/generate/*/*.json")
+	files, err := filepath.Glob("../../shared/data/caa/generate/*/*.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,14 +100,14 @@ func TestPublishedPairsAreRead(t *testing.T) {
 		t.Skip("the CAA data sets are not beside the project")
 	}
 	for _, path := range files {
-		samples, err := steer.OpenPairs(path)
-		if err != nil || len(samples) < 10 {
-			t.Errorf("%s: %d samples, %v", path, len(samples), err)
+		file, err := pairs.Open(path)
+		if err != nil || len(file.Samples) < 10 {
+			t.Errorf("%s: %d samples, %v", path, len(file.Samples), err)
 		}
 	}
 }
 
-func FuzzReadPairs(f *testing.F) {
+func FuzzRead(f *testing.F) {
 	for _, seed := range []string{
 		`{"positive":"a","negative":"b","read_positive":-1}`, `[["a","b"],["c","d"]]`, "positive,negative\na,\"b,c\"\n",
 		`{"positive_ids":[1,2],"negative_ids":[3]}`, `[{"question":"q","answer_matching_behavior":"(A)","answer_not_matching_behavior":"(B)"}]`,
@@ -93,46 +116,20 @@ func FuzzReadPairs(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		samples, err := steer.ReadPairs(strings.NewReader(string(data)), "pairs")
+		file, err := pairs.Read(strings.NewReader(string(data)), "pairs")
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "pairs: ") {
 				t.Fatalf("error %q does not name the file", err)
 			}
 			return
 		}
-		if len(samples) == 0 {
+		if len(file.Samples) == 0 {
 			t.Fatal("no samples and no error")
 		}
-		for i, s := range samples {
+		for i, s := range file.Samples {
 			if (s.Positive == "" || s.Negative == "") && (len(s.PositiveIDs) == 0 || len(s.NegativeIDs) == 0) {
 				t.Fatalf("sample %d has a side without prompt: %+v", i, s)
 			}
-		}
-	})
-}
-
-func FuzzLoadVector(f *testing.F) {
-	path := filepath.Join(f.TempDir(), "v")
-	if err := (&steer.Vector{Layers: map[int][]float32{0: {1, 2}, -1: {3, 4}}}).Save(path); err != nil {
-		f.Fatal(err)
-	}
-	good, err := os.ReadFile(path)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(good)
-	f.Add(good[:20])
-	f.Fuzz(func(t *testing.T, data []byte) {
-		path := filepath.Join(t.TempDir(), "v")
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		v, err := steer.LoadVector(path)
-		if err != nil {
-			return
-		}
-		if _, err := v.Edit(steer.EditOptions{}); err != nil {
-			t.Fatalf("a vector that loads does not act: %v", err)
 		}
 	})
 }

@@ -1,11 +1,6 @@
 package stories
 
-import (
-	"context"
-	"strings"
-
-	"github.com/steervec/steer/lm"
-)
+import "strings"
 
 // Pair is two stories that are the same up to where their moods show.
 type Pair struct {
@@ -47,43 +42,6 @@ func Pairs(seed uint64, n int, positive, negative string) []Pair {
 		pairs[i] = w.Pair(positive, negative)
 	}
 	return pairs
-}
-
-// Preference is how much likelier a model finds what follows in the positive
-// mood than in the negative one: the mean over pairs of the difference in
-// log-probability, in nats a token.
-func Preference(ctx context.Context, m *lm.Model, pairs []Pair) (float64, error) {
-	var asked []lm.Continuation
-	for _, p := range pairs {
-		prompt, err := m.Tokenize(p.Beginning)
-		if err != nil {
-			return 0, err
-		}
-		for _, rest := range []Continuation{p.Positive, p.Negative} {
-			tokens, err := m.TokenizeContinuation(" " + rest.String())
-			if err != nil {
-				return 0, err
-			}
-			asked = append(asked, lm.Continuation{Prompt: lm.Input{Tokens: prompt}, Tokens: tokens})
-		}
-	}
-	scores, err := m.Score(ctx, asked)
-	if err != nil {
-		return 0, err
-	}
-	total := 0.0
-	for i := range pairs {
-		total += mean(scores[2*i]) - mean(scores[2*i+1])
-	}
-	return total / float64(len(pairs)), nil
-}
-
-func mean(x []float64) float64 {
-	sum := 0.0
-	for _, v := range x {
-		sum += v
-	}
-	return sum / float64(len(x))
 }
 
 // Share returns the share of a text's words that show a mood, its own name left

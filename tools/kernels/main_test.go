@@ -13,7 +13,7 @@ func TestTheCommittedAssemblyIsWhatIsGenerated(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range files {
-		got, err := os.ReadFile(filepath.Join("..", "..", name))
+		got, err := os.ReadFile(filepath.Join("..", "..", "lm", "cpu", "kernel", name))
 		if err != nil {
 			t.Fatal(err)
 		}

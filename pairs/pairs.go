@@ -1,4 +1,5 @@
-package steer
+// Package pairs reads files of contrastive pairs.
+package pairs
 
 import (
 	"bytes"
@@ -12,20 +13,29 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/steervec/steer"
 )
 
-// OpenPairs reads the file's samples; see [ReadPairs].
-func OpenPairs(path string) ([]Sample, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	return ReadPairs(file, path)
+// File is what a file of pairs holds.
+type File struct {
+	Samples []steer.Sample
+	Read    steer.Reading // what files of this kind are read at; nil: the last token
+	Note    string        // what the reader should know about that, a sentence; "": nothing
 }
 
-// ReadPairs reads samples from r. The name is for errors, which also tell the
-// line, and in a JSON array the element, counted from 1.
+// Open reads a file; see [Read].
+func Open(path string) (File, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return File{}, err
+	}
+	defer file.Close()
+	return Read(file, path)
+}
+
+// Read reads samples from r. The name is for errors, which also tell the line, and
+// in a JSON array the element, counted from 1.
 //
 // What the content looks like decides how it is read: as a JSON array, as JSON
 // values one after another (JSON Lines), or as CSV with a header, in UTF-8 with or
@@ -37,33 +47,40 @@ func OpenPairs(path string) ([]Sample, error) {
 //	{"question": "…", "answer_matching_behavior": "…", "answer_not_matching_behavior": "…"}
 //
 // and all records of a file are of the same kind. An object may also have
-// read_positive and read_negative, the positions to read, and with token ids also
-// the texts, which then only describe. Other fields are ignored, unless they look
-// like a slip: a name within two letters of a known one, or one that begins with
-// read_, positive or negative, is an error, as is a field that occurs twice.
+// read_positive and read_negative, what is read of the prompts: a position, or what
+// [steer.ParseReading] takes; and with token ids also the texts, which then only
+// describe. Other fields are ignored, unless they look like a slip: a name within
+// two letters of a known one, or one that begins with read_, positive or negative,
+// is an error, as is a field that occurs twice.
 //
-// The third kind is that of the contrastive activation addition (CAA) data sets.
-// Its prompts are put together as CAA's code does for a model without a chat
-// template (tokenize_llama_base): "Input: question\nResponse: answer", question
-// and answer trimmed of white space. CAA reads the last token but one, position
-// -2: of an answer "(A)" that is the letter.
-func ReadPairs(r io.Reader, name string) ([]Sample, error) {
+// The last kind is that of the contrastive activation addition (CAA) data sets. Its
+// prompts are put together as CAA's code does for a model without a chat template
+// (tokenize_llama_base): "Input: question\nResponse: answer", question and answer
+// trimmed of white space. The answer is the sample's response, and the file is read
+// where CAA reads it: at the last token but one, which of an answer "(A)" is the
+// letter, while the last is the bracket, the same on both sides.
+func Read(r io.Reader, name string) (File, error) {
 	data, err := io.ReadAll(r)
 	if err != nil {
-		return nil, fmt.Errorf("read pairs: %w", err)
+		return File{}, fmt.Errorf("read pairs: %w", err)
 	}
-	samples, err := parsePairs(bytes.TrimPrefix(data, []byte("\ufeff")))
+	records, err := parse(bytes.TrimPrefix(data, []byte("\ufeff")))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return File{}, fmt.Errorf("%s: %w", name, err)
 	}
-	return samples, nil
+	file := File{Samples: records.samples}
+	if records.kind == caaKind {
+		file.Read = steer.ReadAt(-2)
+		file.Note = `these are CAA's questions with answers such as "(A)": the token before the last is read, the letter, as CAA does`
+	}
+	return file, nil
 }
 
-func parsePairs(data []byte) ([]Sample, error) {
+func parse(data []byte) (*records, error) {
 	if !utf8.Valid(data) {
 		return nil, fmt.Errorf("line %d: the text is not valid UTF-8", lineAt(data, invalidUTF8(data)))
 	}
-	p := &pairs{}
+	p := &records{}
 	var err error
 	switch first, second := leadingBytes(data); {
 	case first == '[' && second != '"':
@@ -76,7 +93,7 @@ func parsePairs(data []byte) ([]Sample, error) {
 	if err == nil && len(p.samples) == 0 {
 		err = errors.New("there are no pairs in it")
 	}
-	return p.samples, err
+	return p, err
 }
 
 // leadingBytes returns the first two bytes that are not white space. A value
@@ -94,9 +111,9 @@ func leadingBytes(data []byte) (first, second byte) {
 	return first, second
 }
 
-// pairs collects the records of a file.
-type pairs struct {
-	samples []Sample
+// records collects the records of a file.
+type records struct {
+	samples []steer.Sample
 	kind    kind   // of all records
 	first   string // where the first record is
 }
@@ -112,7 +129,7 @@ const (
 )
 
 // add appends the sample that was found at a place, "line 3".
-func (p *pairs) add(where string, s Sample, k kind) error {
+func (p *records) add(where string, s steer.Sample, k kind) error {
 	if len(p.samples) == 0 {
 		p.kind, p.first = k, where
 	} else if k != p.kind {
@@ -123,7 +140,7 @@ func (p *pairs) add(where string, s Sample, k kind) error {
 }
 
 // readArray reads a JSON array of records.
-func (p *pairs) readArray(data []byte) error {
+func (p *records) readArray(data []byte) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	if _, err := decoder.Token(); err != nil {
 		return err
@@ -146,7 +163,7 @@ func (p *pairs) readArray(data []byte) error {
 }
 
 // readValues reads records one after another, as in JSON Lines.
-func (p *pairs) readValues(data []byte) error {
+func (p *records) readValues(data []byte) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	lines := lineCounter{data: data, line: 1}
 	for {
@@ -162,7 +179,7 @@ func (p *pairs) readValues(data []byte) error {
 }
 
 // readValue reads the record that begins at data[start:].
-func (p *pairs) readValue(decoder *json.Decoder, data []byte, start int, where string) error {
+func (p *records) readValue(decoder *json.Decoder, data []byte, start int, where string) error {
 	var raw json.RawMessage
 	if err := decoder.Decode(&raw); err != nil {
 		// A decoder's offsets leave out what it has read as tokens; a fresh one's do not.
@@ -181,7 +198,7 @@ func (p *pairs) readValue(decoder *json.Decoder, data []byte, start int, where s
 	return p.add(where, sample, k)
 }
 
-func parseRecord(raw json.RawMessage) (Sample, kind, error) {
+func parseRecord(raw json.RawMessage) (steer.Sample, kind, error) {
 	switch raw[0] {
 	case '[':
 		sample, err := parseList(raw)
@@ -189,20 +206,20 @@ func parseRecord(raw json.RawMessage) (Sample, kind, error) {
 	case '{':
 		fields, err := parseFields(raw)
 		if err != nil {
-			return Sample{}, "", err
+			return steer.Sample{}, "", err
 		}
 		return fields.sample()
 	}
-	return Sample{}, "", fmt.Errorf("a record is an object or a list of two prompts, not %s", jsonValue(raw).describe())
+	return steer.Sample{}, "", fmt.Errorf("a record is an object or a list of two prompts, not %s", jsonValue(raw).describe())
 }
 
-func parseList(raw json.RawMessage) (Sample, error) {
+func parseList(raw json.RawMessage) (steer.Sample, error) {
 	var items []json.RawMessage
 	if err := json.Unmarshal(raw, &items); err != nil {
-		return Sample{}, err
+		return steer.Sample{}, err
 	}
 	if len(items) != 2 {
-		return Sample{}, fmt.Errorf("a list has two prompts, positive and negative; this one has %d items", len(items))
+		return steer.Sample{}, fmt.Errorf("a list has two prompts, positive and negative; this one has %d items", len(items))
 	}
 	fields := record{
 		{"positive", jsonValue(items[0])},
@@ -238,7 +255,7 @@ func parseFields(raw json.RawMessage) (record, error) {
 }
 
 // readCSV reads rows under a header; an empty cell is a field that is absent.
-func (p *pairs) readCSV(data []byte) error {
+func (p *records) readCSV(data []byte) error {
 	rows := csv.NewReader(bytes.NewReader(data))
 	rows.ReuseRecord = true
 	row, err := rows.Read()
@@ -292,11 +309,11 @@ var fieldNames = []string{
 }
 
 // sample makes a sample of the record and tells which kind of record it was.
-func (r record) sample() (Sample, kind, error) {
+func (r record) sample() (steer.Sample, kind, error) {
 	if err := r.checkNames(); err != nil {
-		return Sample{}, "", err
+		return steer.Sample{}, "", err
 	}
-	var s Sample
+	var s steer.Sample
 	var err error
 	var k kind
 	isText, isIDs := r.hasAny("positive", "negative"), r.hasAny("positive_ids", "negative_ids")
@@ -306,7 +323,7 @@ func (r record) sample() (Sample, kind, error) {
 		return s, "", errors.New("prompts and answers to a question are mixed in one record")
 	case isCAA:
 		k = caaKind
-		s.Positive, s.Negative, err = r.caaPrompts()
+		err = r.caaPrompts(&s)
 	case isIDs:
 		k = idsKind
 		if s.PositiveIDs, err = r.ids("positive_ids"); err == nil {
@@ -326,10 +343,10 @@ func (r record) sample() (Sample, kind, error) {
 		err = fmt.Errorf("there is neither a pair of prompts nor of token ids among the fields %q", names)
 	}
 	if err == nil {
-		s.ReadPositive, err = r.position("read_positive")
+		s.ReadPositive, err = r.reading("read_positive")
 	}
 	if err == nil {
-		s.ReadNegative, err = r.position("read_negative")
+		s.ReadNegative, err = r.reading("read_negative")
 	}
 	return s, k, err
 }
@@ -399,16 +416,19 @@ func (r record) texts(first, second string) (a, b string, err error) {
 	return a, b, err
 }
 
-func (r record) caaPrompts() (positive, negative string, err error) {
+func (r record) caaPrompts(s *steer.Sample) error {
 	question, err := r.text("question")
 	if err != nil {
-		return "", "", err
+		return err
 	}
 	yes, no, err := r.texts("answer_matching_behavior", "answer_not_matching_behavior")
-	prompt := func(answer string) string {
-		return "Input: " + strings.TrimSpace(question) + "\nResponse: " + strings.TrimSpace(answer)
+	if err != nil {
+		return err
 	}
-	return prompt(yes), prompt(no), err
+	prompt := "Input: " + strings.TrimSpace(question) + "\nResponse: "
+	s.Positive, s.Negative = prompt+strings.TrimSpace(yes), prompt+strings.TrimSpace(no)
+	s.PositiveResponse, s.NegativeResponse = len(prompt), len(prompt)
+	return nil
 }
 
 func (r record) ids(name string) ([]int, error) {
@@ -431,17 +451,24 @@ func (r record) ids(name string) ([]int, error) {
 	return ids, nil
 }
 
-// position returns nil where the field is absent.
-func (r record) position(name string) (*int, error) {
+// reading returns nil where the field is absent.
+func (r record) reading(name string) (steer.Reading, error) {
 	v := r.find(name)
 	if v == nil {
 		return nil, nil
 	}
-	n, err := v.integer()
+	if n, err := v.integer(); err == nil {
+		return steer.ReadAt(n), nil
+	}
+	text, err := v.text()
 	if err != nil {
 		return nil, fmt.Errorf("field %q: %w", name, err)
 	}
-	return &n, nil
+	reading, err := steer.ParseReading(text)
+	if err != nil {
+		return nil, fmt.Errorf("field %q: %w", name, err)
+	}
+	return reading, nil
 }
 
 // A value is what a field holds, in JSON or in a cell of a table.

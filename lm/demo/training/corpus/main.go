@@ -2,7 +2,7 @@
 // folder: tokenizer.json, the texts as token ids (train.bin and heldout.bin,
 // little-endian 16-bit) and some held-out stories to read.
 //
-//	go run ./internal/stories/corpus FOLDER
+//	go run ./lm/demo/training/corpus FOLDER
 package main
 
 import (
@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/steervec/steer/internal/stories"
+	"github.com/steervec/steer/lm/demo/stories"
 	"github.com/steervec/steer/lm/tokenizer"
 )
 

@@ -1,7 +1,8 @@
-package steer
+package modules
 
 import (
 	"bufio"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -12,7 +13,7 @@ import (
 	"github.com/steervec/steer/lm"
 )
 
-// guessGolden is one model of testdata/layer_guess.txt.
+// guessGolden is one model of testdata/guesses.txt.
 type guessGolden struct {
 	name    string
 	modules []string
@@ -22,7 +23,7 @@ type guessGolden struct {
 
 func readGuessGoldens(t *testing.T) []guessGolden {
 	t.Helper()
-	file, err := os.Open("testdata/layer_guess.txt")
+	file, err := os.Open("testdata/guesses.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,15 +60,15 @@ func TestGuessesEqualTheReferencesOnRealModels(t *testing.T) {
 	}
 	for _, g := range goldens {
 		t.Run(g.name, func(t *testing.T) {
-			config := GuessLayers(g.modules, nil)
+			config := Guess(g.modules, nil)
 			got, layers := map[lm.Site]string{}, map[lm.Site]int{}
 			for layerType, matcher := range config {
-				got[layerType] = string(matcher.(LayerTemplate))
-				n, err := NumMatchingLayers(g.modules, matcher)
+				got[layerType] = string(matcher.(Template))
+				found, err := Collect(g.modules, matcher)
 				if err != nil {
 					t.Fatal(err)
 				}
-				layers[layerType] = n
+				layers[layerType] = len(found)
 			}
 			if !maps.Equal(got, g.guess) {
 				t.Errorf("guess %v, want %v", got, g.guess)
@@ -96,7 +97,7 @@ func TestGuesses(t *testing.T) {
 		{"nothing numbered", []string{"", "model", "lm_head"}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, _ := GuessLayers(test.modules, nil, lm.DecoderBlock)[lm.DecoderBlock].(LayerTemplate)
+			got, _ := Guess(test.modules, nil, lm.DecoderBlock)[lm.DecoderBlock].(Template)
 			if string(got) != test.want {
 				t.Errorf("guess %q, want %q", got, test.want)
 			}
@@ -106,23 +107,23 @@ func TestGuesses(t *testing.T) {
 
 func TestGuessingCompletesAConfigurationAndLeavesItAsItIs(t *testing.T) {
 	modules := []string{"", "h", "h.0", "h.0.attn", "h.0.mlp"}
-	config := LayerConfig{lm.DecoderBlock: LayerTemplate("my.{num}.matcher")}
-	all := GuessLayers(modules, config)
-	if want := (LayerConfig{
-		lm.DecoderBlock: LayerTemplate("my.{num}.matcher"),
-		lm.SelfAttn:     LayerTemplate("h.{num}.attn"),
-		lm.MLP:          LayerTemplate("h.{num}.mlp"),
+	config := Config{lm.DecoderBlock: Template("my.{num}.matcher")}
+	all := Guess(modules, config)
+	if want := (Config{
+		lm.DecoderBlock: Template("my.{num}.matcher"),
+		lm.SelfAttn:     Template("h.{num}.attn"),
+		lm.MLP:          Template("h.{num}.mlp"),
 	}); !maps.Equal(all, want) {
 		t.Errorf("all: %v, want %v", all, want)
 	}
 	if len(config) != 1 {
 		t.Errorf("the argument became %v", config)
 	}
-	one := GuessLayers(modules, nil, lm.MLP)
-	if want := (LayerConfig{lm.MLP: LayerTemplate("h.{num}.mlp")}); !maps.Equal(one, want) {
+	one := Guess(modules, nil, lm.MLP)
+	if want := (Config{lm.MLP: Template("h.{num}.mlp")}); !maps.Equal(one, want) {
 		t.Errorf("one type: %v, want %v", one, want)
 	}
-	if none := GuessLayers(modules, nil, lm.AttnHeads); len(none) != 0 {
+	if none := Guess(modules, nil, lm.AttnHeads); len(none) != 0 {
 		t.Errorf("a site that is no module: %v, want nothing", none)
 	}
 }
@@ -131,26 +132,28 @@ func TestLayersAreCollectedUpToTheFirstGap(t *testing.T) {
 	modules := []string{"", "h.0", "h.1", "h.3", "{num}.h"}
 	for _, test := range []struct {
 		name    string
-		matcher LayerMatcher
+		matcher Matcher
 		want    []string
 		err     string
 	}{
-		{"template", LayerTemplate("h.{num}"), []string{"h.0", "h.1"}, ""},
-		{"function", LayerFunc(func(layer int) string { return "h." + strconv.Itoa(3-layer) }), []string{"h.3"}, ""},
-		{"function that ignores the layer", LayerFunc(func(int) string { return "h.0" }), []string{"h.0", "h.0", "h.0", "h.0", "h.0"}, ""},
-		{"nothing matches", LayerTemplate("g.{num}"), nil, ""},
-		{"doubled braces are braces", LayerTemplate("{{num}}.h"), []string{"{num}.h", "{num}.h", "{num}.h", "{num}.h", "{num}.h"}, ""},
-		{"no {num}", LayerTemplate("h.0"), nil, `layer template "h.0": there is no {num} in it`},
-		{"another field", LayerTemplate("h.{num}.{x}"), nil, `layer template "h.{num}.{x}": "{x}" is neither`},
-		{"a lone brace", LayerTemplate("h}.{num}"), nil, "neither {num} nor a doubled brace"},
+		{"template", Template("h.{num}"), []string{"h.0", "h.1"}, ""},
+		{"function", Func(func(layer int) string { return "h." + strconv.Itoa(3-layer) }), []string{"h.3"}, ""},
+		{"function that ignores the layer", Func(func(int) string { return "h.0" }), []string{"h.0", "h.0", "h.0", "h.0", "h.0"}, ""},
+		{"nothing matches", Template("g.{num}"), nil, ""},
+		{"doubled braces are braces", Template("{{num}}.h"), []string{"{num}.h", "{num}.h", "{num}.h", "{num}.h", "{num}.h"}, ""},
+		{"no {num}", Template("h.0"), nil, `layer template "h.0": there is no {num} in it`},
+		{"another field", Template("h.{num}.{x}"), nil, `layer template "h.{num}.{x}": "{x}" is neither`},
+		{"a lone brace", Template("h}.{num}"), nil, "neither {num} nor a doubled brace"},
 		{"no matcher", nil, nil, "no layer matcher"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := CollectMatchingLayers(modules, test.matcher)
+			got, err := Collect(modules, test.matcher)
 			if !slices.Equal(got, test.want) {
 				t.Errorf("layers %q, want %q", got, test.want)
 			}
-			checkError(t, err, test.err)
+			if got := fmt.Sprint(err); test.err == "" && err != nil || !strings.Contains(got, test.err) {
+				t.Errorf("error %q, want one with %q", got, test.err)
+			}
 		})
 	}
 }

@@ -1,6 +1,6 @@
-"""Trains the demonstration model on what `go run ./internal/stories/corpus FOLDER` wrote.
+"""Trains the demonstration model on what `go run ./lm/demo/training/corpus FOLDER` wrote.
 
-    python3 training/train.py CORPUS OUT [--minutes 40]
+    python3 lm/demo/training/train.py CORPUS OUT [--minutes 40]
 
 OUT becomes a Hugging Face style folder: config.json, generation_config.json,
 model.safetensors (bfloat16), tokenizer.json, tokenizer_config.json. It needs PyTorch and

@@ -1,4 +1,4 @@
-// Command generate writes the assembly of package kernel and the Go
+// Command kernels writes the assembly of package kernel and the Go
 // declarations that go with it. Run it through
 //
 //	go generate ./lm/cpu/kernel
@@ -21,7 +21,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) != 2 {
-		log.Fatal("usage: generate FOLDER")
+		log.Fatal("usage: kernels FOLDER")
 	}
 	files, err := generate()
 	if err != nil {

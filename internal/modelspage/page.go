@@ -1,159 +1,39 @@
-package steer_test
+// Package modelspage writes docs/models.md: what each model type's description
+// says, and which golden proves it.
+package modelspage
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
-	"io/fs"
 	"maps"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"testing"
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint/translate"
 )
 
-//go:generate go test -run Models -update .
-
-var update = flag.Bool("update", false, "write what is generated: docs/models.md, testdata/models.json")
-
-const (
-	modelsPage  = "docs/models.md"
-	modelsTable = "testdata/models.json"
-)
-
-// goldenModel is what the page needs to know of a golden; testdata/models.json
-// holds it for all of them, so that the page is the same where they are not.
-type goldenModel struct {
+// Golden is what the page needs to know of a golden.
+type Golden struct {
 	Config json.RawMessage      `json:"config"`
-	Guess  map[arch.Site]string `json:"guess"` // the reference's
+	Guess  map[arch.Site]string `json:"guess"` // of the Python library: site -> module path
 }
 
-func readModels(t *testing.T) map[string]goldenModel {
-	t.Helper()
-	models := map[string]goldenModel{}
-	data, err := os.ReadFile(modelsTable)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, &models); err != nil {
-		t.Fatal(err)
-	}
-	return models
-}
-
-// The table says what the goldens' own files say. It is written from them with
-// -update where all goldens are there.
-func TestModelsTableIsThatOfTheGoldens(t *testing.T) {
-	found := map[string]goldenModel{}
-	for _, dir := range goldenFolders(t) {
-		config, err := os.ReadFile(filepath.Join(dir, "config.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := os.ReadFile(filepath.Join(dir, "golden.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var g struct {
-			Guess map[arch.Site]string `json:"layer_config"`
-		}
-		if err := json.Unmarshal(data, &g); err != nil {
-			t.Fatal(err)
-		}
-		var compact bytes.Buffer
-		if err := json.Compact(&compact, config); err != nil {
-			t.Fatal(err)
-		}
-		found[filepath.Base(dir)] = goldenModel{compact.Bytes(), g.Guess}
-	}
-	table := map[string]goldenModel{}
-	if _, err := os.Stat(modelsTable); !errors.Is(err, fs.ErrNotExist) {
-		table = readModels(t)
-	}
-	if *update && len(found) >= len(table) {
-		var out bytes.Buffer
-		out.WriteString("{\n")
-		for i, name := range slices.Sorted(maps.Keys(found)) {
-			line, err := json.Marshal(found[name])
-			if err != nil {
-				t.Fatal(err)
-			}
-			if i > 0 {
-				out.WriteString(",\n")
-			}
-			fmt.Fprintf(&out, "%q: %s", name, line)
-		}
-		out.WriteString("\n}\n")
-		if err := os.WriteFile(modelsTable, out.Bytes(), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	for name, g := range found {
-		var a, b bytes.Buffer
-		if json.Compact(&a, table[name].Config) != nil || json.Compact(&b, g.Config) != nil || a.String() != b.String() || !maps.Equal(table[name].Guess, g.Guess) {
-			t.Errorf("%s is out of date for %s: run go test -run Models -update .", modelsTable, name)
-		}
-	}
-}
-
-// A model type that no golden proves is not supported.
-func TestEveryModelTypeHasAGolden(t *testing.T) {
-	proven := map[string]bool{}
-	for name, m := range readModels(t) {
-		d, err := arch.Parse(m.Config)
-		if err != nil {
-			t.Errorf("golden %s: %v", name, err)
-			continue
-		}
-		proven[d.Family] = true
-	}
-	for _, family := range arch.Families() {
-		if !proven[family] {
-			t.Errorf("model type %s is registered, and no golden proves it", family)
-		}
-	}
-}
-
-// docs/models.md is what the code says today.
-func TestModelsPage(t *testing.T) {
-	page := writeModelsPage(t, readModels(t))
-	if *update {
-		if err := os.WriteFile(modelsPage, []byte(page), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	data, err := os.ReadFile(modelsPage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(data) != page {
-		t.Errorf("%s is out of date: run go test -run Models -update .", modelsPage)
-	}
-}
-
-func writeModelsPage(t *testing.T, models map[string]goldenModel) string {
-	t.Helper()
+// Page writes the page for goldens by name.
+func Page(goldens map[string]Golden) (string, error) {
 	type variant struct {
 		name string
-		goldenModel
+		Golden
 		*arch.Decoder
 	}
 	families := map[string][]variant{}
-	for _, name := range slices.Sorted(maps.Keys(models)) {
-		d, err := arch.Parse(models[name].Config)
+	for _, name := range slices.Sorted(maps.Keys(goldens)) {
+		d, err := arch.Parse(goldens[name].Config)
 		if err != nil {
-			t.Fatalf("golden %s: %v", name, err)
+			return "", fmt.Errorf("golden %s: %w", name, err)
 		}
-		families[d.Family] = append(families[d.Family], variant{name, models[name], d})
+		families[d.Family] = append(families[d.Family], variant{name, goldens[name], d})
 	}
 	containers := map[string][]string{} // model type -> general.architecture
 	for _, a := range translate.Architectures() {
@@ -166,9 +46,9 @@ func writeModelsPage(t *testing.T, models map[string]goldenModel) string {
 	line := func(format string, args ...any) { fmt.Fprintf(&page, format+"\n", args...) }
 	line("# Model types")
 	line("")
-	line("Generated from the code; `go test -run Models -update .` writes it, and a test fails when it is out of date.")
+	line("Generated from the code; `go generate ./internal/modelspage` writes it, and a test fails when it is out of date.")
 	line("")
-	line("%d values of `model_type`, held by %d goldens: small checkpoints with random weights whose tokens, logits, activations at every", len(families), len(models))
+	line("%d values of `model_type`, held by %d goldens: small checkpoints with random weights whose tokens, logits, activations at every", len(families), len(goldens))
 	line("site, trained vectors, steered logits and generations the Python library computed (`TestGoldens`). What is said below of a golden is")
 	line("read off the description that its `config.json` becomes (`go doc ./lm/arch Decoder`). [Adding a model family](adding-a-model-family.md)")
 	line("is an hour's work.")
@@ -189,7 +69,11 @@ func writeModelsPage(t *testing.T, models map[string]goldenModel) string {
 			line("")
 			line("**%s**: %s.", v.name, sizes(v.Decoder))
 			line("")
-			for _, sentence := range describe(v.Decoder, v.Config) {
+			sentences, err := describe(v.Decoder, v.Config)
+			if err != nil {
+				return "", fmt.Errorf("golden %s: %w", v.name, err)
+			}
+			for _, sentence := range sentences {
 				line("- %s", sentence)
 			}
 		}
@@ -198,7 +82,7 @@ func writeModelsPage(t *testing.T, models map[string]goldenModel) string {
 	line("")
 	line("## Where the guessed layers are wrong")
 	line("")
-	line("The Python library guesses from module names which module a layer type is. `steer.GuessLayers` gives the same guesses; by default")
+	line("The Python library guesses from module names which module a layer type is. `modules.Guess` (lm/modules) gives the same guesses; by default")
 	line("steer takes the right modules, which each description names (`Decoder.Modules`). They differ here:")
 	line("")
 	line("| golden | layer type | guessed | right |")
@@ -232,7 +116,7 @@ func writeModelsPage(t *testing.T, models map[string]goldenModel) string {
 	}
 	line("")
 	page.WriteString(ggufNotes)
-	return page.String()
+	return page.String(), nil
 }
 
 const ggufNotes = `The goldens, written as llama.cpp's converter writes them and read back, give the tokens and the logits of their safetensors bit for bit; where factors of
@@ -269,13 +153,13 @@ func sizes(d *arch.Decoder) string {
 }
 
 // describe says in words what a description's fields hold.
-func describe(d *arch.Decoder, config json.RawMessage) []string {
+func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 	var fields struct {
 		Scaling map[string]any `json:"rope_scaling"`
 		DType   string         `json:"torch_dtype"`
 	}
 	if err := json.Unmarshal(config, &fields); err != nil {
-		panic(err)
+		return nil, err
 	}
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
@@ -381,7 +265,7 @@ func describe(d *arch.Decoder, config json.RawMessage) []string {
 		text := strings.Join(ends, "; ")
 		add("%s%s.", strings.ToUpper(text[:1]), text[1:])
 	}
-	return out
+	return out, nil
 }
 
 func kindOf(n *arch.Norm) string {

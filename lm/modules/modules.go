@@ -1,10 +1,13 @@
-package steer
+// Package modules finds layers by the paths of a model's modules, as the Python
+// library's steering_vectors.layer_matching does.
+package modules
 
 import (
 	"errors"
 	"fmt"
 	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -12,31 +15,32 @@ import (
 	"github.com/steervec/steer/lm"
 )
 
-// LayerConfig says for layer types which module of a model the layer of each
-// number is. What is missing in it can be guessed; see [GuessLayers].
-type LayerConfig map[lm.Site]LayerMatcher
+// Config says for layer types which module of a model the layer of each number
+// is (the reference's ModelLayerConfig). What is missing in it can be guessed; see
+// [Guess].
+type Config map[lm.Site]Matcher
 
-// LayerMatcher gives the path of the module that is a layer: [LayerTemplate] or
-// [LayerFunc].
-type LayerMatcher interface {
+// Matcher gives the path of the module that is a layer (the reference's
+// LayerMatcher): [Template] or [Func].
+type Matcher interface {
 	// Module returns the path for a 0-based layer. It need not exist: layers are
 	// counted until a path does not.
 	Module(layer int) (string, error)
 }
 
-// LayerTemplate is a module path with {num} in the layer's place, such as
+// Template is a module path with {num} in the layer's place, such as
 // "model.layers.{num}.mlp"; {{ and }} stand for braces. Any other field, or no
 // {num} at all, is an error.
-type LayerTemplate string
+type Template string
 
-// LayerFunc computes the path of the module.
-type LayerFunc func(layer int) string
+// Func computes the path of the module.
+type Func func(layer int) string
 
 // Module calls the function.
-func (f LayerFunc) Module(layer int) (string, error) { return f(layer), nil }
+func (f Func) Module(layer int) (string, error) { return f(layer), nil }
 
 // Module puts the layer into the template.
-func (t LayerTemplate) Module(layer int) (string, error) {
+func (t Template) Module(layer int) (string, error) {
 	if !strings.Contains(string(t), "{num}") {
 		return "", fmt.Errorf("layer template %q: there is no {num} in it", string(t))
 	}
@@ -63,9 +67,10 @@ func (t LayerTemplate) Module(layer int) (string, error) {
 	return path.String(), nil
 }
 
-// CollectMatchingLayers returns the paths of a model's layers in order: those
-// of layer 0, 1, … until the matcher's path is none of the model's modules.
-func CollectMatchingLayers(modules []string, matcher LayerMatcher) ([]string, error) {
+// Collect returns the paths of a model's layers in order: those of layer 0, 1, …
+// until the matcher's path is none of the model's modules (the reference's
+// collect_matching_layers, and by its length get_num_matching_layers).
+func Collect(modules []string, matcher Matcher) ([]string, error) {
 	if matcher == nil {
 		return nil, errors.New("collect layers: no layer matcher")
 	}
@@ -88,20 +93,40 @@ func CollectMatchingLayers(modules []string, matcher LayerMatcher) ([]string, er
 	return layers, nil
 }
 
-// NumMatchingLayers returns how many layers of a model the matcher finds.
-func NumMatchingLayers(modules []string, matcher LayerMatcher) (int, error) {
-	layers, err := CollectMatchingLayers(modules, matcher)
-	return len(layers), err
+// SiteOf says which site of a model a layer type is, given the model's modules as
+// lm.Model.Modules returns them: the site whose module the configuration's matcher
+// gives for layer 0, or where it has no matcher for the type the site of that name.
+// It is an error where the matcher finds nothing, or gives for some layer the module
+// of another layer or site: what is read under its number would not be that layer.
+func SiteOf(modules map[string]lm.Address, layerType lm.Site, config Config) (lm.Site, error) {
+	matcher, ok := config[layerType]
+	if !ok {
+		return layerType, nil
+	}
+	paths, err := Collect(slices.Collect(maps.Keys(modules)), matcher)
+	if err != nil {
+		return "", err
+	}
+	if len(paths) == 0 {
+		return "", fmt.Errorf("the matcher for layer type %q finds no module of the model", layerType)
+	}
+	site := modules[paths[0]].Site
+	for layer, path := range paths {
+		if at := modules[path]; at != (lm.Address{Layer: layer, Site: site}) {
+			return "", fmt.Errorf("the matcher for layer type %q gives for layer %d the module %q, which is %v", layerType, layer, path, at)
+		}
+	}
+	return site, nil
 }
 
-// GuessLayers returns the configuration completed by guesses from a model's
+// Guess returns the configuration completed by guesses from a model's
 // module paths, in the model's own order, for the given layer types or, where
 // none is given, for all that can be guessed: decoder_block, self_attn, mlp,
 // input_layernorm, post_attention_layernorm. What the configuration has stays
 // as it is; a type for which no module qualifies stays absent. The argument is
-// not changed.
-func GuessLayers(modules []string, config LayerConfig, types ...lm.Site) LayerConfig {
-	guessed := make(LayerConfig, len(config))
+// not changed. This is the reference's guess_and_enhance_layer_config.
+func Guess(modules []string, config Config, types ...lm.Site) Config {
+	guessed := make(Config, len(config))
 	maps.Copy(guessed, config)
 	if len(types) == 0 {
 		types = []lm.Site{lm.DecoderBlock, lm.SelfAttn, lm.MLP, lm.InputLayerNorm, lm.PostAttentionLayerNorm}
@@ -136,7 +161,7 @@ var numbered = regexp.MustCompile(`^([^\p{Nd}]+)\.\p{Nd}+(.*)$`)
 // template that arises most often, among equals the shortest in characters,
 // among these the first. This is the reference's
 // layer_matching._guess_block_matcher_from_layers, its score included.
-func guessTemplate(modules, words []string) (LayerTemplate, bool) {
+func guessTemplate(modules, words []string) (Template, bool) {
 	var templates []string
 	counts := map[string]int{}
 	for _, path := range modules {
@@ -160,7 +185,7 @@ func guessTemplate(modules, words []string) (LayerTemplate, bool) {
 			best, bestScore = template, score
 		}
 	}
-	return LayerTemplate(best), best != ""
+	return Template(best), best != ""
 }
 
 func containsAny(text string, words []string) bool {

@@ -1,0 +1,177 @@
+package steer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+)
+
+// exactSums are sums of float32 numbers without any rounding, so that they depend
+// neither on the order of the numbers nor on how they were split and merged.
+//
+// A sum is an integer in units of 2^-149, the smallest float32, in limbs of 32
+// bits: Σ limbs[k]·2^(32k-149). A limb is a signed 64-bit number, so that carries
+// may wait until 254 numbers are added (Neal 2015, "Fast exact summation using
+// small and large superaccumulators", whose small one this is).
+type exactSums struct {
+	width   int
+	limbs   [limbs][]int64 // each [width]; nil: zero
+	pending int            // numbers added to each sum since carries were passed on
+	invalid bool           // a number was not finite
+}
+
+const (
+	limbs      = 9   // 254 powers of two and 24 bits of mantissa in eight, and the carries of 2^40 numbers
+	maxPending = 254 // numbers below 2^55, and a limb below 2^31 to begin with
+)
+
+// add adds one number to a sum. It must be followed by added once all sums had
+// their number.
+func (s *exactSums) add(i int, x float32) {
+	bits := math.Float32bits(x)
+	exponent, mantissa := bits>>23&0xff, int64(bits&(1<<23-1))
+	if exponent != 0 {
+		mantissa |= 1 << 23
+		exponent--
+	}
+	if exponent == 254 {
+		s.invalid = true
+		return
+	}
+	sign := int64(int32(bits) >> 31) // 0 or -1
+	limb := s.limbs[exponent>>5]
+	if limb == nil {
+		limb = make([]int64, s.width)
+		s.limbs[exponent>>5] = limb
+	}
+	limb[i] += (mantissa<<(exponent&31) ^ sign) - sign
+}
+
+func (s *exactSums) added() {
+	if s.pending++; s.pending == maxPending {
+		s.carry()
+	}
+}
+
+// carry brings every limb but the last into [-2^31, 2^31), which makes the limbs
+// of a sum unique.
+func (s *exactSums) carry() {
+	for k := range limbs - 1 {
+		for i, v := range s.limbs[k] {
+			up := (v + 1<<31) >> 32
+			if up == 0 {
+				continue
+			}
+			s.limbs[k][i] = v - up<<32
+			if s.limbs[k+1] == nil {
+				s.limbs[k+1] = make([]int64, s.width)
+			}
+			s.limbs[k+1][i] += up
+		}
+	}
+	s.pending = 0
+}
+
+func (s *exactSums) merge(other *exactSums) {
+	s.carry()
+	other.carry()
+	for k, limb := range other.limbs {
+		if limb != nil && s.limbs[k] == nil {
+			s.limbs[k] = make([]int64, s.width)
+		}
+		for i, v := range limb {
+			s.limbs[k][i] += v
+		}
+	}
+	s.carry()
+	s.invalid = s.invalid || other.invalid
+}
+
+// values returns the sums, each rounded once.
+func (s *exactSums) values() ([]float64, error) {
+	if s.invalid {
+		return nil, errors.New("the activations hold numbers that are not finite")
+	}
+	s.carry()
+	out := make([]float64, s.width)
+	var sum, limb big.Int
+	var rounded big.Float
+	for i := range out {
+		sum.SetInt64(0)
+		for k := limbs - 1; k >= 0; k-- {
+			sum.Lsh(&sum, 32)
+			if s.limbs[k] != nil {
+				sum.Add(&sum, limb.SetInt64(s.limbs[k][i]))
+			}
+		}
+		rounded.SetPrec(0).SetInt(&sum)
+		out[i], _ = rounded.SetMantExp(&rounded, -149).Float64()
+	}
+	return out, nil
+}
+
+// appendTo appends the sums: a bit for each limb that is not zero everywhere, in
+// two bytes, then those limbs.
+func (s *exactSums) appendTo(out []byte) ([]byte, error) {
+	if s.invalid {
+		return nil, errors.New("the activations hold numbers that are not finite")
+	}
+	s.carry()
+	var there uint16
+	for k, limb := range s.limbs {
+		for _, v := range limb {
+			if v != 0 {
+				there |= 1 << k
+				break
+			}
+		}
+	}
+	out = binary.LittleEndian.AppendUint16(out, there)
+	for k, limb := range s.limbs {
+		if there&(1<<k) == 0 {
+			continue
+		}
+		for _, v := range limb {
+			out = binary.LittleEndian.AppendUint64(out, uint64(v))
+		}
+	}
+	return out, nil
+}
+
+// read takes what appendTo wrote of sums of the same width, which must be all of
+// data.
+func (s *exactSums) read(data []byte) error {
+	if len(data) < 2 {
+		return fmt.Errorf("sums in %d bytes", len(data))
+	}
+	there := binary.LittleEndian.Uint16(data)
+	data = data[2:]
+	*s = exactSums{width: s.width}
+	if there >= 1<<limbs {
+		return errors.New("sums of more limbs than there are")
+	}
+	for k := range limbs {
+		if there&(1<<k) == 0 {
+			continue
+		}
+		if len(data)/8 < s.width {
+			return fmt.Errorf("the sums end in limb %d", k)
+		}
+		s.limbs[k] = make([]int64, s.width)
+		for i := range s.limbs[k] {
+			v := int64(binary.LittleEndian.Uint64(data[8*i:]))
+			if v < -(1<<40) || v >= 1<<40 {
+				return fmt.Errorf("limb %d of sum %d is out of range", k, i)
+			}
+			s.limbs[k][i] = v
+		}
+		data = data[8*s.width:]
+	}
+	if len(data) != 0 {
+		return fmt.Errorf("%d bytes follow the sums", len(data))
+	}
+	s.carry()
+	return nil
+}

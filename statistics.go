@@ -1,0 +1,194 @@
+package steer
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/steervec/steer/internal/finite"
+	"github.com/steervec/steer/lm"
+)
+
+// Statistics are what a vector is made of: what the aggregator keeps of each
+// layer's activations, and which samples are in it. They depend on the set of
+// samples alone: collected in any order, in any parts, stopped, resumed and merged,
+// they give the same vector to the bit. They belong to one goroutine.
+type Statistics struct {
+	Usage lm.Usage // tokens of the samples, and those that were computed for them
+
+	from         origin
+	aggregator   Aggregator
+	accumulators []Accumulator // [layers]
+	norms        exactSums     // of the lengths of both activations of each sample, [layers]
+	samples      []sampleID
+}
+
+// origin is all that statistics must agree in to be one.
+type origin struct {
+	Model        string  `json:"model"`
+	Family       string  `json:"family"`
+	ModelLayers  int     `json:"model_layers"`
+	WeightsHash  string  `json:"weights_hash"`
+	DType        string  `json:"dtype"` // of the products
+	Instructions string  `json:"instructions"`
+	Steering     string  `json:"steering"`
+	Site         lm.Site `json:"layer_type"`
+	Layers       []int   `json:"layers"`
+	Widths       []int   `json:"widths"` // [layers]
+	Aggregator   string  `json:"aggregator"`
+	Read         string  `json:"read_token"`
+	ChatTemplate string  `json:"chat_template"`
+}
+
+func newStatistics(from origin, aggregator Aggregator) *Statistics {
+	s := &Statistics{from: from, aggregator: aggregator, norms: exactSums{width: len(from.Layers)}}
+	for _, width := range from.Widths {
+		s.accumulators = append(s.accumulators, aggregator.New(width))
+	}
+	return s
+}
+
+// origin says where an extraction's statistics come from.
+func (e *extraction) origin(aggregator Aggregator) origin {
+	m, d := e.model, e.model.Description()
+	from := origin{
+		Model: m.ID(), Family: m.Decoder().Family, ModelLayers: m.Layers(), WeightsHash: m.Fingerprint(), DType: d.DType, Instructions: d.Instructions,
+		Steering: m.SteeringID(), Site: e.site, Layers: e.layers, Aggregator: aggregator.Name(), Read: e.opts.Read.String(),
+	}
+	for _, layer := range e.layers {
+		from.Widths = append(from.Widths, m.Width(layer, e.site))
+	}
+	return from
+}
+
+// differs names what two origins do not agree in, or returns nil.
+func (o origin) differs(other origin) error {
+	for _, part := range []struct {
+		name string
+		a, b any
+	}{
+		{"model family", o.Family, other.Family}, {"weights", o.WeightsHash, other.WeightsHash}, {"number format", o.DType, other.DType},
+		{"instruction set", o.Instructions, other.Instructions}, {"steering of the model", o.Steering, other.Steering}, {"layer type", o.Site, other.Site},
+		{"layers", fmt.Sprint(o.Layers), fmt.Sprint(other.Layers)}, {"widths", fmt.Sprint(o.Widths), fmt.Sprint(other.Widths)},
+		{"aggregator", o.Aggregator, other.Aggregator}, {"reading", o.Read, other.Read}, {"chat template", o.ChatTemplate, other.ChatTemplate},
+	} {
+		if part.a != part.b {
+			return fmt.Errorf("the %s differs: %q and %q", part.name, part.a, part.b)
+		}
+	}
+	return nil
+}
+
+// add takes the activations of one sample.
+func (s *Statistics) add(id sampleID, a SampleActivations) {
+	for i, layer := range s.from.Layers {
+		positive, negative := a.Positive[layer], a.Negative[layer]
+		s.accumulators[i].Add(positive, negative)
+		s.norms.add(i, float32(length(positive)))
+	}
+	s.norms.added()
+	for i, layer := range s.from.Layers {
+		s.norms.add(i, float32(length(a.Negative[layer])))
+	}
+	s.norms.added()
+	s.samples = append(s.samples, id)
+}
+
+// length is the Euclidean length of a vector.
+func length(x []float32) float64 {
+	sum := 0.0
+	for _, v := range x {
+		sum += float64(v) * float64(v)
+	}
+	return math.Sqrt(sum)
+}
+
+// Samples returns how many samples are in the statistics.
+func (s *Statistics) Samples() int { return len(s.samples) }
+
+// Merge adds what other statistics hold, of the same model, layers, reading and
+// aggregator, computed in the same number format by the same instructions, so that
+// the parts of a set of samples, however it was split, give the vector of the whole
+// to the bit. A sample that is in both counts twice. The other statistics keep what
+// they have.
+func (s *Statistics) Merge(other *Statistics) error {
+	if s == other {
+		return errors.New("merge statistics: they are the same")
+	}
+	if err := s.from.differs(other.from); err != nil {
+		return fmt.Errorf("merge statistics: %w", err)
+	}
+	for i, a := range s.accumulators {
+		if err := a.Merge(other.accumulators[i]); err != nil {
+			return fmt.Errorf("merge statistics: layer %d: %w", s.from.Layers[i], err)
+		}
+	}
+	s.norms.merge(&other.norms)
+	s.samples = append(s.samples, other.samples...)
+	s.Usage = s.Usage.Add(other.Usage)
+	return nil
+}
+
+// Vector asks the aggregator for each layer's direction. It is an error where a
+// direction is zero or not finite, as when the two sides of all samples are read
+// where they are the same.
+func (s *Statistics) Vector() (*Vector, error) {
+	if len(s.from.Layers) == 0 {
+		return nil, errors.New("there are no layers")
+	}
+	f := s.from
+	v := &Vector{Site: f.Site, Layers: map[int][]float32{}, ActivationNorms: map[int]float64{}, Provenance: Provenance{
+		Model: f.Model, Family: f.Family, ModelLayers: f.ModelLayers, WeightsHash: f.WeightsHash, Steering: f.Steering, PairsHash: hashSamples(s.samples),
+		Aggregator: f.Aggregator, Read: f.Read, ChatTemplate: f.ChatTemplate, Version: Version(),
+	}}
+	for i, layer := range f.Layers {
+		direction, err := s.accumulators[i].Direction()
+		if err == nil {
+			err = checkDirection(direction)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("layer %d: %w", layer, err)
+		}
+		v.Layers[layer] = direction
+	}
+	norms, err := s.norms.values()
+	if err != nil {
+		return nil, err
+	}
+	for i, layer := range f.Layers {
+		v.ActivationNorms[layer] = norms[i] / float64(2*len(s.samples))
+	}
+	return v, nil
+}
+
+// checkDirection refuses what cannot steer.
+func checkDirection(vector []float32) error {
+	if err := finite.Check(vector); err != nil {
+		return fmt.Errorf("the direction is not finite: %w", err)
+	}
+	if zero(vector) {
+		return errors.New("the direction is zero: the positive and negative activations do not differ in the mean; is the token read that differs?")
+	}
+	return nil
+}
+
+// resume marks the samples that are in the statistics; ids are those of all. It is
+// an error where the statistics hold others.
+func (s *Statistics) resume(ids []sampleID) ([]bool, error) {
+	held := make(map[sampleID]int, len(s.samples))
+	for _, id := range s.samples {
+		held[id]++
+	}
+	done, left := make([]bool, len(ids)), len(s.samples)
+	for i, id := range ids {
+		if held[id] > 0 {
+			held[id]--
+			left--
+			done[i] = true
+		}
+	}
+	if left > 0 {
+		return nil, fmt.Errorf("%d of the %d samples in it are not among those given", left, len(s.samples))
+	}
+	return done, nil
+}
