@@ -1,12 +1,9 @@
 package steer_test
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"maps"
 	"math"
 	"os"
@@ -21,37 +18,19 @@ import (
 
 //go:generate go test -run Models -update .
 
-var update = flag.Bool("update", false, "write what is generated: docs/models.md, testdata/models.json")
+var update = flag.Bool("update", false, "write what is generated: docs/models.md")
 
-const (
-	modelsPage  = "docs/models.md"
-	modelsTable = "testdata/models.json"
-)
+const modelsPage = "docs/models.md"
 
-// goldenModel is what the page needs to know of a golden; testdata/models.json
-// holds it for all of them, so that the page is the same where they are not.
+// goldenModel is what the page needs to know of a golden.
 type goldenModel struct {
-	Config json.RawMessage      `json:"config"`
-	Guess  map[arch.Site]string `json:"guess"` // the reference's
+	Config json.RawMessage
+	Guess  map[arch.Site]string // the reference's
 }
 
 func readModels(t *testing.T) map[string]goldenModel {
 	t.Helper()
 	models := map[string]goldenModel{}
-	data, err := os.ReadFile(modelsTable)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(data, &models); err != nil {
-		t.Fatal(err)
-	}
-	return models
-}
-
-// The table says what the goldens' own files say. It is written from them with
-// -update where all goldens are there.
-func TestModelsTableIsThatOfTheGoldens(t *testing.T) {
-	found := map[string]goldenModel{}
 	for _, dir := range goldenFolders(t) {
 		config, err := os.ReadFile(filepath.Join(dir, "config.json"))
 		if err != nil {
@@ -61,47 +40,13 @@ func TestModelsTableIsThatOfTheGoldens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var g struct {
-			Guess map[arch.Site]string `json:"layer_config"`
+		m := goldenModel{config, map[arch.Site]string{}}
+		for site, module := range decode[golden](t, data).Modules {
+			m.Guess[site] = module.Guess
 		}
-		if err := json.Unmarshal(data, &g); err != nil {
-			t.Fatal(err)
-		}
-		var compact bytes.Buffer
-		if err := json.Compact(&compact, config); err != nil {
-			t.Fatal(err)
-		}
-		found[filepath.Base(dir)] = goldenModel{compact.Bytes(), g.Guess}
+		models[filepath.Base(dir)] = m
 	}
-	table := map[string]goldenModel{}
-	if _, err := os.Stat(modelsTable); !errors.Is(err, fs.ErrNotExist) {
-		table = readModels(t)
-	}
-	if *update && len(found) >= len(table) {
-		var out bytes.Buffer
-		out.WriteString("{\n")
-		for i, name := range slices.Sorted(maps.Keys(found)) {
-			line, err := json.Marshal(found[name])
-			if err != nil {
-				t.Fatal(err)
-			}
-			if i > 0 {
-				out.WriteString(",\n")
-			}
-			fmt.Fprintf(&out, "%q: %s", name, line)
-		}
-		out.WriteString("\n}\n")
-		if err := os.WriteFile(modelsTable, out.Bytes(), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	for name, g := range found {
-		var a, b bytes.Buffer
-		if json.Compact(&a, table[name].Config) != nil || json.Compact(&b, g.Config) != nil || a.String() != b.String() || !maps.Equal(table[name].Guess, g.Guess) {
-			t.Errorf("%s is out of date for %s: run go test -run Models -update .", modelsTable, name)
-		}
-	}
+	return models
 }
 
 // A model type that no golden proves is not supported.

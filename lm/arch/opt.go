@@ -35,6 +35,10 @@ func opt(c *Config) *Decoder {
 		d.Embedding.Project = linear("model.decoder.project_in", false)
 		d.Head.Project = linear("model.decoder.project_out", false)
 	}
+	if !before {
+		delete(d.Modules, InputLayerNorm)
+		delete(d.Modules, PostAttentionLayerNorm)
+	}
 	heads := c.Int("num_attention_heads")
 	size := c.divide(d.Hidden, heads, "hidden size by attention heads")
 	for layer := range layers {
@@ -55,8 +59,9 @@ func opt(c *Config) *Decoder {
 				Down:       linear(p+"fc2", bias),
 			},
 		}
-		attention, mlp := layerNorm(p+"self_attn_layer_norm", epsilon, InputLayerNorm), layerNorm(p+"final_layer_norm", epsilon, PostAttentionLayerNorm)
+		attention, mlp := layerNorm(p+"self_attn_layer_norm", epsilon, ""), layerNorm(p+"final_layer_norm", epsilon, "")
 		if before {
+			attention.Site, mlp.Site = InputLayerNorm, PostAttentionLayerNorm
 			b.BeforeAttention, b.BeforeMLP = attention, mlp
 		} else {
 			b.AfterAttentionAdd, b.AfterMLPAdd = attention, mlp

@@ -55,6 +55,9 @@ type buffers struct {
 // the last layer only the rows that are read go on. When ctx ends it returns
 // with its error before the next layer.
 func (m *Model) Run(ctx context.Context, cache *Cache, run *Run) error {
+	if len(run.Tokens) == 0 {
+		return ctx.Err() // of sequences that were computed before
+	}
 	p := m.begin(cache, run)
 	p.embed()
 	for layer := 0; layer <= p.last; layer++ {
