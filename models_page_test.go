@@ -239,8 +239,11 @@ func describe(d *arch.Decoder, config json.RawMessage) []string {
 	if b.ResidualAfterNorm {
 		add("The residual is taken after the norm.")
 	}
-	if b.SublayersAddResidual {
+	switch {
+	case b.AttentionAddsResidual && b.MLPAddsResidual:
 		add("The modules of attention and MLP give out their result with the residual added.")
+	case b.MLPAddsResidual:
+		add("The module of the MLP gives out its result with the residual added.")
 	}
 
 	add("%s", positions(d, fields.Scaling))

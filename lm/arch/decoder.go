@@ -69,9 +69,9 @@ type Block struct {
 	// ResidualAfterNorm adds to the normalised input in place of the input itself.
 	ResidualAfterNorm bool
 
-	// SublayersAddResidual says that the modules of the sites self_attn and mlp
-	// give out their result with the residual added already.
-	SublayersAddResidual bool
+	// AttentionAddsResidual and MLPAddsResidual say that the module of the site
+	// self_attn, or mlp, gives out its result with the residual added already.
+	AttentionAddsResidual, MLPAddsResidual bool
 }
 
 // Norm normalises rows of the width of its place.
@@ -113,7 +113,7 @@ type Attention struct {
 
 	QueryNorm, KeyNorm *Norm // before the rotation; nil: none
 	NormScope          NormScope
-	Clip               float32 // queries, keys and values are clamped to ±Clip; 0: not
+	Clip               float32 // queries, keys and values are clamped to ±Clip after the norms; 0: not
 
 	Rope    *Rope   // nil: the block has no rotary positions
 	Alibi   *Alibi  // nil: none

@@ -48,15 +48,15 @@ func (p *pass) project(layer int, b *block) {
 	angles := p.angles[a.Rope]
 	each(len(p.Tokens), func(node int) {
 		row := p.qkv[node*width : (node+1)*width]
+		queries := row[:a.Heads*a.HeadSize]
+		keys := row[a.Heads*a.HeadSize : (a.Heads+a.KVHeads)*a.HeadSize]
+		b.queryNorm.applyHeads(queries, a)
+		b.keyNorm.applyHeads(keys, a)
 		if a.Clip > 0 {
 			for i, v := range row {
 				row[i] = min(max(v, -a.Clip), a.Clip)
 			}
 		}
-		queries := row[:a.Heads*a.HeadSize]
-		keys := row[a.Heads*a.HeadSize : (a.Heads+a.KVHeads)*a.HeadSize]
-		b.queryNorm.applyHeads(queries, a)
-		b.keyNorm.applyHeads(keys, a)
 		if a.Rope == nil {
 			return
 		}

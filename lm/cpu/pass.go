@@ -252,7 +252,11 @@ func (p *pass) product(dst *[]float32, x []float32, l *linear) {
 // add puts what a sublayer gave into the residual stream.
 func (p *pass) add(layer int, site arch.Site, after, afterAdd *norm) {
 	b := &p.model.Decoder.Blocks[layer]
-	if b.SublayersAddResidual {
+	added := b.AttentionAddsResidual
+	if site == arch.MLPOutput {
+		added = b.MLPAddsResidual
+	}
+	if added {
 		kernel.AddScaled(p.sublayer, p.residual, 1)
 	}
 	p.show(layer, site, p.sublayer)
@@ -260,7 +264,7 @@ func (p *pass) add(layer int, site arch.Site, after, afterAdd *norm) {
 		p.applyRows(after, p.sublayer, p.sublayer)
 		p.show(layer, after.Site, p.sublayer)
 	}
-	if b.SublayersAddResidual {
+	if added {
 		p.residual, p.sublayer = p.sublayer, p.residual
 	} else {
 		scale := b.ResidualScale
