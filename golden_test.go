@@ -102,13 +102,21 @@ func openGolden(t *testing.T, dir string) (*golden, *lm.Model) {
 	return g, openSeeded(t, dir)
 }
 
-// openSeeded makes the golden's weights and opens the model in float32.
+// openSeeded makes the golden's weights and opens the model in float32, with the
+// attention that the goldens were made with.
 func openSeeded(t *testing.T, dir string) *lm.Model {
 	t.Helper()
 	files, err := seeded.Files(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	config := decode[map[string]any](t, files["config.json"].Data)
+	config["attn_implementation"] = "eager"
+	data, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files["config.json"].Data = data
 	model, err := lm.OpenFS(t.Context(), files, filepath.Base(dir), lm.OpenOptions{Numbers: lm.Float32})
 	if err != nil {
 		t.Fatal(err)

@@ -250,7 +250,11 @@ func describe(d *arch.Decoder, config json.RawMessage) []string {
 	var attention []string
 	switch {
 	case a.Fused.Weight != "" && a.Groups > 1:
-		attention = append(attention, fmt.Sprintf("queries, keys and values in one tensor, in %d groups", a.Groups))
+		order := "queries, keys and values"
+		if a.ValuesBeforeKeys {
+			order = "queries, values and keys"
+		}
+		attention = append(attention, fmt.Sprintf("%s in one tensor, in %d groups", order, a.Groups))
 	case a.Fused.Weight != "":
 		attention = append(attention, "queries, keys and values in one tensor")
 	}
@@ -267,6 +271,9 @@ func describe(d *arch.Decoder, config json.RawMessage) []string {
 		scope := map[arch.NormScope]string{
 			arch.EachHead: "on each head of queries and keys", arch.EachHeadOwnWeight: "on each head of queries and keys, with weights of its own", arch.AllHeads: "over all heads of queries and of keys",
 		}[a.NormScope]
+		if a.NormAfterRope {
+			scope += ", after the rotation"
+		}
 		attention = append(attention, kindOf(a.QueryNorm)+" "+scope)
 	}
 	if a.Clip != 0 {
@@ -375,6 +382,8 @@ func positions(d *arch.Decoder, scaling map[string]any) string {
 		}
 	}
 	switch {
+	case d.Embedding.Sinusoidal:
+		return fmt.Sprintf("Positions as sines and cosines, counted from %d.", d.Embedding.PositionOffset)
 	case d.Embedding.Positions != "" && d.Embedding.PositionOffset != 0:
 		return fmt.Sprintf("Learned positions, counted from %d.", d.Embedding.PositionOffset)
 	case d.Embedding.Positions != "":
@@ -420,24 +429,24 @@ func windows(d *arch.Decoder) string {
 		a := &d.Blocks[i].Attention
 		if a.Window != 0 {
 			layers, window = append(layers, fmt.Sprint(i)), a.Window
-		} else if a.Rope == nil && a.Alibi == nil && d.Embedding.Positions == "" {
+		} else if a.Rope == nil && a.Alibi == nil && d.Embedding.Positions == "" && !d.Embedding.Sinusoidal {
 			bare = append(bare, fmt.Sprint(i))
 		}
 	}
-	if len(layers) == 0 {
-		return ""
-	}
-	text := fmt.Sprintf("A window of %d positions on every layer.", window)
-	if len(layers) < len(d.Blocks) {
-		text = fmt.Sprintf("A window of %d positions on layers %s.", window, strings.Join(layers, ", "))
+	var sentences []string
+	switch {
+	case len(layers) == len(d.Blocks):
+		sentences = append(sentences, fmt.Sprintf("A window of %d positions on every layer.", window))
+	case len(layers) > 0:
+		sentences = append(sentences, fmt.Sprintf("A window of %d positions on layers %s.", window, strings.Join(layers, ", ")))
 	}
 	if rope := otherRope(d); rope != "" {
-		text += " " + rope
+		sentences = append(sentences, rope)
 	}
-	if len(bare) > 0 {
-		text += fmt.Sprintf(" Layers %s have no positions.", strings.Join(bare, ", "))
+	if len(bare) > 0 && len(bare) < len(d.Blocks) {
+		sentences = append(sentences, fmt.Sprintf("Layers %s have no positions.", strings.Join(bare, ", ")))
 	}
-	return text
+	return strings.Join(sentences, " ")
 }
 
 // otherRope says whether some layers turn by other frequencies than the first.
@@ -465,7 +474,8 @@ func otherRope(d *arch.Decoder) string {
 }
 
 func mlps(d *arch.Decoder) (out []string) {
-	activation := map[arch.Activation]string{arch.SiLU: "SiLU", arch.GELU: "GELU", arch.GELUTanh: "GELU by tanh", arch.ReLU: "ReLU"}
+	activation := map[arch.Activation]string{arch.SiLU: "SiLU", arch.GELU: "GELU", arch.GELUTanh: "GELU by tanh", arch.ReLU: "ReLU",
+		arch.ReLU2: "squared ReLU", arch.QuickGELU: "SiLU of slope 1.702", arch.LearnedIELU: "xIELU with constants of each layer"}
 	seen := map[string][]string{}
 	for i := range d.Blocks {
 		m := &d.Blocks[i].MLP

@@ -240,8 +240,12 @@ func (c *Config) activation(name, otherwise string) Activation {
 		return GELUTanh
 	case "relu":
 		return ReLU
+	case "relu2":
+		return ReLU2
+	case "xielu":
+		return LearnedIELU
 	}
-	c.fail("%s %q is not supported; known are silu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu", name, text)
+	c.fail("%s %q is not supported; known are silu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu, relu2", name, text)
 	return SiLU
 }
 

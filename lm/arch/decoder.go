@@ -8,6 +8,8 @@
 // family.
 package arch
 
+import "math"
+
 // Decoder describes a decoder-only transformer. Sizes are in elements.
 type Decoder struct {
 	Family       string // the config's model_type
@@ -42,6 +44,10 @@ type Embedding struct {
 	// position + PositionOffset is added; "": none.
 	Positions      string
 	PositionOffset int
+
+	// Sinusoidal adds a row of sines and cosines of position + PositionOffset
+	// instead: [AddSinusoid].
+	Sinusoidal bool
 
 	Norm *Norm // nil: none
 }
@@ -104,22 +110,42 @@ type Attention struct {
 
 	// The projections are either three tensors or one fused tensor, whose rows
 	// repeat, Groups times, the queries, then the keys, then the values of
-	// Heads/Groups and KVHeads/Groups heads.
+	// Heads/Groups and KVHeads/Groups heads; or the values before the keys.
 	Query, Key, Value Linear
 	Fused             Linear
 	Groups            int
+	ValuesBeforeKeys  bool
 
 	Output Linear
 
-	QueryNorm, KeyNorm *Norm // before the rotation; nil: none
+	QueryNorm, KeyNorm *Norm // nil: none
 	NormScope          NormScope
+	NormAfterRope      bool    // the norms follow the rotation; else they stand before it
 	Clip               float32 // queries, keys and values are clamped to ±Clip after the norms; 0: not
 
 	Rope    *Rope   // nil: the block has no rotary positions
 	Alibi   *Alibi  // nil: none
 	Window  int     // a token sees this many positions, itself included; 0: all
+	Chunk   int     // a token sees the positions from the last multiple of Chunk on; 0: all
 	Scale   float32 // of the scores
 	SoftCap float32 // scores become cap*tanh(score/cap); 0: as they are
+
+	// Sinks is the tensor [heads] of scores that belong to no position: they take
+	// their part of the softmax and give nothing (Xiao et al. 2023); "": none.
+	Sinks string
+
+	Temperature *Temperature // nil: none
+}
+
+// Temperature multiplies the queries of a position by
+// 1 + Scale*log(1 + floor((position+1)/Floor)), so that attention over long
+// texts stays sharp (Nakanishi 2025, as Llama 4 has it).
+type Temperature struct{ Floor, Scale float32 }
+
+// At returns the factor of a position.
+func (t *Temperature) At(position int) float32 {
+	steps := math.Floor(float64((float32(position) + 1) / t.Floor))
+	return float32(math.Log(steps+1))*t.Scale + 1
 }
 
 // NormScope says over which elements the query and key norms run.
@@ -151,6 +177,11 @@ type MLP struct {
 
 	Gate, Up, Down Linear
 	GateUp         Linear // the gate's rows, then those of up, in one tensor; replaces both
+	Alternating    bool   // in GateUp, rows of the gate and of up alternate
+
+	GateLimit float32 // bounds the gate from above and up to ±GateLimit, before the activation; 0: not
+	UpOffset  float32 // added to up before it meets the gate
+	XIELU     *XIELU  // the constants of that activation
 
 	Experts *Experts // nil: dense
 }
@@ -176,7 +207,19 @@ const (
 	GELU     Activation = "gelu"
 	GELUTanh Activation = "gelu_tanh"
 	ReLU     Activation = "relu"
+	// ReLU2 is ReLU, squared.
+	ReLU2 Activation = "relu2"
+	// QuickGELU is x·sigmoid(1.702·x).
+	QuickGELU Activation = "quick_gelu"
+	// LearnedIELU is the activation of [XIELU], with constants of its own on each layer.
+	LearnedIELU Activation = "xielu"
 )
+
+// XIELU names the tensors that hold an activation's constants, each of one
+// element: it is softplus(Positive)·x² + Beta·x above zero and else
+// (Beta + softplus(Negative))·(exp(min(x, Epsilon)) - 1 - x) + Beta·x
+// (Huang and Schlag 2025).
+type XIELU struct{ Positive, Negative, Beta, Epsilon string }
 
 // Head turns the last hidden states into logits.
 type Head struct {

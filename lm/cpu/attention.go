@@ -50,20 +50,28 @@ func (p *pass) project(layer int, b *block) {
 		row := p.qkv[node*width : (node+1)*width]
 		queries := row[:a.Heads*a.HeadSize]
 		keys := row[a.Heads*a.HeadSize : (a.Heads+a.KVHeads)*a.HeadSize]
-		b.queryNorm.applyHeads(queries, a)
-		b.keyNorm.applyHeads(keys, a)
+		if !a.NormAfterRope {
+			b.queryNorm.applyHeads(queries, a)
+			b.keyNorm.applyHeads(keys, a)
+		}
 		if a.Clip > 0 {
 			for i, v := range row {
 				row[i] = min(max(v, -a.Clip), a.Clip)
 			}
 		}
-		if a.Rope == nil {
-			return
+		if a.Rope != nil {
+			half := a.Rope.Size / 2
+			cos, sin := angles.cos[node*half:][:half], angles.sin[node*half:][:half]
+			for at := 0; at < len(queries)+len(keys); at += a.HeadSize {
+				kernel.Rope(row[at:at+a.HeadSize], cos, sin, a.Rope.Interleaved)
+			}
 		}
-		half := a.Rope.Size / 2
-		cos, sin := angles.cos[node*half:][:half], angles.sin[node*half:][:half]
-		for at := 0; at < len(queries)+len(keys); at += a.HeadSize {
-			kernel.Rope(row[at:at+a.HeadSize], cos, sin, a.Rope.Interleaved)
+		if a.NormAfterRope {
+			b.queryNorm.applyHeads(queries, a)
+			b.keyNorm.applyHeads(keys, a)
+		}
+		if a.Temperature != nil {
+			kernel.Scale(queries, a.Temperature.At(p.positions[node]))
 		}
 	})
 }
@@ -192,7 +200,10 @@ func (p *pass) attend(layer int) {
 			Out: heads[s.row*out+h*group*a.HeadSize:], OutStride: out,
 			Tokens: s.rows, Heads: group, Size: a.HeadSize,
 			Position: s.position, Keys: p.cache.keys[layer][h], Values: p.cache.values[layer][h], Spans: s.path,
-			Window: a.Window, Scale: a.Scale, SoftCap: a.SoftCap,
+			Window: a.Window, Chunk: a.Chunk, Scale: a.Scale, SoftCap: a.SoftCap,
+		}
+		if sinks := p.model.blocks[layer].sinks; sinks != nil {
+			attention.Sinks = sinks[h*group : (h+1)*group]
 		}
 		if a.Alibi != nil {
 			attention.Slopes = a.Alibi.Slopes[h*group : (h+1)*group]

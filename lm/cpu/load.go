@@ -55,6 +55,7 @@ type embedding struct {
 	scale     float32
 	project   *linear
 	positions []float32 // [positions, hidden]
+	sinusoids bool
 	offset    int
 	norm      *norm
 }
@@ -63,6 +64,7 @@ type block struct {
 	beforeAttention, afterAttention, afterAttentionAdd *norm
 	queryKeyValue                                      *linear // [(heads + 2*key/value heads)*head size, hidden]
 	queryNorm, keyNorm                                 *norm
+	sinks                                              []float32 // [heads]; nil: none
 	output                                             *linear
 
 	beforeMLP, afterMLP, afterMLPAdd *norm
@@ -70,7 +72,9 @@ type block struct {
 }
 
 type mlp struct {
+	*arch.MLP
 	activation     kernel.Activation
+	xielu          *kernel.XIELU // in place of the activation; nil: none
 	inner          int
 	gate, up, down *linear // gate nil: none
 
@@ -113,7 +117,7 @@ func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers N
 	if width == 0 {
 		width = d.Hidden
 	}
-	m.embedding = embedding{width: width, scale: d.Embedding.Scale, offset: d.Embedding.PositionOffset}
+	m.embedding = embedding{width: width, scale: d.Embedding.Scale, sinusoids: d.Embedding.Sinusoidal, offset: d.Embedding.PositionOffset}
 	m.head.project = l.linear(d.Head.Project, width, d.Hidden)
 	tokens := l.linear(arch.Linear{Weight: d.Embedding.Tokens}, d.Vocabulary, width)
 	m.head.linear = tokens
@@ -142,6 +146,7 @@ func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers N
 			queryKeyValue:     l.queryKeyValue(a, d.Hidden),
 			queryNorm:         l.headNorm(a.QueryNorm, a, a.Heads),
 			keyNorm:           l.headNorm(a.KeyNorm, a, a.KVHeads),
+			sinks:             l.optional(a.Sinks, a.Heads),
 			output:            l.linear(a.Output, d.Hidden, a.Heads*a.HeadSize),
 			beforeMLP:         l.norm(b.BeforeMLP, d.Hidden),
 			afterMLP:          l.norm(b.AfterMLP, d.Hidden),
@@ -291,6 +296,14 @@ func (l *loader) vector(name string, n int) []float32 {
 	return out
 }
 
+// optional is vector for a name that may be "": nil then.
+func (l *loader) optional(name string, n int) []float32 {
+	if name == "" {
+		return nil
+	}
+	return l.vector(name, n)
+}
+
 // weight returns a linear's weight as a view [out, in], however it is stored.
 func (l *loader) weight(part arch.Linear, out, in int) kernel.View {
 	if !part.Transposed {
@@ -374,7 +387,11 @@ func (l *loader) fused(a *arch.Attention, hidden, queries, keys int) *linear {
 	q, k := queries/a.Groups, keys/a.Groups
 	var views []kernel.View
 	var ordered []float32
-	for _, part := range []struct{ from, n int }{{0, q}, {q, k}, {q + k, k}} {
+	key, value := q, q+k
+	if a.ValuesBeforeKeys {
+		key, value = value, key
+	}
+	for _, part := range []struct{ from, n int }{{0, q}, {key, k}, {value, k}} {
 		for g := range a.Groups {
 			from := g*(q+2*k) + part.from
 			views = append(views, rows(v, from, part.n))
@@ -394,6 +411,11 @@ func (l *loader) norm(n *arch.Norm, width int) *norm {
 	loaded := &norm{Norm: n}
 	if n.Weight != "" {
 		loaded.weight = l.vector(n.Weight, width)
+		if n.Kind == arch.Layer && n.Offset != 0 { // which the kernel does not add
+			for i := range loaded.weight {
+				loaded.weight[i] += n.Offset
+			}
+		}
 	}
 	if n.Bias != "" {
 		loaded.bias = l.vector(n.Bias, width)
@@ -436,7 +458,13 @@ func (l *loader) headNorm(n *arch.Norm, a *arch.Attention, heads int) *norm {
 }
 
 func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
-	m := mlp{inner: p.Inner, activation: activations[p.Activation]}
+	m := mlp{MLP: p, inner: p.Inner, activation: activations[p.Activation]}
+	if _, known := activations[p.Activation]; !known && p.XIELU == nil {
+		l.fail("the activation %q lacks its constants", p.Activation)
+	}
+	if p.XIELU != nil {
+		m.xielu = l.xielu(p.XIELU)
+	}
 	if p.Experts == nil {
 		m.gate = l.linear(p.Gate, p.Inner, hidden)
 		m.up = l.linear(p.Up, p.Inner, hidden)
@@ -470,8 +498,36 @@ func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
 	return m
 }
 
+// xielu reads the constants of an activation.
+func (l *loader) xielu(x *arch.XIELU) *kernel.XIELU {
+	softplus := func(v float32) float32 { return float32(math.Log1p(math.Exp(float64(v)))) }
+	beta := l.scalar(x.Beta)
+	return &kernel.XIELU{
+		Positive: softplus(l.scalar(x.Positive)), Negative: beta + softplus(l.scalar(x.Negative)),
+		Beta: beta, Epsilon: l.scalar(x.Epsilon),
+	}
+}
+
+// scalar reads a tensor of one element, whose shape may be [] or [1].
+func (l *loader) scalar(name string) float32 {
+	if t, ok := l.find(name); ok && len(t.Shape) == 0 {
+		values, err := t.Float32s()
+		if err != nil {
+			l.fail("load weights: %w", err)
+			return 0
+		}
+		l.parameters++
+		return values[0]
+	}
+	if v := l.vector(name, 1); v != nil {
+		return v[0]
+	}
+	return 0
+}
+
 var activations = map[arch.Activation]kernel.Activation{
-	arch.SiLU: kernel.SiLU, arch.GELU: kernel.GELU, arch.GELUTanh: kernel.GELUTanh, arch.ReLU: kernel.ReLU,
+	arch.SiLU: kernel.SiLU, arch.GELU: kernel.GELU, arch.GELUTanh: kernel.GELUTanh, arch.ReLU: kernel.ReLU, arch.ReLU2: kernel.ReLU2,
+	arch.QuickGELU: kernel.QuickGELU,
 }
 
 // positions reads learned positions [count, hidden].

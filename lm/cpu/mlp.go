@@ -46,11 +46,7 @@ func (p *pass) experts(shares []share, dst, x []float32) {
 	}
 	kernel.Products(calls...)
 	each(rows, func(i int) {
-		if first.gate != nil {
-			kernel.ActivateGated(first.activation, gate[i*inner:(i+1)*inner], up[i*inner:])
-		} else {
-			kernel.Activate(first.activation, up[i*inner:(i+1)*inner])
-		}
+		first.activate(gate[i*inner:(i+1)*inner], up[i*inner:(i+1)*inner])
 	})
 	calls = calls[:0]
 	for _, s := range shares {
@@ -59,6 +55,28 @@ func (p *pass) experts(shares []share, dst, x []float32) {
 	kernel.Products(calls...)
 	clear(calls)
 	p.calls = calls
+}
+
+// activate turns a row of the hidden layer, gate and up, into what the last
+// product reads, in place of the gate. Without a gate both are one.
+func (m *mlp) activate(gate, up []float32) {
+	if m.GateLimit > 0 {
+		kernel.Clamp(gate, float32(math.Inf(-1)), m.GateLimit)
+		kernel.Clamp(up, -m.GateLimit, m.GateLimit)
+	}
+	if m.UpOffset != 0 {
+		for i := range up {
+			up[i] += m.UpOffset
+		}
+	}
+	switch {
+	case m.xielu != nil:
+		m.xielu.Activate(up)
+	case m.gate != nil:
+		kernel.ActivateGated(m.activation, gate, up)
+	default:
+		kernel.Activate(m.activation, up)
+	}
 }
 
 func (l *linear) call(dst, x []float32, rows int) kernel.Call {

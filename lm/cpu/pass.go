@@ -208,6 +208,9 @@ func (p *pass) embed() {
 		if e.positions != nil {
 			kernel.AddScaled(row, e.positions[(p.positions[i]+e.offset)*hidden:], 1)
 		}
+		if e.sinusoids {
+			arch.AddSinusoid(row, p.positions[i]+e.offset)
+		}
 		if e.norm != nil {
 			e.norm.apply(row, row)
 		}
