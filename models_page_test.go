@@ -291,6 +291,9 @@ func describe(d *arch.Decoder, config json.RawMessage) []string {
 	if a.SoftCap != 0 {
 		attention = append(attention, fmt.Sprintf("scores capped softly at %v", a.SoftCap))
 	}
+	if a.Sinks != "" {
+		attention = append(attention, "a sink beside the positions of each head")
+	}
 	if len(attention) > 0 {
 		add("Attention: %s.", strings.Join(attention, "; "))
 	}
@@ -440,6 +443,7 @@ func windows(d *arch.Decoder) string {
 	case len(layers) > 0:
 		sentences = append(sentences, fmt.Sprintf("A window of %d positions on layers %s.", window, strings.Join(layers, ", ")))
 	}
+	sentences = append(sentences, chunks(d)...)
 	if rope := otherRope(d); rope != "" {
 		sentences = append(sentences, rope)
 	}
@@ -447,6 +451,29 @@ func windows(d *arch.Decoder) string {
 		sentences = append(sentences, fmt.Sprintf("Layers %s have no positions.", strings.Join(bare, ", ")))
 	}
 	return strings.Join(sentences, " ")
+}
+
+// chunks says which layers see chunks of positions, and which scale their queries.
+func chunks(d *arch.Decoder) (out []string) {
+	var chunked, tempered []string
+	var chunk int
+	var temperature *arch.Temperature
+	for i := range d.Blocks {
+		a := &d.Blocks[i].Attention
+		if a.Chunk != 0 {
+			chunked, chunk = append(chunked, fmt.Sprint(i)), a.Chunk
+		}
+		if a.Temperature != nil {
+			tempered, temperature = append(tempered, fmt.Sprint(i)), a.Temperature
+		}
+	}
+	if chunked != nil {
+		out = append(out, fmt.Sprintf("Chunks of %d positions on layers %s.", chunk, strings.Join(chunked, ", ")))
+	}
+	if tempered != nil {
+		out = append(out, fmt.Sprintf("Queries of layers %s grow with the logarithm of their position, by %v from %v on.", strings.Join(tempered, ", "), temperature.Scale, temperature.Floor))
+	}
+	return out
 }
 
 // otherRope says whether some layers turn by other frequencies than the first.
@@ -481,23 +508,26 @@ func mlps(d *arch.Decoder) (out []string) {
 		m := &d.Blocks[i].MLP
 		text := "MLP"
 		if e := m.Experts; e != nil {
-			text = fmt.Sprintf("%d experts of inner size %d, %d for each token", e.Count, m.Inner, e.PerToken)
-			if e.Normalize {
-				text += ", their weights made to sum to 1"
-			}
-			if e.Shared != nil {
-				text += fmt.Sprintf(", and one of %d for all behind a gate", e.Shared.Inner)
-			}
+			text = experts(m)
 		}
 		if m.Gate.Weight != "" || m.GateUp.Weight != "" {
 			text += ", gated"
 		}
 		text += ", " + activation[m.Activation]
-		if m.GateUp.Weight != "" {
+		if m.GateLimit != 0 {
+			text += fmt.Sprintf(" of at most %v, up within ±%v and %v added", m.GateLimit, m.GateLimit, m.UpOffset)
+		}
+		switch {
+		case m.GateUp.Weight != "" && m.Alternating:
+			text += ", rows of gate and up alternating in one tensor"
+		case m.GateUp.Weight != "":
 			text += ", gate and up in one tensor"
 		}
 		if m.Down.Bias != "" {
 			text += ", biases"
+		}
+		if b := d.Blocks[i].MLPBeside; b != nil {
+			text += fmt.Sprintf(", and beside them a dense MLP of inner size %d", b.Inner)
 		}
 		if len(seen[text]) == 0 {
 			out = append(out, text)
@@ -512,4 +542,41 @@ func mlps(d *arch.Decoder) (out []string) {
 		}
 	}
 	return out
+}
+
+// experts says how a mixture routes.
+func experts(m *arch.MLP) string {
+	e := m.Experts
+	text := fmt.Sprintf("%d experts of inner size %d, %d for each token", e.Count, m.Inner, e.PerToken)
+	switch e.Scoring {
+	case arch.Sigmoid:
+		text += " by the sigmoid of their score"
+	case arch.SparseMixer:
+		text += " by a sparse mixer"
+	}
+	if e.Correction != "" {
+		text += " with a correction"
+	}
+	if e.Groups > 1 {
+		text += fmt.Sprintf(", from the best %d of %d groups", e.GroupsPerToken, e.Groups)
+	}
+	if e.Normalize {
+		text += ", their weights made to sum to 1"
+	}
+	if e.Scale != 0 && e.Scale != 1 {
+		text += fmt.Sprintf(", times %v", e.Scale)
+	}
+	if e.WeighInput {
+		text += ", which multiply what they read"
+	}
+	if e.Shared != nil {
+		text += fmt.Sprintf(", and one of %d for all", e.Shared.Inner)
+		if e.SharedGate.Weight != "" {
+			text += " behind a gate"
+		}
+	}
+	if !strings.Contains(m.Down.Weight, "{expert}") {
+		text += ", all in one tensor"
+	}
+	return text
 }

@@ -69,6 +69,10 @@ type Block struct {
 	BeforeMLP, AfterMLP, AfterMLPAdd *Norm
 	MLP                              MLP
 
+	// MLPBeside reads what the MLP reads, and its result is added to the MLP's
+	// past the site mlp; nil: none.
+	MLPBeside *MLP
+
 	// ResidualScale multiplies what attention and MLP add to the stream; 0: 1.
 	ResidualScale float32
 
@@ -188,16 +192,45 @@ type MLP struct {
 
 // Experts is a mixture of MLPs of which each token uses a few
 // (Shazeer et al. 2017). The fields of the enclosing MLP describe one expert;
-// {expert} in its tensor names stands for the expert's number.
+// {expert} in its tensor names stands for the expert's number. A name without it
+// is a tensor that holds all experts: [experts, out, in] or the same rows in two
+// dimensions, with Transposed [experts, in, out], and biases [experts, out].
 type Experts struct {
-	Router    Linear // [experts, hidden]
-	Count     int
-	PerToken  int
-	Normalize bool // the chosen experts' weights are made to sum to 1
+	Router   Linear // [experts, hidden]
+	Count    int
+	PerToken int
+
+	Scoring Scoring
+
+	// Correction is the tensor [experts] or [1, experts] that is added to the
+	// scores when experts are chosen, but not to their weights (Wang et al. 2024);
+	// "": none.
+	Correction string
+
+	// The experts form Groups of neighbours, of which only those of the
+	// GroupsPerToken best can be chosen; Groups 0: all can. A group is as good as its
+	// best expert (DeepSeek-AI 2024, section 2.1.2), or as its two best together.
+	Groups, GroupsPerToken int
+	GroupByTwo             bool
+
+	Normalize  bool    // the chosen experts' weights are made to sum to 1
+	Scale      float32 // multiplies the weights then; 0: 1
+	WeighInput bool    // the weight multiplies what the expert reads, not what it gives
 
 	Shared     *MLP   // an expert that every token uses; nil: none
 	SharedGate Linear // [1, hidden], whose sigmoid weighs the shared expert; no weight: 1
 }
+
+// Scoring turns the router's outputs into experts' scores, which are their weights.
+type Scoring uint8
+
+const (
+	Softmax Scoring = iota
+	Sigmoid
+	// SparseMixer chooses one expert after the other. Its weight is the softmax over
+	// those left whose outputs lie within 2 % of the best (Liu et al. 2023).
+	SparseMixer
+)
 
 // Activation is the function between an MLP's layers.
 type Activation string

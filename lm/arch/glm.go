@@ -3,6 +3,7 @@ package arch
 var (
 	_ = register(glm, "glm")
 	_ = register(glm4, "glm4")
+	_ = register(glm4MoE, "glm4_moe")
 )
 
 // glm is llama with gate and up in one tensor, neighbouring pairs of a part of
@@ -30,5 +31,21 @@ func glm4(c *Config) *Decoder {
 		b.AfterAttention = rms(c, p+"post_self_attn_layernorm", "")
 		b.AfterMLP = rms(c, p+"post_mlp_layernorm", "")
 	}
+	return d
+}
+
+// glm4MoE is llama with a part of each head turning, RMS norms on each head's
+// query and key where the config says so, and deepseek_v3's experts.
+func glm4MoE(c *Config) *Decoder {
+	d := llama(c)
+	turnPart(c, d, c.Float("partial_rotary_factor", 0.5))
+	for i := range d.Blocks {
+		a, p := &d.Blocks[i].Attention, block("model.layers", i)+"self_attn."
+		a.Output.Bias = ""
+		if c.Bool("use_qk_norm", false) {
+			a.QueryNorm, a.KeyNorm = rms(c, p+"q_norm", ""), rms(c, p+"k_norm", "")
+		}
+	}
+	deepExperts(c, d, Sigmoid)
 	return d
 }

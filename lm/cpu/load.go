@@ -69,6 +69,7 @@ type block struct {
 
 	beforeMLP, afterMLP, afterMLPAdd *norm
 	mlp                              mlp
+	beside                           *mlp // nil: none
 }
 
 type mlp struct {
@@ -78,10 +79,9 @@ type mlp struct {
 	inner          int
 	gate, up, down *linear // gate nil: none
 
-	router     *linear // nil: dense
+	router     *linear   // nil: dense
+	correction []float32 // of the experts' scores; nil: none
 	experts    []mlp
-	perToken   int
-	normalize  bool
 	shared     *mlp
 	sharedGate *linear
 }
@@ -132,7 +132,7 @@ func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers N
 	m.embedding.tokens = tokens.weight
 	m.embedding.project = l.linear(d.Embedding.Project, d.Hidden, width)
 	if d.Embedding.Positions != "" {
-		m.embedding.positions = l.positions(d.Embedding.Positions, d.MaxPositions+d.Embedding.PositionOffset, d.Hidden)
+		m.embedding.positions = l.matrix(d.Embedding.Positions, d.MaxPositions+d.Embedding.PositionOffset, d.Hidden)
 	}
 	m.embedding.norm = l.norm(d.Embedding.Norm, d.Hidden)
 	m.norm = l.norm(d.Norm, d.Hidden)
@@ -153,6 +153,10 @@ func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers N
 			afterMLPAdd:       l.norm(b.AfterMLPAdd, d.Hidden),
 			mlp:               l.mlp(&b.MLP, d.Hidden),
 		})
+		if b.MLPBeside != nil {
+			beside := l.mlp(b.MLPBeside, d.Hidden)
+			m.blocks[i].beside = &beside
+		}
 		if l.err != nil {
 			return nil, l.err
 		}
@@ -457,6 +461,7 @@ func (l *loader) headNorm(n *arch.Norm, a *arch.Attention, heads int) *norm {
 	return loaded
 }
 
+// mlp reads a dense MLP or a mixture.
 func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
 	m := mlp{MLP: p, inner: p.Inner, activation: activations[p.Activation]}
 	if _, known := activations[p.Activation]; !known && p.XIELU == nil {
@@ -465,30 +470,18 @@ func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
 	if p.XIELU != nil {
 		m.xielu = l.xielu(p.XIELU)
 	}
-	if p.Experts == nil {
-		m.gate = l.linear(p.Gate, p.Inner, hidden)
-		m.up = l.linear(p.Up, p.Inner, hidden)
-		if p.GateUp.Weight != "" {
-			v := l.weight(p.GateUp, 2*p.Inner, hidden)
-			if l.err == nil {
-				m.gate = &linear{weight: kernel.Pack(l.precision, rows(v, 0, p.Inner))}
-				m.up = &linear{weight: kernel.Pack(l.precision, rows(v, p.Inner, p.Inner))}
-			}
-		}
-		m.down = l.linear(p.Down, hidden, p.Inner)
+	e := p.Experts
+	if e == nil {
+		l.dense(&m, l.sources(p, 1, hidden), 0)
 		return m
 	}
-	e := p.Experts
-	m.perToken, m.normalize = e.PerToken, e.Normalize
 	m.router = l.linear(e.Router, e.Count, hidden)
+	m.correction = l.correction(e.Correction, e.Count)
+	sources := l.sources(p, e.Count, hidden)
 	for i := 0; i < e.Count && l.err == nil; i++ {
-		name := func(part arch.Linear) arch.Linear {
-			part.Weight = strings.ReplaceAll(part.Weight, "{expert}", strconv.Itoa(i))
-			part.Bias = strings.ReplaceAll(part.Bias, "{expert}", strconv.Itoa(i))
-			return part
-		}
-		one := arch.MLP{Activation: p.Activation, Inner: p.Inner, Gate: name(p.Gate), Up: name(p.Up), Down: name(p.Down)}
-		m.experts = append(m.experts, l.mlp(&one, hidden))
+		one := mlp{MLP: p, inner: p.Inner, activation: m.activation, xielu: m.xielu}
+		l.dense(&one, sources, i)
+		m.experts = append(m.experts, one)
 	}
 	if e.Shared != nil {
 		shared := l.mlp(e.Shared, hidden)
@@ -496,6 +489,136 @@ func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
 		m.sharedGate = l.linear(e.SharedGate, 1, hidden)
 	}
 	return m
+}
+
+// sources are where the parts of MLPs of one shape are read from.
+type sources struct{ gate, up, down, gateUp source }
+
+func (l *loader) sources(p *arch.MLP, count, hidden int) sources {
+	return sources{
+		l.source(p.Gate, count, p.Inner, hidden), l.source(p.Up, count, p.Inner, hidden),
+		l.source(p.Down, count, hidden, p.Inner), l.source(p.GateUp, count, 2*p.Inner, hidden),
+	}
+}
+
+// dense packs the MLP of one expert.
+func (l *loader) dense(m *mlp, from sources, expert int) {
+	m.gate, m.up, m.down = l.pack(from.gate, expert), l.pack(from.up, expert), l.pack(from.down, expert)
+	if from.gateUp == nil {
+		return
+	}
+	both := from.gateUp(expert)
+	if l.err == nil {
+		m.gate, m.up = both.half(l.precision, m.inner, m.Alternating, 0), both.half(l.precision, m.inner, m.Alternating, 1)
+	}
+}
+
+// source gives the stored form of a part by the number of the expert; nil: the
+// part is absent.
+type source func(expert int) stored
+
+// stored is a linear as the checkpoint has it.
+type stored struct {
+	weight kernel.View // [out, in]
+	bias   []float32   // [out]; nil: none
+}
+
+// half packs the first or the second half of the rows, or every other row.
+func (s stored) half(precision kernel.Precision, n int, alternating bool, which int) *linear {
+	v, bias := s.weight, s.bias
+	if !alternating {
+		v = rows(v, which*n, n)
+		if bias != nil {
+			bias = bias[which*n : (which+1)*n]
+		}
+		return &linear{kernel.Pack(precision, v), bias}
+	}
+	if v.Data != nil {
+		v.Data = v.Data[which*v.RowStride*v.Type.Size():]
+	}
+	v.Rows, v.RowStride = n, 2*v.RowStride
+	var every []float32
+	for i := which; i < len(bias); i += 2 {
+		every = append(every, bias[i])
+	}
+	return &linear{kernel.Pack(precision, v), every}
+}
+
+func (l *loader) pack(from source, expert int) *linear {
+	if from == nil {
+		return nil
+	}
+	s := from(expert)
+	if l.err != nil {
+		return nil
+	}
+	return &linear{kernel.Pack(l.precision, s.weight), s.bias}
+}
+
+// source finds where the parts of count experts are: under a name for each, or
+// in one tensor for all. A dense MLP is one expert.
+func (l *loader) source(part arch.Linear, count, out, in int) source {
+	if part.Weight == "" {
+		return nil
+	}
+	if count == 1 || strings.Contains(part.Weight, "{expert}") {
+		return func(expert int) stored {
+			one := part
+			one.Weight = strings.ReplaceAll(part.Weight, "{expert}", strconv.Itoa(expert))
+			one.Bias = strings.ReplaceAll(part.Bias, "{expert}", strconv.Itoa(expert))
+			return stored{l.weight(one, out, in), l.optional(one.Bias, out)}
+		}
+	}
+	height, width := out, in
+	if part.Transposed {
+		height, width = in, out
+	}
+	shape := []int{count, height, width}
+	if t, ok := l.find(part.Weight); ok && len(t.Shape) == 2 {
+		shape = []int{count * height, width}
+	}
+	all := l.tensor(part.Weight, shape...)
+	var biases []float32
+	if part.Bias != "" {
+		biases = l.matrix(part.Bias, count, out)
+	}
+	return func(expert int) stored {
+		if l.err != nil {
+			return stored{}
+		}
+		s := stored{weight: rows(all, expert*height, height)}
+		if part.Transposed {
+			s.weight.Rows, s.weight.Cols, s.weight.RowStride, s.weight.ColStride = out, in, 1, out
+		}
+		if biases != nil {
+			s.bias = biases[expert*out : (expert+1)*out]
+		}
+		return s
+	}
+}
+
+// matrix reads a tensor [count, n] as float32.
+func (l *loader) matrix(name string, count, n int) []float32 {
+	v := l.tensor(name, count, n)
+	if l.err != nil {
+		return nil
+	}
+	out := make([]float32, count*n)
+	for r := range count {
+		v.Row(r, out[r*n:(r+1)*n])
+	}
+	return out
+}
+
+// correction reads what is added to the scores of experts, [n] or [1, n].
+func (l *loader) correction(name string, n int) []float32 {
+	if name == "" {
+		return nil
+	}
+	if t, ok := l.find(name); ok && len(t.Shape) == 2 {
+		return l.matrix(name, 1, n)
+	}
+	return l.vector(name, n)
 }
 
 // xielu reads the constants of an activation.
@@ -528,17 +651,4 @@ func (l *loader) scalar(name string) float32 {
 var activations = map[arch.Activation]kernel.Activation{
 	arch.SiLU: kernel.SiLU, arch.GELU: kernel.GELU, arch.GELUTanh: kernel.GELUTanh, arch.ReLU: kernel.ReLU, arch.ReLU2: kernel.ReLU2,
 	arch.QuickGELU: kernel.QuickGELU,
-}
-
-// positions reads learned positions [count, hidden].
-func (l *loader) positions(name string, count, hidden int) []float32 {
-	v := l.tensor(name, count, hidden)
-	if l.err != nil {
-		return nil
-	}
-	out := make([]float32, v.Rows*hidden)
-	for r := range v.Rows {
-		v.Row(r, out[r*hidden:])
-	}
-	return out
 }

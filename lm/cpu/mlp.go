@@ -1,9 +1,7 @@
 package cpu
 
 import (
-	"cmp"
 	"math"
-	"slices"
 
 	"github.com/steervec/steer/lm/cpu/kernel"
 )
@@ -94,13 +92,17 @@ type choice struct {
 // and adds up what they give, weighted (Shazeer et al. 2017). Experts add in
 // their own order, so a row's bits do not depend on the others.
 func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
-	hidden := p.model.Decoder.Hidden
+	hidden, perToken := p.model.Decoder.Hidden, m.Experts.PerToken
 	chosen := p.choose(x, rows, m)
 	shares := place(chosen, m)
 	gathered, given := size(&p.gathered, len(chosen)*hidden), size(&p.expert, len(chosen)*hidden)
 	each(rows, func(r int) {
-		for _, c := range chosen[r*m.perToken : (r+1)*m.perToken] {
-			copy(gathered[c.row*hidden:(c.row+1)*hidden], x[r*hidden:])
+		for _, c := range chosen[r*perToken : (r+1)*perToken] {
+			row := gathered[c.row*hidden : (c.row+1)*hidden]
+			copy(row, x[r*hidden:])
+			if m.Experts.WeighInput {
+				kernel.Scale(row, c.weight)
+			}
 		}
 	})
 	p.experts(shares, given, gathered)
@@ -108,8 +110,12 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 	each(rows, func(r int) {
 		to := sum[r*hidden : (r+1)*hidden]
 		clear(to)
-		for _, c := range chosen[r*m.perToken : (r+1)*m.perToken] {
-			kernel.AddScaled(to, given[c.row*hidden:], c.weight)
+		for _, c := range chosen[r*perToken : (r+1)*perToken] {
+			weight := c.weight
+			if m.Experts.WeighInput {
+				weight = 1
+			}
+			kernel.AddScaled(to, given[c.row*hidden:], weight)
 		}
 	})
 	if m.shared == nil {
@@ -123,11 +129,13 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 	each(rows, func(i int) {
 		weight := float32(1)
 		if m.sharedGate != nil {
-			weight = float32(1 / (1 + math.Exp(-float64(gate[i]))))
+			weight = sigmoid(gate[i])
 		}
 		kernel.AddScaled(sum[i*hidden:(i+1)*hidden], p.expert[i*hidden:], weight)
 	})
 }
+
+func sigmoid(x float32) float32 { return float32(1 / (1 + math.Exp(-float64(x)))) }
 
 // place gives each choice its row among the gathered ones, expert by expert, and
 // returns the share of each expert that was chosen.
@@ -151,35 +159,4 @@ func place(chosen []choice, m *mlp) []share {
 		next[c.expert]++
 	}
 	return shares
-}
-
-// choose routes: for each row the experts that it uses, in their order, and with
-// what weight, the softmax of the router's scores; [rows, perToken].
-func (p *pass) choose(x []float32, rows int, m *mlp) []choice {
-	count := len(m.experts)
-	scores := make([]float32, rows*count)
-	kernel.Product(scores, x, rows, m.router.weight, m.router.bias)
-	chosen := make([]choice, rows*m.perToken)
-	each(rows, func(r int) {
-		s := scores[r*count : (r+1)*count]
-		kernel.Softmax(s)
-		order := make([]int, count)
-		for i := range order {
-			order[i] = i
-		}
-		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(s[b], s[a]) })
-		used := order[:m.perToken]
-		total := float32(1)
-		if m.normalize {
-			total = 0
-			for _, e := range used {
-				total += s[e]
-			}
-		}
-		slices.Sort(used)
-		for i, e := range used {
-			chosen[r*m.perToken+i] = choice{expert: e, weight: s[e] / total}
-		}
-	})
-	return chosen
 }

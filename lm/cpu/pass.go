@@ -40,6 +40,10 @@ type buffers struct {
 	logits   []float32 // [logitRows, vocabulary]
 	gathered []float32 // [rows, hidden], once for each expert that a row uses
 	expert   []float32 // the same, of what the experts give
+	beside   []float32 // [rows, hidden]: what an MLP beside the block's gives
+	scores   []float32 // [rows, experts]
+	left     []float32 // [rows, experts]: of those that are not chosen yet
+	chosen   []choice  // [rows, experts per token]
 	calls    []kernel.Call
 
 	positions []int // of each node
@@ -104,6 +108,9 @@ func (m *Model) Run(ctx context.Context, cache *Cache, run *Run) error {
 		}
 		// mlp into the residual stream
 		p.mlp(&p.sublayer, p.input, p.rows(), &b.mlp)
+		if b.beside != nil {
+			p.mlp(&p.beside, p.input, p.rows(), b.beside)
+		}
 		p.add(layer, arch.MLPOutput, b.afterMLP, b.afterMLPAdd)
 		p.show(layer, arch.DecoderBlock, p.residual)
 	}
@@ -263,6 +270,9 @@ func (p *pass) add(layer int, site arch.Site, after, afterAdd *norm) {
 		kernel.AddScaled(p.sublayer, p.residual, 1)
 	}
 	p.show(layer, site, p.sublayer)
+	if site == arch.MLPOutput && p.model.blocks[layer].beside != nil {
+		kernel.AddScaled(p.sublayer, p.beside, 1)
+	}
 	if after != nil {
 		p.applyRows(after, p.sublayer, p.sublayer)
 		p.show(layer, after.Site, p.sublayer)
