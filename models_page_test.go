@@ -207,7 +207,9 @@ func orNone(module string) string {
 func sizes(d *arch.Decoder) string {
 	a, m := &d.Blocks[0].Attention, &d.Blocks[0].MLP
 	heads := fmt.Sprintf("%d heads of %d", a.Heads, a.HeadSize)
-	if a.KVHeads != a.Heads {
+	if a.Latent != nil {
+		heads = fmt.Sprintf("%d heads", a.Heads)
+	} else if a.KVHeads != a.Heads {
 		heads = fmt.Sprintf("%d heads of %d on %d key/value heads", a.Heads, a.HeadSize, a.KVHeads)
 	}
 	return fmt.Sprintf("%d layers, hidden %d, %s, inner %d, vocabulary %d", len(d.Blocks), d.Hidden, heads, m.Inner, d.Vocabulary)
@@ -279,7 +281,7 @@ func describe(d *arch.Decoder, config json.RawMessage) []string {
 	if a.Clip != 0 {
 		attention = append(attention, fmt.Sprintf("queries, keys and values clamped to ±%v", a.Clip))
 	}
-	if usual := float32(1 / math.Sqrt(float64(a.HeadSize))); a.Scale != usual {
+	if usual := float32(1 / math.Sqrt(float64(keySize(a)))); a.Scale != usual {
 		text := fmt.Sprintf("scores scaled by %v", a.Scale)
 		if last := d.Blocks[len(d.Blocks)-1].Attention.Scale; last != a.Scale {
 			text += fmt.Sprintf(" on the first layer to %v on the last", last)
@@ -290,6 +292,17 @@ func describe(d *arch.Decoder, config json.RawMessage) []string {
 	}
 	if a.SoftCap != 0 {
 		attention = append(attention, fmt.Sprintf("scores capped softly at %v", a.SoftCap))
+	}
+	if l := a.Latent; l != nil {
+		text := fmt.Sprintf("keys and values of all heads made of one latent of %d elements, beside %d that turn, which is what the cache holds; heads of %d and %d elements of keys and %d of values",
+			l.Rank, l.RopeSize, l.KeySize, l.RopeSize, l.ValueSize)
+		if l.QueryRank > 0 {
+			text += fmt.Sprintf("; queries through %d elements", l.QueryRank)
+		}
+		attention = append(attention, text)
+	}
+	if a.Differential != nil {
+		attention = append(attention, "the second half of the heads taken from the first (differential attention)")
 	}
 	if a.Sinks != "" {
 		attention = append(attention, "a sink beside the positions of each head")
@@ -340,6 +353,14 @@ func describe(d *arch.Decoder, config json.RawMessage) []string {
 		add("%s%s.", strings.ToUpper(text[:1]), text[1:])
 	}
 	return out
+}
+
+// keySize is the number of elements of a head's keys.
+func keySize(a *arch.Attention) int {
+	if a.Latent != nil {
+		return a.Latent.KeySize + a.Latent.RopeSize
+	}
+	return a.HeadSize
 }
 
 func kindOf(n *arch.Norm) string {
@@ -404,7 +425,7 @@ func positions(d *arch.Decoder, scaling map[string]any) string {
 		return "No positions."
 	}
 	text := "Rotary positions"
-	if a.Rope.Size != a.HeadSize {
+	if a.Rope.Size != a.HeadSize && a.Latent == nil {
 		text += fmt.Sprintf(" on %d of %d elements", a.Rope.Size, a.HeadSize)
 	}
 	if a.Rope.Interleaved {

@@ -120,6 +120,9 @@ type Attention struct {
 	Groups            int
 	ValuesBeforeKeys  bool
 
+	// Latent stands in place of all these; nil: none.
+	Latent *Latent
+
 	Output Linear
 
 	QueryNorm, KeyNorm *Norm // nil: none
@@ -138,7 +141,46 @@ type Attention struct {
 	// their part of the softmax and give nothing (Xiao et al. 2023); "": none.
 	Sinks string
 
-	Temperature *Temperature // nil: none
+	Temperature  *Temperature  // nil: none
+	Differential *Differential // nil: the usual attention
+}
+
+// Differential is attention whose noise is taken away (Ye et al. 2024): each head
+// of the first half, less λ times its fellow of the second, gathers the values of
+// both side by side; the row of twice the head size is normalised and multiplied
+// by 1-Initial. λ is exp(Query1·Key1) - exp(Query2·Key2) + Initial.
+type Differential struct {
+	Query1, Key1, Query2, Key2 string // tensors [head size]
+	Initial                    float32
+	Norm                       *Norm // without a weight
+}
+
+// Latent is multi-head latent attention (DeepSeek-AI 2024, section 2.1): the keys
+// and values of all heads are made of one short row, the latent, beside which
+// stands the part of the keys that turns, the same for all heads. What is cached,
+// and what HeadSize and KVHeads 1 of the attention describe, is this row of
+// Rank+RopeSize elements: queries are brought to it, and values are made of what
+// they gather.
+type Latent struct {
+	QueryRank int
+	QueryDown Linear // [QueryRank, hidden]; no weight: QueryUp reads the hidden state
+	QueryNorm *Norm  // of what QueryDown gives
+	QueryUp   Linear // [heads*(KeySize+RopeSize), QueryRank or hidden]
+
+	Rank int
+	Down Linear // [Rank+RopeSize, hidden]
+	Norm *Norm  // of the latent
+	Up   Linear // [heads*(KeySize+ValueSize), Rank], head by head keys, then values
+
+	KeySize, RopeSize, ValueSize int // of a head
+}
+
+// OutputWidth returns the number of elements that the output projection reads.
+func (a *Attention) OutputWidth() int {
+	if a.Latent != nil {
+		return a.Heads * a.Latent.ValueSize
+	}
+	return a.Heads * a.HeadSize
 }
 
 // Temperature multiplies the queries of a position by

@@ -42,6 +42,10 @@ func (p *pass) turn() {
 // project computes the queries, keys and values of every node, normalised and
 // turned.
 func (p *pass) project(layer int, b *block) {
+	if b.latent != nil {
+		p.projectLatent(layer, b.latent)
+		return
+	}
 	p.product(&p.qkv, p.input, b.queryKeyValue)
 	a := &p.model.Decoder.Blocks[layer].Attention
 	width := (a.Heads + 2*a.KVHeads) * a.HeadSize
@@ -182,10 +186,23 @@ func alone(tasks int, f func(task int)) {
 
 // attend computes every head of the rows that are still computed.
 func (p *pass) attend(layer int) {
+	b, a := &p.model.blocks[layer], &p.model.Decoder.Blocks[layer].Attention
+	if a.Differential != nil {
+		p.subtract(layer)
+		return
+	}
+	p.gather(layer, size(&p.heads, p.rows()*a.Heads*a.HeadSize), func(h int) int { return h })
+	if b.latent != nil {
+		p.expandLatent(a, b.latent)
+	}
+}
+
+// gather writes what each head gathers of the values [rows, heads*head size].
+// valueOf gives the key/value head whose values belong to a head's keys.
+func (p *pass) gather(layer int, heads []float32, valueOf func(h int) int) {
 	a := &p.model.Decoder.Blocks[layer].Attention
 	group := a.Heads / a.KVHeads
 	in, out := (a.Heads+2*a.KVHeads)*a.HeadSize, a.Heads*a.HeadSize
-	heads := size(&p.heads, p.rows()*out)
 	stretches := p.stretches
 	share := kernel.Parallel
 	if p.pairs()*a.Heads*a.HeadSize < 1<<16 {
@@ -199,7 +216,7 @@ func (p *pass) attend(layer int) {
 			Query: p.qkv[s.node*in+h*group*a.HeadSize:], QueryStride: in,
 			Out: heads[s.row*out+h*group*a.HeadSize:], OutStride: out,
 			Tokens: s.rows, Heads: group, Size: a.HeadSize,
-			Position: s.position, Keys: p.cache.keys[layer][h], Values: p.cache.values[layer][h], Spans: s.path,
+			Position: s.position, Keys: p.cache.keys[layer][h], Values: p.cache.values[layer][valueOf(h)], Spans: s.path,
 			Window: a.Window, Chunk: a.Chunk, Scale: a.Scale, SoftCap: a.SoftCap,
 		}
 		if sinks := p.model.blocks[layer].sinks; sinks != nil {

@@ -63,8 +63,10 @@ type embedding struct {
 type block struct {
 	beforeAttention, afterAttention, afterAttentionAdd *norm
 	queryKeyValue                                      *linear // [(heads + 2*key/value heads)*head size, hidden]
+	latent                                             *latent // in place of queryKeyValue; nil: none
 	queryNorm, keyNorm                                 *norm
 	sinks                                              []float32 // [heads]; nil: none
+	difference                                         float32   // λ of differential attention
 	output                                             *linear
 
 	beforeMLP, afterMLP, afterMLPAdd *norm
@@ -144,10 +146,12 @@ func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers N
 			afterAttention:    l.norm(b.AfterAttention, d.Hidden),
 			afterAttentionAdd: l.norm(b.AfterAttentionAdd, d.Hidden),
 			queryKeyValue:     l.queryKeyValue(a, d.Hidden),
+			latent:            l.latent(a, d.Hidden),
 			queryNorm:         l.headNorm(a.QueryNorm, a, a.Heads),
 			keyNorm:           l.headNorm(a.KeyNorm, a, a.KVHeads),
 			sinks:             l.optional(a.Sinks, a.Heads),
-			output:            l.linear(a.Output, d.Hidden, a.Heads*a.HeadSize),
+			difference:        l.difference(a),
+			output:            l.linear(a.Output, d.Hidden, a.OutputWidth()),
 			beforeMLP:         l.norm(b.BeforeMLP, d.Hidden),
 			afterMLP:          l.norm(b.AfterMLP, d.Hidden),
 			afterMLPAdd:       l.norm(b.AfterMLPAdd, d.Hidden),
@@ -347,6 +351,9 @@ func (l *loader) linear(part arch.Linear, out, in int) *linear {
 // queries, then all keys, then all values.
 func (l *loader) queryKeyValue(a *arch.Attention, hidden int) *linear {
 	queries, keys := a.Heads*a.HeadSize, a.KVHeads*a.HeadSize
+	if a.Latent != nil {
+		return nil
+	}
 	if a.Fused.Weight != "" {
 		return l.fused(a, hidden, queries, keys)
 	}

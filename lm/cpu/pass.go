@@ -35,6 +35,8 @@ type buffers struct {
 	sublayer []float32 // [rows, hidden]: what attention or the MLP gives
 	qkv      []float32 // [nodes, (heads + 2*key/value heads)*head size]
 	heads    []float32 // [rows, heads*head size]
+	latent   []float32 // [nodes, query rank or rank+rope size]
+	queries  []float32 // [nodes, heads*size of a query before it is brought to the latent]
 	gate, up []float32 // [rows, inner]
 	input    []float32 // what the sublayer reads: normed, or the residual itself
 	logits   []float32 // [logitRows, vocabulary]
