@@ -127,6 +127,17 @@ func writeModelsPage(t *testing.T, models map[string]goldenModel) string {
 		}
 		line("| [`%s`](#%s) | %s | %s |", family, family, strings.Join(containers[family], ", "), strings.Join(names, ", "))
 	}
+	line("")
+	line("A multimodal checkpoint whose `text_config` names one of these types is read as its text model, and so are those that go by another name:")
+	line("")
+	line("| model type | read as |")
+	line("|---|---|")
+	aliases := arch.Aliases()
+	for _, alias := range slices.Sorted(maps.Keys(aliases)) {
+		line("| `%s` | `%s` |", alias, aliases[alias])
+	}
+	line("")
+	line("`TestMultimodalCheckpointsAreReadAsTheirTextModel` wraps goldens as gemma3, llama4, mistral3, llava, qwen2_vl, qwen2_5_vl, qwen3_vl and glm4v do.")
 	for _, family := range arch.Families() {
 		line("")
 		line("## %s", family)

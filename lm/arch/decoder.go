@@ -23,8 +23,12 @@ type Decoder struct {
 	Head      Head
 
 	// Prefix begins most tensor names. A checkpoint that was saved from the
-	// model without its head may lack it everywhere.
+	// model without its head may lack it everywhere; see [Decoder.Names].
 	Prefix string
+
+	// Wrapper is the model_type of the multimodal model whose text model this is;
+	// "": it stands alone.
+	Wrapper string
 
 	// Modules gives the path of the Hugging Face module whose output each site
 	// is, with {num} for the layer. A site that no module's output shows is absent.

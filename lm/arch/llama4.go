@@ -1,6 +1,9 @@
 package arch
 
-import "slices"
+import (
+	"encoding/json"
+	"slices"
+)
 
 var _ = register(llama4, "llama4_text")
 
@@ -14,12 +17,12 @@ func llama4(c *Config) *Decoder {
 	turning, sparse := c.Floats("no_rope_layers"), c.Floats("moe_layers")
 	step := max(c.IntOr("interleave_moe_layer_step", 1), 1)
 	var temperature *Temperature
-	if c.Bool("attn_temperature_tuning", true) {
+	if tuned := c.fields["attn_temperature_tuning"]; tuned != false && tuned != json.Number("0") { // some configs have a number
 		temperature = &Temperature{Floor: float32(c.Float("floor_scale", 8192)), Scale: float32(c.Float("attn_scale", 0.1))}
 	}
 	for i := range d.Blocks {
 		a, m, p := &d.Blocks[i].Attention, &d.Blocks[i].MLP, block("model.layers", i)+"feed_forward."
-		turns := (i+1)%4 != 0
+		turns := (i+1)%max(c.IntOr("no_rope_layer_interval", 4), 1) != 0
 		if i < len(turning) {
 			turns = turning[i] != 0
 		}

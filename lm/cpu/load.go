@@ -109,7 +109,7 @@ func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers N
 	if _, err := kernel.Instructions(); err != nil {
 		return nil, err
 	}
-	l := &loader{ctx: ctx, tensors: tensors, prefix: decoder.Prefix}
+	l := &loader{ctx: ctx, tensors: tensors, decoder: decoder}
 	m := &Model{Decoder: decoder}
 	l.precision = l.choose(decoder, numbers)
 	m.Precision = l.precision
@@ -213,7 +213,7 @@ func (noise) fill(shape []int) []byte {
 type loader struct {
 	ctx        context.Context
 	tensors    Tensors
-	prefix     string
+	decoder    *arch.Decoder
 	precision  kernel.Precision
 	parameters int
 	err        error
@@ -237,13 +237,12 @@ func (l *loader) choose(d *arch.Decoder, numbers Numbers) kernel.Precision {
 	return kernel.F32
 }
 
-// find looks a tensor up under its full name and without the family's prefix.
+// find looks a tensor up under all the names that it may have.
 func (l *loader) find(name string) (safetensors.Tensor, bool) {
-	if t, ok := l.tensors.Tensor(name); ok {
-		return t, true
-	}
-	if short, ok := strings.CutPrefix(name, l.prefix); ok {
-		return l.tensors.Tensor(short)
+	for _, name := range l.decoder.Names(name) {
+		if t, ok := l.tensors.Tensor(name); ok {
+			return t, true
+		}
 	}
 	return safetensors.Tensor{}, false
 }
