@@ -83,13 +83,6 @@ func largestDifference(a, b []float32) float64 {
 	return worst
 }
 
-// vector is the golden mean vector at layers 1 and 2.
-func (g *golden) vector(t *testing.T, model *lm.Model) *steer.Vector {
-	t.Helper()
-	edit := g.edit(t, model, steering{Vector: "train.decoder_block.mean.-1", VectorLayers: []int{1, 2}}, "")
-	return &steer.Vector{Site: edit.Site, Layers: edit.Layers}
-}
-
 // A sequence shares the prefix that it is not yet steered on with one that is
 // not steered at all.
 func TestSteeringPartsSequencesOnlyWhereItActs(t *testing.T) {
@@ -127,7 +120,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"no samples", nil, steer.TrainOptions{}, "train: there are no samples"},
 		{"empty prompt", []steer.Sample{sample, {Positive: "a"}}, steer.TrainOptions{}, "train: sample 1, negative prompt: it is empty"},
 		{"layer out of range", []steer.Sample{sample}, steer.TrainOptions{Layers: []int{9}},
-			"train: layer 9 is out of range: model " + filepath.Base(g.dir) + " has layers 0 to 3 (or -4 to -1)"},
+			"train: layer 9 is out of range: model " + filepath.Base(g.dir) + " has layers 0 to 2 (or -3 to -1)"},
 		{"read token outside", []steer.Sample{{Positive: "a", Negative: "b", ReadPositive: steer.ReadAt(-40)}}, steer.TrainOptions{},
 			"train: sample 0, positive prompt: read token -40 is outside its 1 tokens"},
 	} {
@@ -144,7 +137,7 @@ func TestMistakesAreNamed(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := steer.Record(t.Context(), with(t, model, edit), g.Probe.IDs, steer.RecordOptions{}); err == nil {
-			t.Error("a selection of token 99 of 24 was accepted")
+			t.Error("a selection of token 99 of 12 was accepted")
 		}
 	})
 	t.Run("multiplier 0 with an ablation", func(t *testing.T) {

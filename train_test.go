@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/steervec/steer"
@@ -162,5 +163,58 @@ func TestVectorsAndActivationsSurviveTheirFiles(t *testing.T) {
 	}
 	if _, err := steer.LoadVector(path); err == nil {
 		t.Error("activations were read as a vector")
+	}
+}
+
+// What is read is the token that is asked for: the vector is the mean difference
+// of the recorded activations there.
+func TestReadTokensAreThePositionsThatAreAsked(t *testing.T) {
+	_, model := openGolden(t, firstGolden())
+	const layer = 1
+	at := func(ids []int, position int) []float32 {
+		layers, _ := record(t, model, ids, lm.DecoderBlock)
+		if position < 0 {
+			position += len(ids)
+		}
+		return layers[layer][position]
+	}
+	for _, test := range []struct {
+		name               string
+		set                func(*steer.TrainOptions, *steer.Sample)
+		positive, negative int
+	}{
+		{"the last unless told", func(*steer.TrainOptions, *steer.Sample) {}, -1, -1},
+		{"counted from the end", func(o *steer.TrainOptions, _ *steer.Sample) { o.Read = steer.ReadAt(-2) }, -2, -2},
+		{"counted from the beginning", func(o *steer.TrainOptions, _ *steer.Sample) { o.Read = steer.ReadAt(2) }, 2, 2},
+		{"by the prompt's text", func(o *steer.TrainOptions, _ *steer.Sample) {
+			o.Read = steer.ReadFunc("parity", func(prompt string) int { return -len(prompt) % 2 })
+		}, -1, 0},
+		{"a sample's own before all", func(o *steer.TrainOptions, s *steer.Sample) {
+			o.Read, s.ReadPositive = steer.ReadAt(-2), steer.ReadAt(0)
+		}, 0, -2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			sample := steer.Sample{Positive: "I love it", Negative: "I hated it"}
+			opts := steer.TrainOptions{}
+			opts.Layers = []int{layer}
+			test.set(&opts, &sample)
+			vector, err := steer.Train(t.Context(), model, []steer.Sample{sample}, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			positive, err := model.Tokenize(sample.Positive)
+			if err != nil {
+				t.Fatal(err)
+			}
+			negative, err := model.Tokenize(sample.Negative)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := slices.Clone(at(positive, test.positive))
+			for i, v := range at(negative, test.negative) {
+				want[i] -= v
+			}
+			within(t, vector.Layers[layer], want, 1e-5)
+		})
 	}
 }

@@ -126,6 +126,7 @@ func inspectModel(w io.Writer, m *lm.Model, asJSON bool) error {
 			Revision    string      `json:"revision"`
 			WeightsHash string      `json:"weights_hash"`
 			Family      string      `json:"family"`
+			Wrapper     string      `json:"wrapper,omitempty"`
 			Layers      int         `json:"layers"`
 			Hidden      int         `json:"hidden"`
 			Vocabulary  int         `json:"vocabulary"`
@@ -133,13 +134,16 @@ func inspectModel(w io.Writer, m *lm.Model, asJSON bool) error {
 			DType       string      `json:"dtype"`
 			Computes    string      `json:"computes"`
 			Sites       []shownSite `json:"sites"`
-		}{"model", m.ID(), m.Revision(), m.Fingerprint(), d.Family, m.Layers(), d.Hidden, d.Vocabulary, m.Description().Parameters, m.Stored(), m.Description().DType, sites})
+		}{"model", m.ID(), m.Revision(), m.Fingerprint(), d.Family, d.Wrapper, m.Layers(), d.Hidden, d.Vocabulary, m.Description().Parameters, m.Stored(), m.Description().DType, sites})
 	}
 	text := &listing{}
 	text.line("model", m.ID())
 	text.line("revision", m.Revision())
 	text.line("weights", m.Fingerprint())
 	text.line("family", d.Family)
+	if d.Wrapper != "" {
+		text.line("text model of", d.Wrapper+", whose other tensors are not read")
+	}
 	text.line("layers", m.Layers())
 	text.line("hidden size", d.Hidden)
 	text.line("vocabulary", d.Vocabulary)

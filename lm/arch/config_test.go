@@ -1,6 +1,7 @@
 package arch
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,18 +48,16 @@ func TestUnscaledRopeTurnsByThePublishedFrequencies(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(llamaConfig))
-	for _, pattern := range []string{"../../testdata/goldens/*/config.json", "../../../shared/goldens/*/config.json"} {
-		paths, err := filepath.Glob(pattern)
+	paths, err := filepath.Glob("../../testdata/goldens/*/config.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
 		if err != nil {
 			f.Fatal(err)
 		}
-		for _, path := range paths {
-			data, err := os.ReadFile(path)
-			if err != nil {
-				f.Fatal(err)
-			}
-			f.Add(data)
-		}
+		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d, err := Parse(data)
@@ -77,4 +76,24 @@ func FuzzParse(f *testing.F) {
 		}
 		d.Regime(1 << 20)
 	})
+}
+
+// The bias of ALiBi is added once, as published checkpoints were trained; twice
+// where a config asks for the reference's eager attention.
+func TestFalconAddsItsBiasOnce(t *testing.T) {
+	const config = `{"model_type": "falcon", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 50,
+		"alibi": true, "multi_query": false, "parallel_attn": false%s}`
+	slopes := func(more string) []float32 {
+		d, err := Parse(fmt.Appendf(nil, config, more))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Blocks[0].Attention.Alibi.Slopes
+	}
+	once, twice := slopes(""), slopes(`, "attn_implementation": "eager"`)
+	for i, want := range []float32{0.25, 0.0625, 0.015625, 0.00390625} {
+		if once[i] != want || twice[i] != 2*want {
+			t.Errorf("head %d has slope %v, and %v with eager attention; want %v and twice that", i, once[i], twice[i], want)
+		}
+	}
 }

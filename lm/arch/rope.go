@@ -123,7 +123,9 @@ func scaledRope(c *Config, size int, theta float64, scaling *Config) *Rope {
 	case "yarn":
 		if scaling.Has("original_max_position_embeddings") {
 			original := scaling.IntOr("original_max_position_embeddings", 0)
-			factor = float64(trained) / float64(original)
+			if !scaling.Has("factor") {
+				factor = float64(trained) / float64(original)
+			}
 			trained = original
 		}
 		r.yarn(scaling, theta, factor, trained)

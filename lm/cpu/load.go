@@ -3,6 +3,7 @@ package cpu
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,7 @@ type embedding struct {
 	scale     float32
 	project   *linear
 	positions []float32 // [positions, hidden]
+	sinusoids bool
 	offset    int
 	norm      *norm
 }
@@ -38,22 +40,27 @@ type embedding struct {
 type block struct {
 	beforeAttention, afterAttention, afterAttentionAdd *norm
 	queryKeyValue                                      *linear // [(heads + 2*key/value heads)*head size, hidden]
+	latent                                             *latent // in place of queryKeyValue; nil: none
 	queryNorm, keyNorm                                 *norm
+	sinks                                              []float32 // [heads]; nil: none
+	difference                                         float32   // λ of differential attention
 	output                                             *linear
 
 	beforeMLP, afterMLP, afterMLPAdd *norm
 	mlp                              mlp
+	beside                           *mlp // nil: none
 }
 
 type mlp struct {
+	*arch.MLP
 	activation     kernel.Activation
+	xielu          *kernel.XIELU // in place of the activation; nil: none
 	inner          int
 	gate, up, down *linear // gate nil: none
 
-	router     *linear // nil: dense
+	router     *linear   // nil: dense
+	correction []float32 // of the experts' scores; nil: none
 	experts    []mlp
-	perToken   int
-	normalize  bool
 	shared     *mlp
 	sharedGate *linear
 }
@@ -79,7 +86,7 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 	if _, err := kernel.Instructions(); err != nil {
 		return nil, err
 	}
-	l := &loader{ctx: ctx, source: source, prefix: decoder.Prefix}
+	l := &loader{ctx: ctx, tensors: source, decoder: decoder}
 	m := &Model{decoder: decoder}
 	l.precision = l.choose(decoder, dtype)
 	m.precision = l.precision
@@ -89,7 +96,7 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 	if width == 0 {
 		width = d.Hidden
 	}
-	m.embedding = embedding{width: width, scale: d.Embedding.Scale, offset: d.Embedding.PositionOffset}
+	m.embedding = embedding{width: width, scale: d.Embedding.Scale, sinusoids: d.Embedding.Sinusoidal, offset: d.Embedding.PositionOffset}
 	m.head.project = l.linear(d.Head.Project, width, d.Hidden)
 	tokens := l.linear(arch.Linear{Weight: d.Embedding.Tokens}, d.Vocabulary, width)
 	m.head.linear = tokens
@@ -104,7 +111,7 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 	m.embedding.tokens = tokens.weight
 	m.embedding.project = l.linear(d.Embedding.Project, d.Hidden, width)
 	if d.Embedding.Positions != "" {
-		m.embedding.positions = l.positions(d.Embedding.Positions, d.MaxPositions+d.Embedding.PositionOffset, d.Hidden)
+		m.embedding.positions = l.matrix(d.Embedding.Positions, d.MaxPositions+d.Embedding.PositionOffset, d.Hidden)
 	}
 	m.embedding.norm = l.norm(d.Embedding.Norm, d.Hidden)
 	m.norm = l.norm(d.Norm, d.Hidden)
@@ -116,14 +123,21 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 			afterAttention:    l.norm(b.AfterAttention, d.Hidden),
 			afterAttentionAdd: l.norm(b.AfterAttentionAdd, d.Hidden),
 			queryKeyValue:     l.queryKeyValue(a, d.Hidden),
+			latent:            l.latent(a, d.Hidden),
 			queryNorm:         l.headNorm(a.QueryNorm, a, a.Heads),
 			keyNorm:           l.headNorm(a.KeyNorm, a, a.KVHeads),
-			output:            l.linear(a.Output, d.Hidden, a.Heads*a.HeadSize),
+			sinks:             l.optional(a.Sinks, a.Heads),
+			difference:        l.difference(a),
+			output:            l.linear(a.Output, d.Hidden, a.OutputWidth()),
 			beforeMLP:         l.norm(b.BeforeMLP, d.Hidden),
 			afterMLP:          l.norm(b.AfterMLP, d.Hidden),
 			afterMLPAdd:       l.norm(b.AfterMLPAdd, d.Hidden),
 			mlp:               l.mlp(&b.MLP, d.Hidden),
 		})
+		if b.MLPBeside != nil {
+			beside := l.mlp(b.MLPBeside, d.Hidden)
+			m.blocks[i].beside = &beside
+		}
 		if l.err != nil {
 			return nil, l.err
 		}
@@ -135,8 +149,8 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 // loader keeps the first error; what it returns after one means nothing.
 type loader struct {
 	ctx        context.Context
-	source     engine.Source
-	prefix     string
+	tensors    engine.Source
+	decoder    *arch.Decoder
 	precision  kernel.Precision
 	parameters int
 	err        error
@@ -160,13 +174,12 @@ func (l *loader) choose(d *arch.Decoder, dtype engine.DType) kernel.Precision {
 	return kernel.F32
 }
 
-// find looks a tensor up under its full name and without the family's prefix.
+// find looks a tensor up under all the names that it may have.
 func (l *loader) find(name string) (safetensors.Tensor, bool) {
-	if t, ok := l.source.Tensor(name); ok {
-		return t, true
-	}
-	if short, ok := strings.CutPrefix(name, l.prefix); ok {
-		return l.source.Tensor(short)
+	for _, name := range l.decoder.Names(name) {
+		if t, ok := l.tensors.Tensor(name); ok {
+			return t, true
+		}
 	}
 	return safetensors.Tensor{}, false
 }
@@ -185,7 +198,7 @@ func (l *loader) tensor(name string, shape ...int) kernel.View {
 		l.fail("tensor %q is missing from the checkpoint", name)
 		return kernel.View{}
 	}
-	if n, ok := l.source.(engine.Noise); ok {
+	if n, ok := l.tensors.(engine.Noise); ok {
 		t = n.Fill(t, shape)
 	}
 	if !slices.Equal(t.Shape, shape) {
@@ -196,7 +209,7 @@ func (l *loader) tensor(name string, shape ...int) kernel.View {
 	v.Release = func(data []byte) {
 		part := t
 		part.Data = data
-		l.source.Release(part)
+		l.tensors.Release(part)
 	}
 	for _, n := range t.Shape[:len(t.Shape)-1] {
 		v.Rows *= n
@@ -225,6 +238,14 @@ func (l *loader) vector(name string, n int) []float32 {
 	out := make([]float32, n)
 	v.Row(0, out)
 	return out
+}
+
+// optional is vector for a name that may be "": nil then.
+func (l *loader) optional(name string, n int) []float32 {
+	if name == "" {
+		return nil
+	}
+	return l.vector(name, n)
 }
 
 // weight returns a linear's weight as a view [out, in], however it is stored.
@@ -266,6 +287,9 @@ func (l *loader) linear(part arch.Linear, out, in int) *linear {
 // queries, then all keys, then all values.
 func (l *loader) queryKeyValue(a *arch.Attention, hidden int) *linear {
 	queries, keys := a.Heads*a.HeadSize, a.KVHeads*a.HeadSize
+	if a.Latent != nil {
+		return nil
+	}
 	if a.Fused.Weight != "" {
 		return l.fused(a, hidden, queries, keys)
 	}
@@ -310,7 +334,11 @@ func (l *loader) fused(a *arch.Attention, hidden, queries, keys int) *linear {
 	q, k := queries/a.Groups, keys/a.Groups
 	var views []kernel.View
 	var ordered []float32
-	for _, part := range []struct{ from, n int }{{0, q}, {q, k}, {q + k, k}} {
+	key, value := q, q+k
+	if a.ValuesBeforeKeys {
+		key, value = value, key
+	}
+	for _, part := range []struct{ from, n int }{{0, q}, {key, k}, {value, k}} {
 		for g := range a.Groups {
 			from := g*(q+2*k) + part.from
 			views = append(views, rows(v, from, part.n))
@@ -330,6 +358,11 @@ func (l *loader) norm(n *arch.Norm, width int) *norm {
 	loaded := &norm{Norm: n}
 	if n.Weight != "" {
 		loaded.weight = l.vector(n.Weight, width)
+		if n.Kind == arch.Layer && n.Offset != 0 { // which the kernel does not add
+			for i := range loaded.weight {
+				loaded.weight[i] += n.Offset
+			}
+		}
 	}
 	if n.Bias != "" {
 		loaded.bias = l.vector(n.Bias, width)
@@ -371,32 +404,27 @@ func (l *loader) headNorm(n *arch.Norm, a *arch.Attention, heads int) *norm {
 	return loaded
 }
 
+// mlp reads a dense MLP or a mixture.
 func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
-	m := mlp{inner: p.Inner, activation: activations[p.Activation]}
-	if p.Experts == nil {
-		m.gate = l.linear(p.Gate, p.Inner, hidden)
-		m.up = l.linear(p.Up, p.Inner, hidden)
-		if p.GateUp.Weight != "" {
-			v := l.weight(p.GateUp, 2*p.Inner, hidden)
-			if l.err == nil {
-				m.gate = &linear{weight: kernel.Pack(l.precision, rows(v, 0, p.Inner))}
-				m.up = &linear{weight: kernel.Pack(l.precision, rows(v, p.Inner, p.Inner))}
-			}
-		}
-		m.down = l.linear(p.Down, hidden, p.Inner)
-		return m
+	m := mlp{MLP: p, inner: p.Inner, activation: activations[p.Activation]}
+	if _, known := activations[p.Activation]; !known && p.XIELU == nil {
+		l.fail("the activation %q lacks its constants", p.Activation)
+	}
+	if p.XIELU != nil {
+		m.xielu = l.xielu(p.XIELU)
 	}
 	e := p.Experts
-	m.perToken, m.normalize = e.PerToken, e.Normalize
+	if e == nil {
+		l.dense(&m, l.sources(p, 1, hidden), 0)
+		return m
+	}
 	m.router = l.linear(e.Router, e.Count, hidden)
+	m.correction = l.correction(e.Correction, e.Count)
+	sources := l.sources(p, e.Count, hidden)
 	for i := 0; i < e.Count && l.err == nil; i++ {
-		name := func(part arch.Linear) arch.Linear {
-			part.Weight = strings.ReplaceAll(part.Weight, "{expert}", strconv.Itoa(i))
-			part.Bias = strings.ReplaceAll(part.Bias, "{expert}", strconv.Itoa(i))
-			return part
-		}
-		one := arch.MLP{Activation: p.Activation, Inner: p.Inner, Gate: name(p.Gate), Up: name(p.Up), Down: name(p.Down)}
-		m.experts = append(m.experts, l.mlp(&one, hidden))
+		one := mlp{MLP: p, inner: p.Inner, activation: m.activation, xielu: m.xielu}
+		l.dense(&one, sources, i)
+		m.experts = append(m.experts, one)
 	}
 	if e.Shared != nil {
 		shared := l.mlp(e.Shared, hidden)
@@ -406,19 +434,164 @@ func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
 	return m
 }
 
-var activations = map[arch.Activation]kernel.Activation{
-	arch.SiLU: kernel.SiLU, arch.GELU: kernel.GELU, arch.GELUTanh: kernel.GELUTanh, arch.ReLU: kernel.ReLU,
+// sources are where the parts of MLPs of one shape are read from.
+type sources struct{ gate, up, down, gateUp source }
+
+func (l *loader) sources(p *arch.MLP, count, hidden int) sources {
+	return sources{
+		l.source(p.Gate, count, p.Inner, hidden), l.source(p.Up, count, p.Inner, hidden),
+		l.source(p.Down, count, hidden, p.Inner), l.source(p.GateUp, count, 2*p.Inner, hidden),
+	}
 }
 
-// positions reads learned positions [count, hidden].
-func (l *loader) positions(name string, count, hidden int) []float32 {
-	v := l.tensor(name, count, hidden)
+// dense packs the MLP of one expert.
+func (l *loader) dense(m *mlp, from sources, expert int) {
+	m.gate, m.up, m.down = l.pack(from.gate, expert), l.pack(from.up, expert), l.pack(from.down, expert)
+	if from.gateUp == nil {
+		return
+	}
+	both := from.gateUp(expert)
+	if l.err == nil {
+		m.gate, m.up = both.half(l.precision, m.inner, m.Alternating, 0), both.half(l.precision, m.inner, m.Alternating, 1)
+	}
+}
+
+// source gives the stored form of a part by the number of the expert; nil: the
+// part is absent.
+type source func(expert int) stored
+
+// stored is a linear as the checkpoint has it.
+type stored struct {
+	weight kernel.View // [out, in]
+	bias   []float32   // [out]; nil: none
+}
+
+// half packs the first or the second half of the rows, or every other row.
+func (s stored) half(precision kernel.Precision, n int, alternating bool, which int) *linear {
+	v, bias := s.weight, s.bias
+	if !alternating {
+		v = rows(v, which*n, n)
+		if bias != nil {
+			bias = bias[which*n : (which+1)*n]
+		}
+		return &linear{kernel.Pack(precision, v), bias}
+	}
+	if v.Data != nil {
+		v.Data = v.Data[which*v.RowStride*v.Type.Size():]
+	}
+	v.Rows, v.RowStride = n, 2*v.RowStride
+	var every []float32
+	for i := which; i < len(bias); i += 2 {
+		every = append(every, bias[i])
+	}
+	return &linear{kernel.Pack(precision, v), every}
+}
+
+func (l *loader) pack(from source, expert int) *linear {
+	if from == nil {
+		return nil
+	}
+	s := from(expert)
 	if l.err != nil {
 		return nil
 	}
-	out := make([]float32, v.Rows*hidden)
-	for r := range v.Rows {
-		v.Row(r, out[r*hidden:])
+	return &linear{kernel.Pack(l.precision, s.weight), s.bias}
+}
+
+// source finds where the parts of count experts are: under a name for each, or
+// in one tensor for all. A dense MLP is one expert.
+func (l *loader) source(part arch.Linear, count, out, in int) source {
+	if part.Weight == "" {
+		return nil
+	}
+	if count == 1 || strings.Contains(part.Weight, "{expert}") {
+		return func(expert int) stored {
+			one := part
+			one.Weight = strings.ReplaceAll(part.Weight, "{expert}", strconv.Itoa(expert))
+			one.Bias = strings.ReplaceAll(part.Bias, "{expert}", strconv.Itoa(expert))
+			return stored{l.weight(one, out, in), l.optional(one.Bias, out)}
+		}
+	}
+	height, width := out, in
+	if part.Transposed {
+		height, width = in, out
+	}
+	shape := []int{count, height, width}
+	if t, ok := l.find(part.Weight); ok && len(t.Shape) == 2 {
+		shape = []int{count * height, width}
+	}
+	all := l.tensor(part.Weight, shape...)
+	var biases []float32
+	if part.Bias != "" {
+		biases = l.matrix(part.Bias, count, out)
+	}
+	return func(expert int) stored {
+		if l.err != nil {
+			return stored{}
+		}
+		s := stored{weight: rows(all, expert*height, height)}
+		if part.Transposed {
+			s.weight.Rows, s.weight.Cols, s.weight.RowStride, s.weight.ColStride = out, in, 1, out
+		}
+		if biases != nil {
+			s.bias = biases[expert*out : (expert+1)*out]
+		}
+		return s
+	}
+}
+
+// matrix reads a tensor [count, n] as float32.
+func (l *loader) matrix(name string, count, n int) []float32 {
+	v := l.tensor(name, count, n)
+	if l.err != nil {
+		return nil
+	}
+	out := make([]float32, count*n)
+	for r := range count {
+		v.Row(r, out[r*n:(r+1)*n])
 	}
 	return out
+}
+
+// correction reads what is added to the scores of experts, [n] or [1, n].
+func (l *loader) correction(name string, n int) []float32 {
+	if name == "" {
+		return nil
+	}
+	if t, ok := l.find(name); ok && len(t.Shape) == 2 {
+		return l.matrix(name, 1, n)
+	}
+	return l.vector(name, n)
+}
+
+// xielu reads the constants of an activation.
+func (l *loader) xielu(x *arch.XIELU) *kernel.XIELU {
+	softplus := func(v float32) float32 { return float32(math.Log1p(math.Exp(float64(v)))) }
+	beta := l.scalar(x.Beta)
+	return &kernel.XIELU{
+		Positive: softplus(l.scalar(x.Positive)), Negative: beta + softplus(l.scalar(x.Negative)),
+		Beta: beta, Epsilon: l.scalar(x.Epsilon),
+	}
+}
+
+// scalar reads a tensor of one element, whose shape may be [] or [1].
+func (l *loader) scalar(name string) float32 {
+	if t, ok := l.find(name); ok && len(t.Shape) == 0 {
+		values, err := t.Float32s()
+		if err != nil {
+			l.fail("load weights: %w", err)
+			return 0
+		}
+		l.parameters++
+		return values[0]
+	}
+	if v := l.vector(name, 1); v != nil {
+		return v[0]
+	}
+	return 0
+}
+
+var activations = map[arch.Activation]kernel.Activation{
+	arch.SiLU: kernel.SiLU, arch.GELU: kernel.GELU, arch.GELUTanh: kernel.GELUTanh, arch.ReLU: kernel.ReLU, arch.ReLU2: kernel.ReLU2,
+	arch.QuickGELU: kernel.QuickGELU,
 }
