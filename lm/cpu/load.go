@@ -334,7 +334,17 @@ func (l *loader) norm(n *arch.Norm, width int) *norm {
 	if n.Bias != "" {
 		loaded.bias = l.vector(n.Bias, width)
 	}
+	loaded.addOffset()
 	return loaded
+}
+
+// addOffset adds the offset to a layer norm's weight, since its kernel takes none.
+func (n *norm) addOffset() {
+	if n.Kind == arch.Layer {
+		for i := range n.weight {
+			n.weight[i] += n.Offset
+		}
+	}
 }
 
 // headNorm reads the weight of a query or key norm, whose shape its scope says.
@@ -368,6 +378,7 @@ func (l *loader) headNorm(n *arch.Norm, a *arch.Attention, heads int) *norm {
 		return all
 	}
 	loaded.weight, loaded.bias = read(n.Weight), read(n.Bias)
+	loaded.addOffset()
 	return loaded
 }
 
@@ -381,6 +392,10 @@ func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
 			if l.err == nil {
 				m.gate = &linear{weight: kernel.Pack(l.precision, rows(v, 0, p.Inner))}
 				m.up = &linear{weight: kernel.Pack(l.precision, rows(v, p.Inner, p.Inner))}
+			}
+			if p.GateUp.Bias != "" && l.err == nil {
+				bias := l.vector(p.GateUp.Bias, 2*p.Inner)
+				m.gate.bias, m.up.bias = part(bias, 0, p.Inner), part(bias, p.Inner, p.Inner)
 			}
 		}
 		m.down = l.linear(p.Down, hidden, p.Inner)
