@@ -35,7 +35,7 @@ type mlp struct {
 
 // Load reads the weights that the decoder names.
 func Load(ctx context.Context, d *arch.Decoder, source engine.Source, dtype engine.DType) (*Model, error) {
-	l := &loader{source: source, prefix: d.Prefix}
+	l := &loader{source: source, prefix: d.Prefix, counted: map[string]bool{}}
 	tokens, _ := l.find(d.Embedding.Tokens)
 	m := &Model{decoder: d, rounds: dtype == engine.BFloat16 || dtype == engine.Auto && tokens.DType == safetensors.BF16}
 	l.rounds = m.rounds
@@ -77,6 +77,7 @@ type loader struct {
 	prefix     string
 	rounds     bool
 	parameters int
+	counted    map[string]bool // tensors, in parameters
 	err        error
 }
 
@@ -110,7 +111,9 @@ func (l *loader) tensor(name string, shape ...int) []float64 {
 		}
 		return make([]float64, n)
 	}
-	l.parameters += n
+	if !l.counted[name] {
+		l.counted[name], l.parameters = true, l.parameters+n
+	}
 	return widen(values)
 }
 
