@@ -82,7 +82,7 @@ func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Seque
 	s.regime = b.model.Decoder().Regime(len(s.tokens))
 	s.marks = s.marked(s.regime).Marks
 	s.writer = writer{sequence: s.number, opts: &s.opts}
-	s.writer.sampler = sampler{&s.opts, rand.New(rand.NewPCG(opts.Seed, in.Seed))}
+	s.writer.sampler = sampler{opts: &s.opts, random: rand.New(rand.NewPCG(opts.Seed, in.Seed))}
 	if b.model.tokens != nil {
 		s.writer.stream = b.model.tokens.NewStream(!opts.IgnoreEnd)
 	}
