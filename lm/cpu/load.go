@@ -358,16 +358,21 @@ func (l *loader) norm(n *arch.Norm, width int) *norm {
 	loaded := &norm{Norm: n}
 	if n.Weight != "" {
 		loaded.weight = l.vector(n.Weight, width)
-		if n.Kind == arch.Layer && n.Offset != 0 { // which the kernel does not add
-			for i := range loaded.weight {
-				loaded.weight[i] += n.Offset
-			}
-		}
 	}
 	if n.Bias != "" {
 		loaded.bias = l.vector(n.Bias, width)
 	}
+	loaded.addOffset()
 	return loaded
+}
+
+// addOffset adds the offset to a layer norm's weight, since its kernel takes none.
+func (n *norm) addOffset() {
+	if n.Kind == arch.Layer {
+		for i := range n.weight {
+			n.weight[i] += n.Offset
+		}
+	}
 }
 
 // headNorm reads the weight of a query or key norm, whose shape its scope says.
@@ -401,6 +406,7 @@ func (l *loader) headNorm(n *arch.Norm, a *arch.Attention, heads int) *norm {
 		return all
 	}
 	loaded.weight, loaded.bias = read(n.Weight), read(n.Bias)
+	loaded.addOffset()
 	return loaded
 }
 

@@ -85,8 +85,11 @@ func (p *pass) blocks(ctx context.Context) error {
 		p.reach(layer, arch.AttnHeads, p.heads)
 		p.product(&p.sublayer, p.heads, b.output)
 		// a parallel mlp reads the block's input
-		if d.Parallel && b.beforeMLP != nil {
+		switch {
+		case d.Parallel && b.beforeMLP != nil:
 			p.normalise(layer, b.beforeMLP)
+		case d.Parallel:
+			p.keepInput()
 		}
 		// attention into the residual stream
 		p.add(layer, arch.SelfAttn, b.afterAttention, b.afterAttentionAdd)
@@ -231,6 +234,9 @@ func (p *pass) embed() {
 func (n *norm) apply(dst, x []float32) {
 	if n.Kind == arch.RMS {
 		kernel.RMSNorm(dst, x, n.weight, n.Epsilon, n.Offset)
+		if n.bias != nil {
+			kernel.AddScaled(dst[:len(x)], n.bias, 1)
+		}
 	} else {
 		kernel.LayerNorm(dst, x, n.weight, n.bias, n.Epsilon)
 	}
@@ -254,6 +260,15 @@ func (p *pass) normalise(layer int, n *norm) {
 	p.reach(layer, n.Site, p.input)
 	if p.model.decoder.Blocks[layer].ResidualAfterNorm {
 		copy(p.residual, p.input)
+	}
+}
+
+// keepInput copies the input where it is the residual stream itself, to which
+// something is added before the input is read again.
+func (p *pass) keepInput() {
+	if len(p.input) > 0 && &p.input[0] == &p.residual[0] {
+		p.input = size(&p.normed, len(p.residual))
+		copy(p.input, p.residual)
 	}
 }
 
