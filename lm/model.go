@@ -125,7 +125,7 @@ func load(ctx context.Context, c *checkpoint.Checkpoint, o openOptions) (*Model,
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fail(err)
 	}
-	if m.ends, err = endTokens(c); err != nil {
+	if m.ends, err = c.EndTokens(); err != nil {
 		return fail(err)
 	}
 	if m.engine, err = o.engine(ctx, c, o.dtype); err != nil {
@@ -266,7 +266,7 @@ func (m *Model) Chat(ctx context.Context, messages []Message, opts ChatOptions) 
 	if err != nil {
 		return nil, err
 	}
-	text, err := t.Chat(messages, opts)
+	text, err := t.Chat(ctx, messages, opts)
 	if err != nil {
 		return nil, fmt.Errorf("render the conversation: %w", err)
 	}

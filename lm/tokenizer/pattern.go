@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -16,7 +15,7 @@ import (
 // pattern finds the matches of something in a text.
 type pattern interface {
 	// find cuts s into matches and what lies between them, in order.
-	find(s string) ([]part, error)
+	find(s string, c *clock) ([]part, error)
 }
 
 // part is the bytes [from, to) of a text: a match or what lies between.
@@ -49,7 +48,7 @@ func (b *between) end(size int) []part {
 // literal finds a fixed string.
 type literal string
 
-func (l literal) find(s string) ([]part, error) {
+func (l literal) find(s string, _ *clock) ([]part, error) {
 	var b between
 	if l != "" {
 		for at := 0; ; {
@@ -67,7 +66,7 @@ func (l literal) find(s string) ([]part, error) {
 // eachRune finds every single character for which it is true.
 type eachRune func(rune) bool
 
-func (p eachRune) find(s string) ([]part, error) {
+func (p eachRune) find(s string, _ *clock) ([]part, error) {
 	var b between
 	for i, r := range s {
 		if p(r) {
@@ -80,9 +79,6 @@ func (p eachRune) find(s string) ([]part, error) {
 // regex finds a regular expression.
 type regex struct{ *regexp2.Regexp }
 
-// regexTimeout bounds one search: a hostile pattern may backtrack without end.
-const regexTimeout = 10 * time.Second
-
 func newRegex(source string) (pattern, error) {
 	translated, err := translateRegex(source)
 	if err != nil {
@@ -92,11 +88,12 @@ func newRegex(source string) (pattern, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pattern %q: %w", source, err)
 	}
-	re.MatchTimeout = regexTimeout
+	re.MatchTimeout = searchTime // for one search; the clock is for all
 	return regex{re}, nil
 }
 
-func (re regex) find(s string) ([]part, error) {
+func (re regex) find(s string, c *clock) ([]part, error) {
+	c.start()
 	var b between
 	at, runes := 0, 0 // the byte and the rune that have been walked to
 	walk := func(rune int) int {
@@ -107,8 +104,12 @@ func (re regex) find(s string) ([]part, error) {
 		}
 		return at
 	}
-	m, err := re.FindStringMatch(s)
+	m, err := re.FindStringMatch(inOldCharacters(s))
 	for ; m != nil && err == nil; m, err = re.FindNextMatch(m) {
+		if c.over.Load() {
+			err = errSearchTime
+			break
+		}
 		from := walk(m.Index)
 		b.match(from, walk(m.Index+m.Length))
 	}
@@ -121,7 +122,7 @@ func (re regex) find(s string) ([]part, error) {
 // translateRegex rewrites an Oniguruma expression where regexp2 (.NET's
 // syntax) would refuse it: the possessive quantifiers a?+, a*+ and a++ become
 // atomic groups (?>a?), and a{1,3}+, which repeats the repetition,
-// (?:a{1,3})+.
+// (?:a{1,3})+. \w, which is less to .NET, becomes a class.
 func translateRegex(source string) (string, error) {
 	if len(source) > 1<<16 {
 		return "", errors.New("is over 64 KiB long")
@@ -133,6 +134,10 @@ func translateRegex(source string) (string, error) {
 	for i := 0; i < len(source); i++ {
 		start := len(out)
 		switch c := source[i]; {
+		case c == '\\' && i+1 < len(source) && (source[i+1] == 'w' || source[i+1] == 'W'):
+			out = append(out, wordClass(source[i+1])...)
+			i++
+			atom, quantified = start, false
 		case c == '\\' && i+1 < len(source):
 			out = append(out, c, source[i+1])
 			i++
@@ -145,7 +150,7 @@ func translateRegex(source string) (string, error) {
 			atom, quantified = start, false
 		case c == '[':
 			end := classEnd(source, i)
-			out = append(out, source[i:end]...)
+			out = append(out, inClass(source[i:end])...)
 			i = end - 1
 			atom, quantified = start, false
 		case c == '(':
@@ -188,6 +193,37 @@ func translateRegex(source string) (string, error) {
 	return string(out), nil
 }
 
+// word is what \w is to Oniguruma, inside of a class: besides the categories, the
+// letters in circles and squares, and some numbers of Latin-1.
+const word = `\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}²³¹¼-¾Ⓐ-ⓩ🄰-🅉🅐-🅩🅰-🆉`
+
+// wordClass is the class that \w or \W stands for.
+func wordClass(letter byte) string {
+	if letter == 'W' {
+		return "[^" + word + "]"
+	}
+	return "[" + word + "]"
+}
+
+// inClass writes \w in a class as what it is. \W stays: there is no other way
+// to write it in a class with more in it.
+func inClass(class string) string {
+	var out strings.Builder
+	for i := 0; i < len(class); i++ {
+		if class[i] != '\\' || i+1 == len(class) {
+			out.WriteByte(class[i])
+			continue
+		}
+		i++
+		if class[i] == 'w' {
+			out.WriteString(word)
+		} else {
+			out.WriteString(class[i-1 : i+1])
+		}
+	}
+	return out.String()
+}
+
 // counted is a repetition count.
 var counted = regexp.MustCompile(`^\{\d*,?\d*\}`)
 
@@ -226,6 +262,7 @@ func parsePattern(data json.RawMessage) (pattern, error) {
 
 // isWord says whether r belongs to \w: letters, marks, digits, connectors.
 func isWord(r rune) bool {
+	r = oldLike(r)
 	return unicode.In(r, unicode.L, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc,
 		unicode.Other_Alphabetic, unicode.Join_Control)
 }
