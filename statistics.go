@@ -80,15 +80,15 @@ func (o origin) differs(other origin) error {
 }
 
 // add takes the activations of one sample.
-func (s *Statistics) add(id sampleID, a SampleActivations) {
+func (s *Statistics) add(id sampleID, a sampleActivations) {
 	for i, layer := range s.from.Layers {
-		positive, negative := a.Positive[layer], a.Negative[layer]
+		positive, negative := a.positive[layer], a.negative[layer]
 		s.accumulators[i].Add(positive, negative)
 		s.norms.add(i, float32(length(positive)))
 	}
 	s.norms.added()
 	for i, layer := range s.from.Layers {
-		s.norms.add(i, float32(length(a.Negative[layer])))
+		s.norms.add(i, float32(length(a.negative[layer])))
 	}
 	s.norms.added()
 	s.samples = append(s.samples, id)

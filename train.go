@@ -94,9 +94,9 @@ func collect(ctx context.Context, model *lm.Model, samples []Sample, opts TrainO
 		}
 	}
 	before, written := s.Usage.Computed, time.Now()
-	usage, err := e.run(ctx, done, func(a SampleActivations) error {
-		s.add(ids[a.Sample], a)
-		s.Usage.Given += len(e.inputs[2*a.Sample].Tokens) + len(e.inputs[2*a.Sample+1].Tokens)
+	usage, err := e.run(ctx, done, func(a sampleActivations) error {
+		s.add(ids[a.sample], a)
+		s.Usage.Given += len(e.inputs[2*a.sample].Tokens) + len(e.inputs[2*a.sample+1].Tokens)
 		s.Usage.Computed = before + computed
 		if opts.State == "" || time.Since(written) < stateEvery {
 			return nil
@@ -162,9 +162,9 @@ func Aggregate(activations *Activations, aggregator Aggregator) (*Vector, error)
 	}
 	s := newStatistics(from, aggregator)
 	for sample := range count {
-		a := SampleActivations{Sample: sample, Positive: map[int][]float32{}, Negative: map[int][]float32{}}
+		a := sampleActivations{sample: sample, positive: map[int][]float32{}, negative: map[int][]float32{}}
 		for _, layer := range from.Layers {
-			a.Positive[layer], a.Negative[layer] = activations.Positive[layer][sample], activations.Negative[layer][sample]
+			a.positive[layer], a.negative[layer] = activations.Positive[layer][sample], activations.Negative[layer][sample]
 		}
 		s.add(sampleID{}, a)
 	}
