@@ -117,7 +117,6 @@ func TestOriginsDifferInEveryPart(t *testing.T) {
 		"widths":          func(o *origin) { o.Widths = []int{9} },
 		"aggregator":      func(o *origin) { o.Aggregator = "x" },
 		"reading":         func(o *origin) { o.Read = "x" },
-		"chat template":   func(o *origin) { o.ChatTemplate = "x" },
 	} {
 		other := base
 		change(&other)

@@ -15,7 +15,7 @@ import (
 // reads the last token of each prompt at every layer's decoder_block.
 type ExtractOptions struct {
 	Site   lm.Site // "": decoder_block
-	Layers []int   // negative ones count from the last; nil: all that show the site
+	Layers []int   // negative ones count from the last; nil: all that have the site
 	Read   Reading // of samples that do not say themselves; nil: ReadAt(-1)
 
 	RunTokens int                   // tokens computed together: bounds memory, never changes results; 0: 1024
@@ -167,7 +167,7 @@ func (e *extraction) provenance(pairsHash string) Provenance {
 	}
 }
 
-// layersOf resolves the layers that are asked for, all that show the site for
+// layersOf resolves the layers that are asked for, all that have the site for
 // nil, in ascending order.
 func layersOf(model *lm.Model, site lm.Site, asked []int) ([]int, error) {
 	if asked == nil {

@@ -37,7 +37,6 @@ type origin struct {
 	Widths       []int   `json:"widths"` // [layers]
 	Aggregator   string  `json:"aggregator"`
 	Read         string  `json:"read_token"`
-	ChatTemplate string  `json:"chat_template"`
 }
 
 func newStatistics(from origin, aggregator Aggregator) *Statistics {
@@ -70,7 +69,7 @@ func (o origin) differs(other origin) error {
 		{"model family", o.Family, other.Family}, {"weights", o.WeightsHash, other.WeightsHash}, {"number format", o.DType, other.DType},
 		{"instruction set", o.Instructions, other.Instructions}, {"steering of the model", o.Steering, other.Steering}, {"layer type", o.Site, other.Site},
 		{"layers", fmt.Sprint(o.Layers), fmt.Sprint(other.Layers)}, {"widths", fmt.Sprint(o.Widths), fmt.Sprint(other.Widths)},
-		{"aggregator", o.Aggregator, other.Aggregator}, {"reading", o.Read, other.Read}, {"chat template", o.ChatTemplate, other.ChatTemplate},
+		{"aggregator", o.Aggregator, other.Aggregator}, {"reading", o.Read, other.Read},
 	} {
 		if part.a != part.b {
 			return fmt.Errorf("the %s differs: %q and %q", part.name, part.a, part.b)
@@ -139,7 +138,7 @@ func (s *Statistics) Vector() (*Vector, error) {
 	f := s.from
 	v := &Vector{Site: f.Site, Layers: map[int][]float32{}, ActivationNorms: map[int]float64{}, Provenance: Provenance{
 		Model: f.Model, Family: f.Family, ModelLayers: f.ModelLayers, WeightsHash: f.WeightsHash, Steering: f.Steering, PairsHash: hashSamples(s.samples),
-		Aggregator: f.Aggregator, Read: f.Read, ChatTemplate: f.ChatTemplate, Version: Version(),
+		Aggregator: f.Aggregator, Read: f.Read, Version: Version(),
 	}}
 	for i, layer := range f.Layers {
 		direction, err := s.accumulators[i].Direction()
@@ -175,14 +174,14 @@ func checkDirection(vector []float32) error {
 // resume marks the samples that are in the statistics; ids are those of all. It is
 // an error where the statistics hold others.
 func (s *Statistics) resume(ids []sampleID) ([]bool, error) {
-	held := make(map[sampleID]int, len(s.samples))
+	there := make(map[sampleID]int, len(s.samples))
 	for _, id := range s.samples {
-		held[id]++
+		there[id]++
 	}
 	done, left := make([]bool, len(ids)), len(s.samples)
 	for i, id := range ids {
-		if held[id] > 0 {
-			held[id]--
+		if there[id] > 0 {
+			there[id]--
 			left--
 			done[i] = true
 		}

@@ -16,7 +16,7 @@ import (
 // difference at the last token of each prompt, at every layer's decoder_block.
 type TrainOptions struct {
 	Site       lm.Site    // "": decoder_block
-	Layers     []int      // negative ones count from the last; nil: all that show the site
+	Layers     []int      // negative ones count from the last; nil: all that have the site
 	Read       Reading    // of samples that do not say themselves; nil: ReadAt(-1)
 	Aggregator Aggregator // nil: Mean()
 
@@ -32,8 +32,13 @@ type TrainOptions struct {
 	Resume bool
 }
 
-// stateEvery is how often the state of a run is written.
-const stateEvery = 10 * time.Second
+// stateEvery is how often the state of a run is written, and stateShare how many
+// times longer than a write took the run goes on before the next, so that large
+// statistics do not slow it down.
+const (
+	stateEvery = 10 * time.Second
+	stateShare = 20
+)
 
 // Train learns a steering vector: [Collect] and [Statistics.Vector].
 func Train(ctx context.Context, model *lm.Model, samples []Sample, opts TrainOptions) (*Vector, error) {
@@ -93,16 +98,17 @@ func collect(ctx context.Context, model *lm.Model, samples []Sample, opts TrainO
 			return nil, fmt.Errorf("resume: %w", err)
 		}
 	}
-	before, written := s.Usage.Computed, time.Now()
+	before, next := s.Usage.Computed, time.Now().Add(stateEvery)
 	usage, err := e.run(ctx, done, func(a sampleActivations) error {
 		s.add(ids[a.sample], a)
 		s.Usage.Given += len(e.inputs[2*a.sample].Tokens) + len(e.inputs[2*a.sample+1].Tokens)
 		s.Usage.Computed = before + computed
-		if opts.State == "" || time.Since(written) < stateEvery {
+		if opts.State == "" || time.Now().Before(next) {
 			return nil
 		}
+		begin := time.Now()
 		err := s.Save(opts.State)
-		written = time.Now()
+		next = time.Now().Add(max(stateEvery, stateShare*time.Since(begin)))
 		return err
 	})
 	if err != nil {
