@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"gonum.org/v1/gonum/floats"
 )
 
 // Sums of any float32 numbers are those of rational arithmetic, rounded once;
@@ -143,6 +145,29 @@ func BenchmarkMean(b *testing.B) {
 		for b.Loop() {
 			for i := range sum {
 				sum[i] += float64(positive[i]) - float64(negative[i])
+			}
+		}
+	})
+}
+
+func BenchmarkScatter(b *testing.B) {
+	const width = 576
+	random := rand.New(rand.NewPCG(3, 3))
+	row := make([]float32, width)
+	for i := range row {
+		row[i] = float32(random.NormFloat64())
+	}
+	b.Run("integers", func(b *testing.B) {
+		var s scatter
+		for b.Loop() {
+			s.fold(row)
+		}
+	})
+	b.Run("float64", func(b *testing.B) { // what a matrix that rounds would cost
+		sums, wide := make([]float64, width*width), widen(make([]float64, width), row)
+		for b.Loop() {
+			for i, v := range wide {
+				floats.AddScaled(sums[i*width:(i+1)*width], v, wide)
 			}
 		}
 	})
