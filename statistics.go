@@ -108,8 +108,9 @@ func (s *Statistics) Samples() int { return len(s.samples) }
 // Merge adds what other statistics hold, of the same model, layers, reading and
 // aggregator, computed in the same number format by the same instructions, so that
 // the parts of a set of samples, however it was split, give the vector of the whole
-// to the bit. A sample that is in both counts twice. The other statistics keep what
-// they have.
+// to the bit. Any parts will do; those that hold neighbours of the sorted prompts
+// share the most prefixes. A sample that is in both counts twice. The other
+// statistics keep what they have.
 func (s *Statistics) Merge(other *Statistics) error {
 	if s == other {
 		return errors.New("merge statistics: they are the same")
