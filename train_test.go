@@ -3,12 +3,15 @@ package steer_test
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
+
+	"gonum.org/v1/gonum/mat"
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
@@ -58,6 +61,84 @@ func TestAccumulatorsContinueFromTheirBinaryForm(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The integers of the scatter matrix give the component that the differences
+// themselves give: few rows and many agree, whatever the rows' lengths.
+func TestManyDifferencesHaveTheComponentOfTheirRows(t *testing.T) {
+	const width, n = 24, 400
+	random := rand.New(rand.NewPCG(6, 6))
+	rows := randomRows(random, n, width)
+	for _, r := range rows {
+		factor := float32(math.Exp(random.NormFloat64()))
+		for i := range width {
+			r[0][i] = r[0][i]*factor + factor*float32(i)
+			r[1][i] *= factor
+		}
+	}
+	accumulator := steer.PCA().New(width)
+	scatter := mat.NewSymDense(width, nil)
+	for _, r := range rows {
+		accumulator.Add(r[0], r[1])
+		difference := make([]float64, width)
+		for i := range width {
+			difference[i] = float64(r[0][i] - r[1][i])
+		}
+		scatter.SymRankOne(scatter, 1, mat.NewVecDense(width, difference))
+	}
+	got, err := accumulator.Direction()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var eigen mat.EigenSym
+	if !eigen.Factorize(scatter, true) {
+		t.Fatal("no eigenvalues")
+	}
+	var vectors mat.Dense
+	eigen.VectorsTo(&vectors)
+	want, sign := make([]float32, width), math.Copysign(1, vectors.At(width-1, width-1)*float64(got[width-1]))
+	for i := range want {
+		want[i] = float32(sign * vectors.At(i, width-1))
+	}
+	within(t, got, want, 1e-6)
+}
+
+// Nothing that a file may say of an accumulator ends the program.
+func FuzzAccumulators(f *testing.F) {
+	const width = 2
+	for i, a := range aggregators() {
+		for _, n := range []int{1, 6} {
+			accumulator := a.New(width)
+			for _, r := range randomRows(rand.New(rand.NewPCG(7, 7)), n, width) {
+				accumulator.Add(r[0], r[1])
+			}
+			data, err := accumulator.MarshalBinary()
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(i, data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, aggregator int, data []byte) {
+		all := aggregators()
+		a := all[uint(aggregator)%uint(len(all))]
+		one, other := a.New(width), a.New(width)
+		if one.UnmarshalBinary(data) != nil {
+			return
+		}
+		if err := other.UnmarshalBinary(data); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := one.MarshalBinary(); err != nil {
+			t.Fatalf("%s reads what it cannot write: %v", a.Name(), err)
+		}
+		if err := one.Merge(other); err != nil || one.Samples() != 2*other.Samples() {
+			t.Fatalf("%s merged has %d samples of twice %d: %v", a.Name(), one.Samples(), other.Samples(), err)
+		}
+		if d, err := one.Direction(); err == nil && len(d) != width {
+			t.Fatalf("%s gives %v", a.Name(), d)
+		}
+	})
 }
 
 func TestAccumulatorsRefuseForeignState(t *testing.T) {
