@@ -50,6 +50,24 @@ func (s *exactSums) add(i int, x float32) {
 	limb[i] += (mantissa<<(exponent&31) ^ sign) - sign
 }
 
+// addDifferences adds a[i]-b[i], rounded to float32, to each sum: add in a loop,
+// with what is rare left to it.
+func (s *exactSums) addDifferences(a, b []float32) {
+	a, b = a[:s.width], b[:s.width]
+	for i, x := range a {
+		word := math.Float32bits(x - b[i])
+		exponent := word>>23&0xff - 1
+		limb := s.limbs[exponent>>5&7]
+		if exponent >= 254 || i >= len(limb) { // zero, tiny, not finite, or the first in this limb
+			s.add(i, x-b[i])
+			continue
+		}
+		sign := int64(int32(word) >> 31)
+		limb[i] += (int64(word&(1<<23-1)|1<<23)<<(exponent&31) ^ sign) - sign
+	}
+	s.added()
+}
+
 func (s *exactSums) added() {
 	if s.pending++; s.pending == maxPending {
 		s.carry()

@@ -55,6 +55,38 @@ func TestExactSumsAreExact(t *testing.T) {
 	}
 }
 
+// The loop over differences does what adding them one by one does.
+func TestExactSumsOfDifferences(t *testing.T) {
+	random := rand.New(rand.NewPCG(8, 8))
+	const width = 50
+	loop, single := exactSums{width: width}, exactSums{width: width}
+	a, b := make([]float32, width), make([]float32, width)
+	for range 600 {
+		for i := range a {
+			a[i], b[i] = float32(random.NormFloat64()), float32(random.NormFloat64())
+			switch random.IntN(4) {
+			case 0:
+				a[i] = math.Float32frombits(random.Uint32() &^ (1 << 30)) // small, also below the normal range
+			case 1:
+				a[i] = b[i]
+			}
+			single.add(i, a[i]-b[i])
+		}
+		single.added()
+		loop.addDifferences(a, b)
+	}
+	x, err := loop.values()
+	y, err2 := single.values()
+	if err != nil || err2 != nil || !slices.Equal(x, y) {
+		t.Errorf("the sums differ (%v, %v)", err, err2)
+	}
+	a[7] = float32(math.Inf(1))
+	loop.addDifferences(a, b)
+	if _, err := loop.values(); err == nil {
+		t.Error("an infinite difference is a number")
+	}
+}
+
 // Equal sums have equal bytes however they were reached, and come back from them.
 func TestExactSumsHaveOneForm(t *testing.T) {
 	random := rand.New(rand.NewPCG(2, 2))

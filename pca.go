@@ -37,12 +37,10 @@ func (p *pca) Samples() int { return p.count }
 func (p *pca) many() bool { return p.count >= 2*p.width }
 
 func (p *pca) Add(positive, negative []float32) {
-	at := len(p.values)
 	for i := range p.width {
 		p.values = append(p.values, positive[i]-negative[i])
-		p.sums.add(i, p.values[at+i])
 	}
-	p.sums.added()
+	p.sums.addDifferences(positive, negative)
 	p.count++
 	p.settle()
 }
