@@ -41,7 +41,7 @@ func TestADrawIsNotLostWithTheStep(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer b.Close()
-		s, err := b.Add(t.Context(), lm.Input{Tokens: []int{51, 506}}, lm.GenerateOptions{MaxTokens: 12, Temperature: 3, IgnoreEnd: true})
+		s, err := b.Add(t.Context(), lm.Input{Tokens: []int{51, 106}}, lm.GenerateOptions{MaxTokens: 12, Temperature: 3, IgnoreEnd: true})
 		if err != nil {
 			t.Fatal(err)
 		}
