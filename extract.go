@@ -86,6 +86,7 @@ func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 	}
 	e.inputs = make([]lm.Input, 0, 2*len(samples))
 	positions := make([]int, 0, 2*len(samples)) // one allocation for all that is read
+	steered := model.SteeringID() != ""
 	for i := range samples {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -106,6 +107,11 @@ func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 				return nil, fmt.Errorf("sample %d, %s prompt: %w", i, side.name, err)
 			}
 			in := lm.Input{Tokens: p.tokens, Mean: span}
+			if steered && p.response != 0 { // selections of a view mean the sample's own parts
+				if in.Prompt, err = p.responseToken(); err != nil {
+					return nil, fmt.Errorf("sample %d, %s prompt: %w", i, side.name, err)
+				}
+			}
 			if span.To-span.From == 1 {
 				positions = append(positions, span.From)
 				in.Mean, in.Read = lm.Span{}, positions[len(positions)-1:len(positions):len(positions)]

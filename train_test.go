@@ -299,3 +299,26 @@ func TestReadTokensAreThePositionsThatAreAsked(t *testing.T) {
 		})
 	}
 }
+
+// A view that steers the response steers each sample's own.
+func TestAViewThatSteersTheResponseMeansThatOfTheSample(t *testing.T) {
+	g, model := openGolden(t, firstGolden())
+	sample := steer.Sample{PositiveIDs: []int{1, 2, 3, 4, 5}, NegativeIDs: []int{1, 2, 3, 4, 6}, PositiveResponse: 3, NegativeResponse: 3}
+	train := func(tokens lm.Tokens) *steer.Vector {
+		edit, err := g.vector(t, model).Edit(1, steer.OnTokens(tokens))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := steer.Train(t.Context(), with(t, model, edit), []steer.Sample{sample}, steer.TrainOptions{Layers: []int{-1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	if response, from := train(steer.Response()), train(steer.From(3)); !reflect.DeepEqual(response.Layers, from.Layers) {
+		t.Error("steering the response and steering from its first token give different vectors")
+	}
+	if response, none := train(steer.Response()), train(steer.From(99)); reflect.DeepEqual(response.Layers, none.Layers) {
+		t.Error("the response is not steered")
+	}
+}
