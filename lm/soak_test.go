@@ -125,10 +125,14 @@ func newWorld(t *testing.T, seed uint64) *world {
 	if r.IntN(4) == 0 {
 		options.Dynamic = 12 + r.IntN(20)
 	}
-	checkpoint := random.New(seed, options)
+	checkpoint, garbles := random.New(seed, options), r.IntN(3) == 0
 	w.name = fmt.Sprintf("world %d (capacity %d, %v)", seed, w.capacity, checkpoint.Shape)
 	plain, err := lm.Open(t.Context(), gpt2, lm.OnEngine(func(ctx context.Context, _ engine.Source, _ lm.DType) (engine.Engine, error) {
-		return cpu.Load(ctx, checkpoint.Decoder, checkpoint, lm.Float32)
+		e, err := cpu.Load(ctx, checkpoint.Decoder, checkpoint, lm.Float32)
+		if garbles {
+			return garbling{e}, err
+		}
+		return e, err
 	}))
 	if err != nil {
 		t.Fatal(w.name, err)
@@ -226,10 +230,9 @@ func (w *world) input(r *rand.Rand) lm.Input {
 func (w *world) run(steps int) {
 	var wait sync.WaitGroup
 	for i := range 2 {
-		r := rand.New(rand.NewPCG(w.seed, uint64(100+i)))
-		wait.Go(func() { w.batch(r, steps) })
-		r = rand.New(rand.NewPCG(w.seed, uint64(200+i)))
+		wait.Go(func() { w.batch(rand.New(rand.NewPCG(w.seed, uint64(100+i))), steps) })
 		wait.Go(func() {
+			r := rand.New(rand.NewPCG(w.seed, uint64(200+i)))
 			for range steps / 6 {
 				if r.IntN(2) == 0 {
 					w.forward(r)
