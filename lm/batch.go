@@ -49,7 +49,8 @@ type Sequence struct {
 	given  int            // tokens that were there at the beginning
 	regime int            // of the positions
 	marks  []forest.Mark  // of the tokens; nil: all zero
-	branch *forest.Branch // of the tokens that are computed; nil: none is
+	branch *forest.Branch // of the tokens that are computed or packed; nil: none is
+	before int            // tokens of the branch that were computed before the run
 	next   int            // the token that a step has chosen, before it is accepted
 	writer writer
 	finish Finish
@@ -163,8 +164,9 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 			b.pack(i, 1)
 		}
 	}
+	limit := p.rows() + b.runTokens
 	for i, s := range b.open {
-		if room := b.runTokens - p.rows(); room > 0 && (s.left() > 1 || len(s.tokens) == s.given) {
+		if room := limit - p.rows(); room > 0 && (s.left() > 1 || len(s.tokens) == s.given) {
 			b.pack(i, room)
 		}
 	}
@@ -179,6 +181,11 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 		return nil, err
 	}
 	computed = true
+	for _, s := range b.open {
+		if s.branch != nil {
+			s.before = s.branch.Len()
+		}
+	}
 	b.usage.Computed += p.rows()
 	for _, row := range p.failed {
 		for _, i := range p.readers[row] {
@@ -194,13 +201,24 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 	return ready, nil
 }
 
-// forget begins every sequence anew after a run that was not computed: nobody
-// may hold on to its nodes.
+// forget takes every sequence back to where it was before a run that was not
+// computed: nobody may hold on to its nodes.
 func (b *Batch) forget() {
 	for _, s := range b.open {
-		s.release()
+		if s.branch == nil || s.branch.Len() == s.before {
+			continue
+		}
+		kept := b.store.tree.Branch()
+		kept.Follow(s.whole().Upto(s.before))
+		s.branch.Release()
+		s.branch = kept
 	}
 	b.store.tree.Discard()
+}
+
+// whole returns the sequence as the forest takes it.
+func (s *Sequence) whole() forest.Sequence {
+	return forest.Sequence{Tokens: s.tokens, Marks: s.marks}
 }
 
 // left returns how many tokens are not computed.
@@ -218,7 +236,7 @@ func (b *Batch) pack(number, most int) {
 	if s.branch == nil {
 		s.branch = b.store.tree.Branch()
 	}
-	all := forest.Sequence{Tokens: s.tokens, Marks: s.marks}
+	all := s.whole()
 	last := len(s.tokens) - 1 // whose logits are read: it is computed even if it is there
 	s.branch.Follow(all.Upto(last).From(s.branch.Len()))
 	from := s.branch.Len()
@@ -248,7 +266,7 @@ func (s *Sequence) outgrow() {
 func (s *Sequence) release() {
 	if s.branch != nil {
 		s.branch.Release()
-		s.branch = nil
+		s.branch, s.before = nil, 0
 	}
 }
 
