@@ -130,12 +130,14 @@ func (b *Batch) Step(ctx context.Context) error {
 		return err
 	}
 	for _, s := range ready {
-		if s.err != nil {
+		switch {
+		case s.Done(): // what was told of another's token has removed it
+		case s.err != nil:
 			b.end(s, FinishError, s.err)
-			continue
-		}
-		if finish := s.accept(s.next); finish != "" {
-			b.end(s, finish, nil)
+		default:
+			if finish := s.accept(s.next); finish != "" {
+				b.end(s, finish, nil)
+			}
 		}
 	}
 	return nil

@@ -65,3 +65,33 @@ func TestPromptsGoOnBesideThoseThatWrite(t *testing.T) {
 		t.Errorf("after 10 steps of one prompt token each, a prompt of 3 tokens is answered: %v, the other text has ended: %v", short.Done(), long.Done())
 	}
 }
+
+// A function that is told of one sequence's token may remove another.
+func TestARemovedSequenceWritesNothingMore(t *testing.T) {
+	b, err := open(t).NewBatch(lm.BatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	var second *lm.Sequence
+	opts := lm.GenerateOptions{MaxTokens: 5, IgnoreEnd: true}
+	opts.Token = func(sequence, _ int, _ string) {
+		switch {
+		case sequence == 0:
+			b.Remove(second)
+		case second.Done():
+			t.Error("a removed sequence is told of a token")
+		}
+	}
+	for _, token := range []int{51, 9} {
+		if second, err = b.Add(t.Context(), lm.Input{Tokens: []int{token}}, opts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if g := second.Generation(); len(g.IDs) > 0 || g.Finish != lm.FinishCancelled {
+		t.Errorf("it wrote %v and ended: %q", g.IDs, g.Finish)
+	}
+}
