@@ -59,9 +59,9 @@ func TestTheTreeKeepsWhatBranchesHold(t *testing.T) {
 		tree := NewTree(capacity)
 		w := &writer{map[int]string{}, map[int]string{}}
 		type held struct {
-			branch *Branch
-			s      Sequence
-			fresh  bool // extended since the last commit
+			branch   *Branch
+			s        Sequence
+			computed int // tokens, at the last commit
 		}
 		var open []held
 		for step := range 400 {
@@ -73,7 +73,6 @@ func TestTheTreeKeepsWhatBranchesHold(t *testing.T) {
 				more := randomSequence(random, []int{2, 4, 40}[random.IntN(3)])
 				w.extend(h.branch, more)
 				h.s = Sequence{slices.Concat(h.s.Tokens, more.Tokens), slices.Concat(h.s.Marks, more.Marks)}
-				h.fresh = h.fresh || len(more.Tokens) > 0
 			case n < 8 && len(open) > 0:
 				i := random.IntN(len(open))
 				open[i].branch.Release()
@@ -81,15 +80,24 @@ func TestTheTreeKeepsWhatBranchesHold(t *testing.T) {
 			case n < 9:
 				w.commit(tree)
 				for i := range open {
-					open[i].fresh = false
+					open[i].computed = len(open[i].s.Tokens)
 				}
 			default: // a run that failed
-				open = slices.DeleteFunc(open, func(h held) bool {
-					if h.fresh {
-						h.branch.Release()
+				for i := range open {
+					h := &open[i]
+					if h.computed == len(h.s.Tokens) {
+						continue
 					}
-					return h.fresh
-				})
+					h.s = h.s.Upto(h.computed)
+					kept := tree.Branch()
+					if random.IntN(2) == 0 {
+						kept.Follow(h.s)
+					} else {
+						h.s, h.computed = Sequence{Marks: []Mark{}}, 0
+					}
+					h.branch.Release()
+					h.branch = kept
+				}
 				clear(w.added)
 				tree.Discard()
 			}
