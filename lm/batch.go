@@ -49,7 +49,7 @@ type Sequence struct {
 	given  int            // tokens that were there at the beginning
 	regime int            // of the positions
 	marks  []forest.Mark  // of the tokens; nil: all zero
-	branch *forest.Branch // of the tokens that are computed; nil: none is
+	branch *forest.Branch // of the tokens that are computed or packed; nil: none is
 	next   int            // the token that a step has chosen, before it is accepted
 	writer writer
 	finish Finish
@@ -129,12 +129,14 @@ func (b *Batch) Step(ctx context.Context) error {
 		return err
 	}
 	for _, s := range ready {
-		if s.err != nil {
+		switch {
+		case s.Done(): // what was told of another's token has removed it
+		case s.err != nil:
 			b.end(s, FinishError, s.err)
-			continue
-		}
-		if finish := s.accept(s.next); finish != "" {
-			b.end(s, finish, nil)
+		default:
+			if finish := s.accept(s.next); finish != "" {
+				b.end(s, finish, nil)
+			}
 		}
 	}
 	return nil
@@ -163,8 +165,9 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 			b.pack(i, 1)
 		}
 	}
+	limit := p.rows() + b.runTokens
 	for i, s := range b.open {
-		if room := b.runTokens - p.rows(); room > 0 && (s.left() > 1 || len(s.tokens) == s.given) {
+		if room := limit - p.rows(); room > 0 && (s.left() > 1 || len(s.tokens) == s.given) {
 			b.pack(i, room)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/cpu"
 	"github.com/steervec/steer/lm/engine"
 	"github.com/steervec/steer/lm/internal/random"
@@ -125,10 +126,18 @@ func newWorld(t *testing.T, seed uint64) *world {
 	if r.IntN(4) == 0 {
 		options.Dynamic = 12 + r.IntN(20)
 	}
-	checkpoint := random.New(seed, options)
+	dtype := lm.Float32
+	if r.IntN(3) == 0 {
+		options.Stored, dtype = safetensors.BF16, []lm.DType{lm.Float32, lm.BFloat16}[r.IntN(2)]
+	}
+	checkpoint, garbles := random.New(seed, options), r.IntN(3) == 0
 	w.name = fmt.Sprintf("world %d (capacity %d, %v)", seed, w.capacity, checkpoint.Shape)
 	plain, err := lm.Open(t.Context(), gpt2, lm.OnEngine(func(ctx context.Context, _ engine.Source, _ lm.DType) (engine.Engine, error) {
-		return cpu.Load(ctx, checkpoint.Decoder, checkpoint, lm.Float32)
+		e, err := cpu.Load(ctx, checkpoint.Decoder, checkpoint, dtype)
+		if garbles {
+			return garbling{e}, err
+		}
+		return e, err
 	}))
 	if err != nil {
 		t.Fatal(w.name, err)
@@ -226,10 +235,9 @@ func (w *world) input(r *rand.Rand) lm.Input {
 func (w *world) run(steps int) {
 	var wait sync.WaitGroup
 	for i := range 2 {
-		r := rand.New(rand.NewPCG(w.seed, uint64(100+i)))
-		wait.Go(func() { w.batch(r, steps) })
-		r = rand.New(rand.NewPCG(w.seed, uint64(200+i)))
+		wait.Go(func() { w.batch(rand.New(rand.NewPCG(w.seed, uint64(100+i))), steps) })
 		wait.Go(func() {
+			r := rand.New(rand.NewPCG(w.seed, uint64(200+i)))
 			for range steps / 6 {
 				if r.IntN(2) == 0 {
 					w.forward(r)

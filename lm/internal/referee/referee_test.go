@@ -55,11 +55,22 @@ var trials = []trial{
 	{"rounded", 30, 40, 64, []safetensors.DType{safetensors.F32, safetensors.F16, safetensors.BF16}, engine.BFloat16, rounded, 0.02},
 }
 
+// STEER_DECODERS=10 tries ten times as many decoders, on every instruction set.
 func TestTheCPUEngineAgreesWithTheReferee(t *testing.T) {
+	times := uint64(1)
+	if text := os.Getenv("STEER_DECODERS"); text != "" {
+		if _, err := fmt.Sscan(text, &times); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, trial := range trials {
-		if testing.Short() || os.Getenv("STEER_INSTRUCTIONS") != "" {
+		switch {
+		case testing.Short():
+			trial.seeds = 1 + trial.seeds/20
+		case os.Getenv("STEER_INSTRUCTIONS") != "":
 			trial.seeds = 1 + trial.seeds/4
 		}
+		trial.seeds *= times
 		t.Run(trial.name, trial.run)
 	}
 }
