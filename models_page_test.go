@@ -312,6 +312,9 @@ func describe(d *arch.Decoder, config json.RawMessage) []string {
 		}
 		attention = append(attention, text)
 	}
+	if e := a.Experts; e != nil {
+		attention = append(attention, fmt.Sprintf("queries and output of %d among %d experts for each token, with %d heads each", e.PerToken, e.Count, a.KVHeads))
+	}
 	if a.Differential != nil {
 		attention = append(attention, "the second half of the heads taken from the first (differential attention)")
 	}

@@ -127,6 +127,12 @@ type Attention struct {
 	// Latent stands in place of all these; nil: none.
 	Latent *Latent
 
+	// Experts gives each token queries and an output projection of its own: those of
+	// the few experts that it uses, each with as many heads as there are keys. Query
+	// and Output then hold all experts as [Experts] says, and Fused the keys and the
+	// values (Shen et al. 2024, section 2.2); nil: none.
+	Experts *Experts
+
 	Output Linear
 
 	QueryNorm, KeyNorm *Norm // nil: none
@@ -263,6 +269,7 @@ type Experts struct {
 	Scale      float32 // multiplies the weights then; 0: 1
 	WeighInput bool    // the weight multiplies what the expert reads, not what it gives
 
+	Bias       string // tensor [hidden], added to what the experts give together; "": none
 	Shared     *MLP   // an expert that every token uses; nil: none
 	SharedGate Linear // [1, hidden], whose sigmoid weighs the shared expert; no weight: 1
 }

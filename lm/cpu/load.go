@@ -64,6 +64,7 @@ type block struct {
 	beforeAttention, afterAttention, afterAttentionAdd *norm
 	queryKeyValue                                      *linear // [(heads + 2*key/value heads)*head size, hidden]
 	latent                                             *latent // in place of queryKeyValue; nil: none
+	mixed                                              *mixed  // in place of queries and output; nil: none
 	queryNorm, keyNorm                                 *norm
 	sinks                                              []float32 // [heads]; nil: none
 	difference                                         float32   // λ of differential attention
@@ -83,6 +84,7 @@ type mlp struct {
 
 	router     *linear   // nil: dense
 	correction []float32 // of the experts' scores; nil: none
+	bias       []float32 // of what the experts give together; nil: none
 	experts    []mlp
 	shared     *mlp
 	sharedGate *linear
@@ -147,11 +149,12 @@ func Load(ctx context.Context, decoder *arch.Decoder, tensors Tensors, numbers N
 			afterAttentionAdd: l.norm(b.AfterAttentionAdd, d.Hidden),
 			queryKeyValue:     l.queryKeyValue(a, d.Hidden),
 			latent:            l.latent(a, d.Hidden),
+			mixed:             l.mixed(a, d.Hidden),
 			queryNorm:         l.headNorm(a.QueryNorm, a, a.Heads),
 			keyNorm:           l.headNorm(a.KeyNorm, a, a.KVHeads),
 			sinks:             l.optional(a.Sinks, a.Heads),
 			difference:        l.difference(a),
-			output:            l.linear(a.Output, d.Hidden, a.OutputWidth()),
+			output:            l.output(a, d.Hidden),
 			beforeMLP:         l.norm(b.BeforeMLP, d.Hidden),
 			afterMLP:          l.norm(b.AfterMLP, d.Hidden),
 			afterMLPAdd:       l.norm(b.AfterMLPAdd, d.Hidden),
@@ -350,8 +353,11 @@ func (l *loader) linear(part arch.Linear, out, in int) *linear {
 // queries, then all keys, then all values.
 func (l *loader) queryKeyValue(a *arch.Attention, hidden int) *linear {
 	queries, keys := a.Heads*a.HeadSize, a.KVHeads*a.HeadSize
-	if a.Latent != nil {
+	switch {
+	case a.Latent != nil:
 		return nil
+	case a.Experts != nil:
+		return l.fused(a, hidden, 0, keys)
 	}
 	if a.Fused.Weight != "" {
 		return l.fused(a, hidden, queries, keys)
@@ -483,6 +489,7 @@ func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
 	}
 	m.router = l.linear(e.Router, e.Count, hidden)
 	m.correction = l.correction(e.Correction, e.Count)
+	m.bias = l.optional(e.Bias, hidden)
 	sources := l.sources(p, e.Count, hidden)
 	for i := 0; i < e.Count && l.err == nil; i++ {
 		one := mlp{MLP: p, inner: p.Inner, activation: m.activation, xielu: m.xielu}

@@ -46,6 +46,7 @@ type buffers struct {
 	scores   []float32 // [rows, experts]
 	left     []float32 // [rows, experts]: of those that are not chosen yet
 	chosen   []choice  // [rows, experts per token]
+	mixed    []choice  // [nodes, experts per token] of attention
 	calls    []kernel.Call
 
 	positions []int // of each node
@@ -88,7 +89,7 @@ func (m *Model) Run(ctx context.Context, cache *Cache, run *Run) error {
 		// attention over ancestors
 		p.attend(layer)
 		p.show(layer, arch.AttnHeads, p.heads)
-		p.product(&p.sublayer, p.heads, b.output)
+		p.output(layer, b)
 		// a parallel mlp reads the block's input
 		if d.Parallel && b.beforeMLP != nil {
 			p.normalise(layer, b.beforeMLP)
