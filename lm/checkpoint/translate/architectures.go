@@ -173,8 +173,40 @@ var architectures = map[string]architecture{
 		modelType: "olmo", words: "olmo", parts: pairedParts,
 		keys: map[string]string{"attention.clamp_kqv": "clip_qkv"},
 	},
+	"smollm3": {modelType: "smollm3", words: "smaug-bpe", settle: settleBiases, parts: pairedParts},
+	"arcee":   {modelType: "arcee", words: "llama-bpe", settle: settleBiases, parts: without(pairedParts, "ffn_gate")},
+	"nemotron": {
+		modelType: "nemotron", partial: "partial_rotary_factor", settle: settleBiases,
+		keys:  map[string]string{"attention.layer_norm_epsilon": "norm_eps"},
+		parts: changed(without(llamaParts, "ffn_gate"), plusOne, "output_norm", "attn_norm", "ffn_norm"),
+	},
+	"ernie4_5": {
+		modelType: "ernie4_5", parts: llamaParts,
+		settle: func(t *translation) { t.config["use_bias"] = t.has("blk.0.attn_q.bias") },
+	},
+	"seed_oss": {
+		modelType: "seed_oss", words: "seed-coder",
+		settle: func(t *translation) {
+			t.config["attention_bias"] = t.has("blk.0.attn_q.bias")
+			t.config["attention_out_bias"] = t.has("blk.0.attn_output.bias")
+		},
+		parts: combine(without(llamaParts, "ffn_norm"), []part{{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs}}),
+	},
+	"glm4": {
+		modelType: "glm4", words: "glm4", partial: "partial_rotary_factor",
+		settle: func(t *translation) { t.config["attention_bias"] = t.has("blk.0.attn_q.bias") },
+		parts: combine(without(llamaParts, "ffn_gate", "ffn_up"), []part{
+			{blk + "ffn_up", layers + "mlp.gate_up_proj", asItIs},
+			{blk + "post_attention_norm", layers + "post_self_attn_layernorm", asItIs},
+			{blk + "post_ffw_norm", layers + "post_mlp_layernorm", asItIs},
+		}),
+	},
+	"olmoe": {
+		modelType: "olmoe", words: "olmo", constants: map[string]any{"norm_topk_prob": false},
+		parts: combine(without(llamaParts, "ffn_gate", "ffn_up", "ffn_down"), headNorms, qwenExperts[:4]),
+	},
 	"olmo2": {
-		modelType: "olmo2", words: "dbrx",
+		modelType: "olmo2", otherTypes: []string{"olmo3"}, words: "dbrx", settle: settleOlmo2,
 		parts: combine(without(llamaParts, "attn_norm", "ffn_norm"), headNorms, []part{
 			{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs},
 			{blk + "post_ffw_norm", layers + "post_feedforward_layernorm", asItIs},
@@ -271,6 +303,14 @@ func settleLlama(t *translation) {
 		t.config["model_type"] = "mistral"
 	}
 	settleBiases(t)
+}
+
+// settleOlmo2 tells apart what llama.cpp calls olmo2: olmo3 has sliding windows.
+func settleOlmo2(t *translation) {
+	if t.config["sliding_window"] != nil {
+		t.config["model_type"] = "olmo3"
+		t.slidingPattern()
+	}
 }
 
 func settleBiases(t *translation) {
