@@ -60,6 +60,11 @@ func TestEveryModelTypeHasAGolden(t *testing.T) {
 		}
 		proven[d.Family] = true
 	}
+	for family := range knownCheckpoints {
+		if !proven[family] {
+			t.Errorf("checkpoints of %s are named, which is no model type that a golden proves", family)
+		}
+	}
 	for _, family := range arch.Families() {
 		if !proven[family] {
 			t.Errorf("model type %s is registered, and no golden proves it", family)
@@ -126,6 +131,17 @@ func writeModelsPage(t *testing.T, models map[string]goldenModel) string {
 			names = append(names, "`"+v.name+"`")
 		}
 		line("| [`%s`](#%s) | %s | %s |", family, family, strings.Join(containers[family], ", "), strings.Join(names, ", "))
+	}
+	line("")
+	line("Public checkpoints of these types, with about how many parameters they have, and the memory, in steps of two, of the smallest machine that holds them in")
+	line("bfloat16. No test opens them.")
+	line("")
+	line("| model type | checkpoint | billions | GB | |")
+	line("|---|---|---|---|---|")
+	for _, family := range arch.Families() {
+		for _, k := range knownCheckpoints[family] {
+			line("| `%s` | `%s` | %v | %d | %s |", family, k.name, k.billions, k.memory(), k.note)
+		}
 	}
 	line("")
 	line("A multimodal checkpoint whose `text_config` names one of these types is read as its text model, and so are those that go by another name:")
