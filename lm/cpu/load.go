@@ -582,6 +582,9 @@ func (l *loader) source(part arch.Linear, count, out, in int) source {
 			return stored{l.weight(one, out, in), l.optional(one.Bias, out)}
 		}
 	}
+	if from := l.blocks(part, count, out, in); from != nil || l.err != nil {
+		return from
+	}
 	height, width := out, in
 	if part.Transposed {
 		height, width = in, out
