@@ -109,6 +109,13 @@ var plainMLP = []part{
 	{blk + "ffn_down", layers + "mlp.c_proj", asItIs},
 }
 
+var mixtralExperts = []part{
+	{blk + "ffn_gate_inp", layers + "block_sparse_moe.gate", asItIs},
+	{blk + "ffn_gate_exps", layers + "block_sparse_moe.experts.{expert}.w1", stacked},
+	{blk + "ffn_down_exps", layers + "block_sparse_moe.experts.{expert}.w2", stacked},
+	{blk + "ffn_up_exps", layers + "block_sparse_moe.experts.{expert}.w3", stacked},
+}
+
 var qwenExperts = []part{
 	{blk + "ffn_gate_inp", layers + "mlp.gate", asItIs},
 	{blk + "ffn_gate_exps", layers + "mlp.experts.{expert}.gate_proj", stacked},
@@ -155,12 +162,7 @@ const neox = "gpt_neox.layers.{num}."
 var architectures = map[string]architecture{
 	"llama": {
 		modelType: "llama", otherTypes: []string{"mistral", "mixtral"}, words: "llama-bpe", settle: settleLlama,
-		parts: combine(pairedParts, []part{
-			{blk + "ffn_gate_inp", layers + "block_sparse_moe.gate", asItIs},
-			{blk + "ffn_gate_exps", layers + "block_sparse_moe.experts.{expert}.w1", stacked},
-			{blk + "ffn_down_exps", layers + "block_sparse_moe.experts.{expert}.w2", stacked},
-			{blk + "ffn_up_exps", layers + "block_sparse_moe.experts.{expert}.w3", stacked},
-		}),
+		parts: combine(pairedParts, mixtralExperts),
 	},
 	"granite": {
 		modelType: "granite", words: "refact", settle: settleBiases, parts: pairedParts,
@@ -191,6 +193,24 @@ var architectures = map[string]architecture{
 			t.config["attention_out_bias"] = t.has("blk.0.attn_output.bias")
 		},
 		parts: combine(without(llamaParts, "ffn_norm"), []part{{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs}}),
+	},
+	"exaone4": {
+		modelType: "exaone4", words: "exaone4", settle: (*translation).slidingPattern,
+		parts: combine(without(llamaParts, "attn_norm", "ffn_norm"), headNorms, []part{
+			{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs},
+			{blk + "post_ffw_norm", layers + "post_feedforward_layernorm", asItIs},
+		}),
+	},
+	"phimoe": {
+		modelType: "phimoe",
+		settle: func(t *translation) {
+			t.config["attention_bias"] = t.has("blk.0.attn_q.bias")
+			t.config["lm_head_bias"] = t.has("output.bias")
+		},
+		parts: combine(without(llamaParts, "ffn_gate", "ffn_up", "ffn_down"), mixtralExperts, []part{
+			{"rope_factors_long", "", factorTable},
+			{"rope_factors_short", "", factorTable},
+		}),
 	},
 	"glm4": {
 		modelType: "glm4", words: "glm4", partial: "partial_rotary_factor",

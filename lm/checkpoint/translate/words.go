@@ -63,6 +63,7 @@ var cuts = map[string]cut{
 	"llama-v3":         llama3Cut,
 	"dbrx":             dbrxCut,
 	"smaug-bpe":        dbrxCut,
+	"exaone4":          gpt2Cut,
 	"glm4":             dbrxCut,
 	"chatglm-bpe":      dbrxCut,
 	"seed-coder":       {steps: []any{split(seedWords), toBytes}},

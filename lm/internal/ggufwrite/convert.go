@@ -149,10 +149,14 @@ func (c *converter) metadata(weights *safetensors.File) error {
 		layerNorm()
 		epsilon = 1e-5
 		extra["attention.clamp_kqv"] = float32(c.number("clip_qkv"))
-	case "olmo2", "olmo3":
-		c.arch = "olmo2"
-		names = combineNames(afterNames, llamaNames)
+	case "phimoe":
+		names = combineNames(moeNames, llamaNames)
+	case "olmo2", "olmo3", "exaone4":
 		if modelType == "olmo3" {
+			c.arch = "olmo2"
+		}
+		names = combineNames(afterNames, llamaNames)
+		if modelType != "olmo2" {
 			var sliding []bool
 			for _, kind := range c.config["layer_types"].([]any) {
 				sliding = append(sliding, kind == "sliding_attention")
@@ -269,7 +273,7 @@ func (c *converter) metadata(weights *safetensors.File) error {
 	if n := c.number("sliding_window"); n != 0 && !strings.HasPrefix(modelType, "qwen") {
 		set("attention.sliding_window", uint32(n))
 	}
-	if n := c.number("sliding_window_pattern"); n != 0 {
+	if n := c.number("sliding_window_pattern"); n != 0 && extra["attention.sliding_window_pattern"] == nil {
 		set("attention.sliding_window_pattern", uint32(n))
 	}
 	for _, key := range slices.Sorted(maps.Keys(extra)) {
