@@ -20,7 +20,7 @@ func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
 	}
 	e := p.Experts
 	if e == nil {
-		l.dense(&m, l.sources(p, 1, hidden), 0)
+		l.dense(&m, l.sources(p, 0, hidden), 0)
 		return m
 	}
 	m.router = l.linear(e.Router, e.Count, hidden)
@@ -105,12 +105,12 @@ func (l *loader) pack(from source, expert int) *linear {
 }
 
 // source finds where the parts of count experts are: under a name for each, or
-// in one tensor for all. A dense MLP is one expert.
+// in one tensor for all. count 0 is a dense MLP, which is one expert.
 func (l *loader) source(part arch.Linear, count, out, in int) source {
 	if part.Weight == "" {
 		return nil
 	}
-	if count == 1 || strings.Contains(part.Weight, "{expert}") {
+	if count == 0 || strings.Contains(part.Weight, "{expert}") {
 		return func(expert int) stored {
 			one := part
 			one.Weight = strings.ReplaceAll(part.Weight, "{expert}", strconv.Itoa(expert))
