@@ -172,7 +172,7 @@ func (l *loader) xielu(x *arch.XIELU) *kernel.XIELU {
 
 // scalar reads a tensor of one element, whose shape may be [] or [1].
 func (l *loader) scalar(name string) float32 {
-	if t, ok := l.find(name); ok && len(t.Shape) == 0 {
+	if t, ok := l.find(name); ok && len(t.Shape) == 0 && len(t.Data) > 0 {
 		values, err := t.Float32s()
 		if err != nil {
 			l.fail("load weights: %w", err)

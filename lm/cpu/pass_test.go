@@ -3,6 +3,8 @@ package cpu_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -156,5 +158,39 @@ func TestAKeptPathGivesTheSameBits(t *testing.T) {
 	rest := &cpu.Run{Tokens: tokens[5:], Segments: []cpu.Segment{{Nodes: 3, Position: 5, Path: path.With(cache.Reserve(3), 3), Length: 8}}}
 	if got := logitsOf(cache, rest, 2); !slices.Equal(got, want) {
 		t.Error("the logits have other bits")
+	}
+}
+
+// Weights that mean nothing can be made for every family.
+func TestEveryFamilyRunsWithRandomWeights(t *testing.T) {
+	configs, err := filepath.Glob("../../testdata/goldens/*/config.json")
+	if err != nil || len(configs) == 0 {
+		t.Fatalf("no goldens are there: %v", err)
+	}
+	for _, path := range configs {
+		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) {
+			config, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			decoder, err := arch.Parse(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := cpu.Random(t.Context(), decoder, cpu.Auto)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cache := m.NewCache()
+			run := chain(cache, 3, 1, 4)
+			given := 0
+			run.LogitRows, run.Logits = []int{0, 2}, func(_ int, logits []float32) { given += len(logits) }
+			if err := m.Run(t.Context(), cache, run); err != nil {
+				t.Fatal(err)
+			}
+			if given != 2*decoder.Vocabulary {
+				t.Errorf("%d logits, want %d", given, 2*decoder.Vocabulary)
+			}
+		})
 	}
 }
