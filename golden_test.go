@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -309,8 +310,7 @@ func testGoldenRecord(t *testing.T, g *golden, model *lm.Model) {
 			for _, position := range g.Probe.Positions {
 				got = append(got, layers[layer][position]...)
 			}
-			t.Logf("layer %d", layer)
-			within(t, got, rows, activationTolerance)
+			t.Run(strconv.Itoa(layer), func(t *testing.T) { within(t, got, rows, activationTolerance) })
 		}
 	}
 	// In the order of computation: the first that fails holds the mistake.

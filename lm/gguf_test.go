@@ -38,6 +38,9 @@ var asGGUF = map[string]struct {
 	"mistral_headdim":     {family: "llama"}, // without a window nothing tells them apart
 	"qwen2_window":        {set: map[string]any{"use_sliding_window": false}},
 	"starcoder2_nowindow": {absent: "llama.cpp's starcoder2 has biases"},
+	"olmo3":               {loose: true},
+	"olmoe":               {set: map[string]any{"clip_qkv": nil}},                           // the format has no word for it
+	"smollm3":             {set: map[string]any{"no_rope_layers": nil, "layer_types": nil}}, // every fourth, as llama.cpp takes it
 	"gpt_neox_seq":        {set: map[string]any{"hidden_act": "gelu"}},
 	"llama_llama3rope":    {loose: true},
 	"phi3_longrope":       {loose: true},

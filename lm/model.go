@@ -203,7 +203,8 @@ func (m *Model) ID() string { return m.id }
 // Revision returns the commit of a model from the Hub, else "".
 func (m *Model) Revision() string { return m.revision }
 
-// Fingerprint returns a hash of the model's config and weights.
+// Fingerprint returns a hash of the config, the weights' headers and samples of every
+// tensor: another fine-tune is another model.
 func (m *Model) Fingerprint() string { return m.fingerprint }
 
 // Decoder returns the description of the model. It must not be changed.

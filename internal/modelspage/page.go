@@ -63,6 +63,17 @@ func Page(goldens map[string]Golden) (string, error) {
 		line("| [`%s`](#%s) | %s | %s |", family, family, strings.Join(containers[family], ", "), strings.Join(names, ", "))
 	}
 	line("")
+	line("Public checkpoints of these types, with about how many parameters they have, and the memory, in steps of two, of the smallest machine that holds them in")
+	line("bfloat16. No test opens them.")
+	line("")
+	line("| model type | checkpoint | billions | GB | |")
+	line("|---|---|---|---|---|")
+	for _, family := range arch.Families() {
+		for _, k := range knownCheckpoints[family] {
+			line("| `%s` | `%s` | %v | %d | %s |", family, k.name, k.billions, k.memory(), k.note)
+		}
+	}
+	line("")
 	line("A multimodal checkpoint whose `text_config` names one of these types is read as its text model, and so are those that go by another name:")
 	line("")
 	line("| model type | read as |")
@@ -250,6 +261,9 @@ func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 			text += fmt.Sprintf("; queries through %d elements", l.QueryRank)
 		}
 		attention = append(attention, text)
+	}
+	if e := a.Experts; e != nil {
+		attention = append(attention, fmt.Sprintf("queries and output of %d among %d experts for each token, with %d heads each", e.PerToken, e.Count, a.KVHeads))
 	}
 	if a.Differential != nil {
 		attention = append(attention, "the second half of the heads taken from the first (differential attention)")

@@ -3,8 +3,10 @@ package modelspage
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/steervec/steer/lm/arch"
@@ -60,7 +62,22 @@ func TestEveryModelTypeHasAGolden(t *testing.T) {
 		}
 		proven[d.Family] = true
 	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if claim := fmt.Sprintf("on %d small checkpoints of %d model types", len(readGoldens(t)), len(proven)); !strings.Contains(string(readme), claim) {
+		t.Errorf("README.md does not say %q", claim)
+	}
+	for family := range knownCheckpoints {
+		if !proven[family] {
+			t.Errorf("checkpoints of %s are named, which is no model type that a golden proves", family)
+		}
+	}
 	for _, family := range arch.Families() {
+		if !strings.Contains(string(readme), family) {
+			t.Errorf("README.md does not name %s", family)
+		}
 		if !proven[family] {
 			t.Errorf("model type %s is registered, and no golden proves it", family)
 		}

@@ -172,3 +172,22 @@ func checkFinite(t *testing.T, d *Decoder) {
 		}
 	}
 }
+
+// Wrapped configs leave out what their text model usually has.
+func TestWrappedConfigsAreCompleted(t *testing.T) {
+	d, err := Parse([]byte(`{"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240,
+		"num_hidden_layers": 34, "sliding_window": 1024, "rope_scaling": {"factor": 8.0, "rope_type": "linear"}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := d.Blocks[5].Attention
+	if d.Hidden != 2560 || len(d.Blocks) != 34 || d.Vocabulary != 262208 || a.Heads != 8 || a.KVHeads != 4 || a.HeadSize != 256 || a.Window != 0 || d.Blocks[0].Attention.Window != 1024 {
+		t.Errorf("read as %+v with attention %+v", d, a)
+	}
+	half := a.Rope.Size / 2
+	cos, sin := make([]float32, half), make([]float32, half)
+	a.Rope.Angles(8, 0, cos, sin)
+	if want := float32(math.Sin(1)); sin[0] != want {
+		t.Errorf("position 8 turns by sine %v, want %v: an eighth of its distance", sin[0], want)
+	}
+}

@@ -42,8 +42,8 @@ func latentAttention(c *Config, d *Decoder, interleaved bool) {
 		QueryRank: c.IntOr("q_lora_rank", 0), Rank: rank,
 		KeySize: c.Int("qk_nope_head_dim"), RopeSize: c.Int("qk_rope_head_dim"), ValueSize: c.Int("v_head_dim"),
 	}
-	for _, size := range []int{l.QueryRank, rank, l.KeySize, l.RopeSize, l.ValueSize} {
-		if size > maxWidth/max(heads, 1) {
+	for _, size := range []int{max(l.QueryRank, 1), rank, l.KeySize, l.RopeSize, l.ValueSize} {
+		if size < 1 || size > maxWidth/max(heads, 1) {
 			c.fail("latent attention of %d heads with a part of %d elements", heads, size)
 			return
 		}

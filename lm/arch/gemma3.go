@@ -5,11 +5,6 @@ var _ = register(gemma3, "gemma3_text")
 // gemma3 is gemma2 with norms on each head's query and key, five layers with a
 // sliding window and a rope of their own to each one without.
 func gemma3(c *Config) *Decoder {
-	c.suppose(map[string]string{
-		"vocab_size": "262208", "hidden_size": "2304", "intermediate_size": "9216", "num_hidden_layers": "26",
-		"num_attention_heads": "8", "num_key_value_heads": "4", "head_dim": "256", "max_position_embeddings": "131072",
-		"rope_theta": "1000000", "sliding_window": "4096",
-	})
 	d := gemma(c)
 	types := c.Strings("layer_types")
 	pattern := max(c.IntOr("sliding_window_pattern", 6), 1)

@@ -19,6 +19,24 @@ var aliases = map[string]string{
 	"glm4v": "glm4", "glm4v_text": "glm4",
 }
 
+// usual are the values that wrapped configs leave out, as the configuration class
+// of the text model has them.
+var usual = map[string]map[string]string{
+	"gemma3_text": {
+		"vocab_size": "262208", "hidden_size": "2304", "intermediate_size": "9216", "num_hidden_layers": "26",
+		"num_attention_heads": "8", "num_key_value_heads": "4", "head_dim": "256", "max_position_embeddings": "131072",
+		"rope_theta": "1000000", "sliding_window": "4096",
+	},
+	"llama": {
+		"vocab_size": "32000", "hidden_size": "4096", "intermediate_size": "11008", "num_hidden_layers": "32", "num_attention_heads": "32",
+		"max_position_embeddings": "2048",
+	},
+	"mistral": {
+		"vocab_size": "32000", "hidden_size": "4096", "intermediate_size": "14336", "num_hidden_layers": "32", "num_attention_heads": "32",
+		"num_key_value_heads": "8", "max_position_embeddings": "131072",
+	},
+}
+
 // Aliases returns the model types that are read as another one's text model.
 func Aliases() map[string]string { return maps.Clone(aliases) }
 
@@ -33,6 +51,7 @@ func (c *Config) text() (text *Config, modelType, wrapper string) {
 		if name := "tie_word_embeddings"; !text.Has(name) && c.Has(name) {
 			text.fields[name] = c.fields[name]
 		}
+		text.suppose(usual[modelType])
 	}
 	if known, ok := aliases[modelType]; ok {
 		if wrapper == "" {

@@ -46,8 +46,12 @@ func (p *pass) project(layer int, b *block) {
 		p.projectLatent(layer, b.latent)
 		return
 	}
-	p.product(&p.qkv, p.input, b.queryKeyValue)
 	a := &p.model.decoder.Blocks[layer].Attention
+	if b.mixed != nil {
+		p.mixQueries(a, b)
+	} else {
+		p.product(&p.qkv, p.input, b.queryKeyValue)
+	}
 	width := (a.Heads + 2*a.KVHeads) * a.HeadSize
 	angles := p.angles[a.Rope]
 	each(len(p.Tokens), func(node int) {
@@ -198,6 +202,15 @@ func (p *pass) attend(layer int) {
 	if b.latent != nil {
 		p.expandLatent(a, b.latent)
 	}
+}
+
+// output projects what the heads gathered into the sublayer's result.
+func (p *pass) output(layer int, b *block) {
+	if b.mixed != nil {
+		p.mixOutput(&p.model.decoder.Blocks[layer].Attention, b.mixed)
+		return
+	}
+	p.product(&p.sublayer, p.heads, b.output)
 }
 
 // gather writes what each head gathers of the values [rows, heads*head size].

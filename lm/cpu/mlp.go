@@ -94,7 +94,10 @@ type choice struct {
 func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 	hidden, perToken := p.model.decoder.Hidden, m.Experts.PerToken
 	chosen := p.choose(x, rows, m)
-	shares := place(chosen, m)
+	var shares []share
+	for _, g := range place(chosen, m.Experts.Count) {
+		shares = append(shares, share{&m.experts[g.expert], g.from, g.rows})
+	}
 	gathered, given := size(&p.gathered, len(chosen)*hidden), size(&p.expert, len(chosen)*hidden)
 	each(rows, func(r int) {
 		for _, c := range chosen[r*perToken : (r+1)*perToken] {
@@ -110,6 +113,9 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 	each(rows, func(r int) {
 		to := sum[r*hidden : (r+1)*hidden]
 		clear(to)
+		if m.bias != nil {
+			copy(to, m.bias)
+		}
 		for _, c := range chosen[r*perToken : (r+1)*perToken] {
 			weight := c.weight
 			if m.Experts.WeighInput {
@@ -137,19 +143,22 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 
 func sigmoid(x float32) float32 { return float32(1 / (1 + math.Exp(-float64(x)))) }
 
+// group is the rows of one expert among those that are gathered.
+type group struct{ expert, from, rows int }
+
 // place gives each choice its row among the gathered ones, expert by expert, and
-// returns the share of each expert that was chosen.
-func place(chosen []choice, m *mlp) []share {
-	counts := make([]int, len(m.experts))
+// returns the groups of the experts that were chosen.
+func place(chosen []choice, experts int) []group {
+	counts := make([]int, experts)
 	for _, c := range chosen {
 		counts[c.expert]++
 	}
-	var shares []share
-	next, from := make([]int, len(m.experts)), 0
+	var groups []group
+	next, from := make([]int, experts), 0
 	for e, n := range counts {
 		next[e] = from
 		if n > 0 {
-			shares = append(shares, share{&m.experts[e], from, n})
+			groups = append(groups, group{e, from, n})
 		}
 		from += n
 	}
@@ -158,5 +167,5 @@ func place(chosen []choice, m *mlp) []share {
 		c.row = next[c.expert]
 		next[c.expert]++
 	}
-	return shares
+	return groups
 }

@@ -47,6 +47,7 @@ type buffers struct {
 	scores   []float32 // [rows, experts]
 	left     []float32 // [rows, experts]: of those that are not chosen yet
 	chosen   []choice  // [rows, experts per token]
+	mixed    []choice  // [nodes, experts per token] of attention
 	calls    []kernel.Call
 
 	positions []int         // of each node
@@ -83,7 +84,7 @@ func (p *pass) blocks(ctx context.Context) error {
 		// attention over ancestors
 		p.attend(layer)
 		p.reach(layer, arch.AttnHeads, p.heads)
-		p.product(&p.sublayer, p.heads, b.output)
+		p.output(layer, b)
 		// a parallel mlp reads the block's input
 		switch {
 		case d.Parallel && b.beforeMLP != nil:
