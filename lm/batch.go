@@ -46,14 +46,15 @@ type Sequence struct {
 	opts   GenerateOptions
 	model  *Model
 
-	given  int            // tokens that were there at the beginning
-	regime int            // of the positions
-	marks  []forest.Mark  // of the tokens; nil: all zero
-	branch *forest.Branch // of the tokens that are computed or packed; nil: none is
-	next   int            // the token that a step has chosen, before it is accepted
-	writer writer
-	finish Finish
-	err    error
+	given   int            // tokens that were there at the beginning
+	regime  int            // of the positions
+	marks   []forest.Mark  // of the tokens; nil: all zero
+	branch  *forest.Branch // of the tokens that are computed or packed; nil: none is
+	next    int            // the token that a step has chosen, before it is accepted
+	sampler sampler
+	writer  writer
+	finish  Finish
+	err     error
 }
 
 // NewBatch returns an empty batch on the model or view. On a cached view it
@@ -82,7 +83,7 @@ func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Seque
 	s.regime = b.model.Decoder().Regime(len(s.tokens))
 	s.marks = s.marked(s.regime).Marks
 	s.writer = writer{sequence: s.number, opts: &s.opts}
-	s.writer.sampler = sampler{opts: &s.opts, random: rand.New(rand.NewPCG(opts.Seed, in.Seed))}
+	s.sampler = sampler{opts: &s.opts, random: rand.New(rand.NewPCG(opts.Seed, in.Seed))}
 	if b.model.tokens != nil {
 		s.writer.stream = b.model.tokens.NewStream(!opts.IgnoreEnd)
 	}
@@ -175,7 +176,7 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 	p.logits(rows, func(row int, logits []float32) {
 		for _, i := range p.readers[row] {
 			s := b.open[i]
-			s.next = s.writer.choose(logits, s.tokens)
+			s.next = s.sampler.choose(logits, s.tokens)
 		}
 	})
 	if err := p.compute(ctx, b.store); err != nil {

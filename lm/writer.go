@@ -9,7 +9,6 @@ import (
 // writer makes text of the tokens of one sequence and gives it out as it becomes
 // certain.
 type writer struct {
-	sampler
 	sequence int
 	opts     *GenerateOptions
 	stream   *tokenizer.Stream // nil: there is no tokenizer, or nothing more comes
