@@ -5,6 +5,7 @@
 package vecfile
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -45,7 +46,15 @@ const format = 1
 
 const prefix = "layer."
 
-// Write writes the file beside path and renames it. Equal vectors give equal
+const (
+	// maxLayer bounds layers: no model has as many blocks.
+	maxLayer = 4096
+	// maxHeader bounds what is read before the layers are counted, in bytes: some
+	// 80 a layer, and the metadata.
+	maxHeader = 4 << 20
+)
+
+// Write writes the file as [safetensors.Write] does. Equal vectors give equal
 // bytes. Errors name what cannot be written.
 func Write(path string, f File) error {
 	if len(f.Layers) == 0 {
@@ -56,10 +65,17 @@ func Write(path string, f File) error {
 		metadata = map[string]string{}
 	}
 	metadata[FormatKey] = strconv.Itoa(format)
+	if text, err := json.Marshal(metadata); err != nil || len(text) > maxHeader/2 { // the layers take less than the other half
+		return fmt.Errorf("write %s: the metadata takes %d bytes; at most %d are allowed", path, len(text), maxHeader/2)
+	}
 	var tensors []safetensors.Tensor
 	for _, layer := range slices.Sorted(maps.Keys(f.Layers)) {
 		vector := f.Layers[layer]
-		if err := check(vector); err != nil {
+		err := checkLayer(layer)
+		if err == nil {
+			err = check(vector)
+		}
+		if err != nil {
 			return fmt.Errorf("write %s: layer %d: %w", path, layer, err)
 		}
 		tensors = append(tensors, safetensors.New(prefix+strconv.Itoa(layer), []int{len(vector)}, vector))
@@ -70,7 +86,7 @@ func Write(path string, f File) error {
 // Read reads a vector file. Errors name the file and the tensor or key that is
 // wrong.
 func Read(path string) (File, error) {
-	file, err := safetensors.Open(path)
+	file, err := safetensors.OpenLimited(path, maxHeader)
 	if err != nil {
 		return File{}, err
 	}
@@ -101,6 +117,9 @@ func parse(file *safetensors.File) (File, error) {
 		if !ok || err != nil || strconv.Itoa(layer) != number {
 			return File{}, fmt.Errorf("tensor %q is not named %s<number>", name, prefix)
 		}
+		if err := checkLayer(layer); err != nil {
+			return File{}, fmt.Errorf("tensor %q: %w", name, err)
+		}
 		t, _ := file.Tensor(name)
 		if t.DType != safetensors.F32 || len(t.Shape) != 1 {
 			return File{}, fmt.Errorf("tensor %q is %s %v, not F32 with one dimension", name, t.DType, t.Shape)
@@ -124,6 +143,13 @@ func parse(file *safetensors.File) (File, error) {
 		return File{}, errors.New("the file has no layers")
 	}
 	return f, nil
+}
+
+func checkLayer(layer int) error {
+	if layer < -maxLayer || layer >= maxLayer {
+		return fmt.Errorf("the layer is not from %d to %d", -maxLayer, maxLayer-1)
+	}
+	return nil
 }
 
 func check(vector []float32) error {

@@ -1,6 +1,8 @@
 package vecfile
 
 import (
+	"encoding/binary"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -45,15 +47,20 @@ func TestAVectorComesBackAsItWas(t *testing.T) {
 
 func TestWhatIsNoVectorIsRefusedByName(t *testing.T) {
 	dir := t.TempDir()
+	one := func(name string) safetensors.Tensor { return safetensors.New(name, []int{1}, []float32{1}) }
 	for name, test := range map[string]struct {
 		tensors  []safetensors.Tensor
 		metadata map[string]string
 		want     string
 	}{
-		"other tensors": {[]safetensors.Tensor{safetensors.New("weight", []int{2}, []float32{1, 2})}, map[string]string{FormatKey: "1"}, "weight"},
-		"a matrix":      {[]safetensors.Tensor{safetensors.New("layer.1", []int{1, 2}, []float32{1, 2})}, map[string]string{FormatKey: "1"}, "layer.1"},
-		"not finite":    {[]safetensors.Tensor{safetensors.New("layer.1", []int{1}, []float32{float32(math.NaN())})}, map[string]string{FormatKey: "1"}, "layer"},
-		"a newer form":  {[]safetensors.Tensor{safetensors.New("layer.1", []int{1}, []float32{1})}, map[string]string{FormatKey: "99"}, "99"},
+		"other tensors":    {[]safetensors.Tensor{safetensors.New("weight", []int{2}, []float32{1, 2})}, map[string]string{FormatKey: "1"}, "weight"},
+		"a matrix":         {[]safetensors.Tensor{safetensors.New("layer.1", []int{1, 2}, []float32{1, 2})}, map[string]string{FormatKey: "1"}, "layer.1"},
+		"not finite":       {[]safetensors.Tensor{safetensors.New("layer.1", []int{1}, []float32{float32(math.NaN())})}, map[string]string{FormatKey: "1"}, "layer"},
+		"a zero too many":  {[]safetensors.Tensor{one("layer.0"), one("layer.00")}, map[string]string{FormatKey: "1"}, `"layer.00"`},
+		"a plus":           {[]safetensors.Tensor{one("layer.+1")}, map[string]string{FormatKey: "1"}, `"layer.+1"`},
+		"minus nothing":    {[]safetensors.Tensor{one("layer.-0")}, map[string]string{FormatKey: "1"}, `"layer.-0"`},
+		"a layer too high": {[]safetensors.Tensor{one("layer.4096")}, map[string]string{FormatKey: "1"}, `"layer.4096": the layer is not from -4096 to 4095`},
+		"a newer form":     {[]safetensors.Tensor{safetensors.New("layer.1", []int{1}, []float32{1})}, map[string]string{FormatKey: "99"}, "99"},
 	} {
 		path := filepath.Join(dir, "v.safetensors")
 		if err := safetensors.Write(path, test.tensors, test.metadata); err != nil {
@@ -67,7 +74,46 @@ func TestWhatIsNoVectorIsRefusedByName(t *testing.T) {
 	if err := Write(filepath.Join(dir, "w"), File{Layers: map[int][]float32{2: {float32(math.Inf(1))}}}); err == nil || !strings.Contains(err.Error(), "layer 2") {
 		t.Errorf("an infinite vector is written: %v", err)
 	}
+	if err := Write(filepath.Join(dir, "w"), File{Layers: map[int][]float32{4096: {1}}}); err == nil || !strings.Contains(err.Error(), "layer 4096") {
+		t.Errorf("a layer that no model has is written: %v", err)
+	}
 	if err := Write(filepath.Join(dir, "w"), File{}); err == nil {
 		t.Error("a vector without layers is written")
+	}
+}
+
+// All layers that there can be are read at once, and a file of many more is
+// refused before their names are looked at.
+func TestFilesAreAsLargeAsVectorsMayBe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "v.safetensors")
+	vector := File{Layers: map[int][]float32{}}
+	for layer := -4096; layer < 4096; layer++ {
+		vector.Layers[layer] = []float32{1}
+	}
+	if err := Write(path, vector); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Read(path); err != nil || len(got.Layers) != len(vector.Layers) {
+		t.Fatalf("%d layers, %v", len(got.Layers), err)
+	}
+	var header strings.Builder
+	header.WriteString(`{"__metadata__":{"steer.format":"1"}`)
+	const many = 100_000
+	for layer := range many {
+		fmt.Fprintf(&header, `,"layer.%d":{"dtype":"F32","shape":[1],"data_offsets":[%d,%d]}`, layer, 4*layer, 4*layer+4)
+	}
+	header.WriteString("}")
+	data := binary.LittleEndian.AppendUint64(nil, uint64(header.Len()))
+	data = append(append(data, header.String()...), make([]byte, 4*many)...)
+	if err := os.WriteFile(path, data, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Read(path)
+	if err == nil || !strings.Contains(err.Error(), "at most 4194304 are allowed") || !strings.Contains(err.Error(), path) {
+		t.Errorf("error %v", err)
+	}
+	long := File{Layers: map[int][]float32{0: {1}}, Metadata: map[string]string{ChatTemplateKey: strings.Repeat("\n", 2<<20)}}
+	if err := Write(path, long); err == nil || !strings.Contains(err.Error(), "metadata") {
+		t.Errorf("what cannot be read again is written: %v", err)
 	}
 }

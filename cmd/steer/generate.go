@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math"
@@ -46,7 +47,7 @@ where the prompt ends.`,
 			}
 			var tokens []int
 			if chat {
-				tokens, err = chatTokens(m, prompt.text)
+				tokens, err = chatTokens(c.Context(), m, prompt.text)
 			} else {
 				tokens, err = prompt.tokens(m)
 			}
@@ -115,12 +116,12 @@ where the prompt ends.`,
 
 // chatTokens renders a user's message with the model's chat template, which
 // writes its special tokens itself.
-func chatTokens(m *lm.Model, text string) ([]int, error) {
+func chatTokens(ctx context.Context, m *lm.Model, text string) ([]int, error) {
 	t, err := m.Tokenizer()
 	if err != nil {
 		return nil, err
 	}
-	rendered, err := t.Chat([]tokenizer.Message{{Role: "user", Content: text}}, tokenizer.ChatOptions{AddGenerationPrompt: true, Now: time.Now()})
+	rendered, err := t.Chat(ctx, []tokenizer.Message{{Role: "user", Content: text}}, tokenizer.ChatOptions{AddGenerationPrompt: true, Now: time.Now()})
 	if err != nil {
 		return nil, fmt.Errorf("--chat: %w", err)
 	}

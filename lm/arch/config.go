@@ -63,7 +63,9 @@ func register(describe func(*Config) *Decoder, modelTypes ...string) bool {
 // it means nothing.
 type Config struct {
 	fields map[string]any
-	err    error
+	err    error   // of the outermost object alone
+	parent *Config // nil: this is the outermost object
+	name   string  // of this object in its parent
 }
 
 func newConfig(data []byte) (*Config, error) {
@@ -104,12 +106,37 @@ func (c *Config) IntOr(name string, otherwise int) int {
 	return int(f)
 }
 
-// Float returns a number, or otherwise where the field is missing or null.
+// What a positive number of a config may be. Epsilons, rotary bases, factors and
+// multipliers in use lie between 1e-12 and 1e9; what is far outside turns into
+// zeros, infinities and NaNs once it is squared in float32.
+const (
+	leastFloat = 1e-12
+	mostFloat  = 1e12
+)
+
+// Float returns a positive number from 1e-12 to 1e12, or otherwise where the
+// field is missing or null. A field that says what otherwise is, such as 0 for
+// none, is right too.
 func (c *Config) Float(name string, otherwise float64) float64 {
 	if !c.Has(name) {
 		return otherwise
 	}
-	return c.number(name)
+	f := c.number(name)
+	if f != otherwise && !(leastFloat <= f && f <= mostFloat) {
+		c.fail("%s is %v, not a number from %g to %g", name, c.fields[name], leastFloat, mostFloat)
+		return otherwise
+	}
+	return f
+}
+
+// Positive is IntOr for a whole number that cannot be zero.
+func (c *Config) Positive(name string, otherwise int) int {
+	n := c.IntOr(name, otherwise)
+	if n < 1 {
+		c.fail("%s is %d, not a whole number from 1 on", name, n)
+		return 1
+	}
+	return n
 }
 
 // Bool returns a truth value, or otherwise where the field is missing or null.
@@ -136,7 +163,7 @@ func (c *Config) String(name, otherwise string) string {
 	return s
 }
 
-// Floats returns a list of numbers, nil where the field is missing or null.
+// Floats returns a list of finite numbers, nil where the field is missing or null.
 func (c *Config) Floats(name string) []float64 {
 	var out []float64
 	for _, v := range c.list(name) {
@@ -187,7 +214,7 @@ func (c *Config) Object(name string) *Config {
 		c.fail("%s is %v, not an object", name, c.fields[name])
 		return nil
 	}
-	return &Config{fields: fields}
+	return &Config{fields: fields, parent: c, name: name}
 }
 
 func (c *Config) number(name string) float64 {
@@ -201,7 +228,9 @@ func (c *Config) number(name string) float64 {
 }
 
 func (c *Config) fail(format string, args ...any) {
-	if c.err == nil {
+	if c.parent != nil {
+		c.parent.fail("%s: %w", c.name, fmt.Errorf(format, args...))
+	} else if c.err == nil {
 		c.err = fmt.Errorf(format, args...)
 	}
 }
@@ -255,6 +284,12 @@ func (d *Decoder) check() error {
 		name  string
 		value int
 	}{{"hidden size", d.Hidden}, {"vocabulary size", d.Vocabulary}}
+	if d.Embedding.Positions != "" {
+		sizes = append(sizes, struct {
+			name  string
+			value int
+		}{"number of learned positions", d.MaxPositions})
+	}
 	for i := range d.Blocks {
 		a, m := &d.Blocks[i].Attention, &d.Blocks[i].MLP
 		sizes = append(sizes, []struct {

@@ -1,6 +1,7 @@
 package arch
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,31 @@ func TestMistakesInAConfigAreNamed(t *testing.T) {
 		{"no heads", strings.Replace(llamaConfig, `"num_attention_heads":4`, `"num_attention_heads":0`, 1), "hidden size by attention heads"},
 		{"unknown activation", with(`"hidden_act":"mish"`), `hidden_act "mish" is not supported`},
 		{"unknown rope", with(`"rope_scaling":{"rope_type":"spiral"}`), `rope_scaling of type "spiral" is not supported`},
+		{"a negative epsilon", with(`"rms_norm_eps":-1e-5`), "rms_norm_eps is -1e-5, not a number from 1e-12 to 1e+12"},
+		{"an epsilon of zero", with(`"rms_norm_eps":0`), "rms_norm_eps is 0, not a number from"},
+		{"an epsilon that is no float", with(`"rms_norm_eps":1e999`), "rms_norm_eps is 1e999, not a number"},
+		{"a vast epsilon", with(`"rms_norm_eps":1e300`), "rms_norm_eps is 1e300, not a number from"},
+		{"a base of zero", with(`"rope_theta":0`), "rope_theta is 0, not a number from"},
+		{"a negative base", with(`"rope_theta":-10000`), "rope_theta is -10000, not a number from"},
+		{"a tiny base", with(`"rope_theta":1e-320`), "rope_theta is 1e-320, not a number from"},
+		{"a base of one", with(`"rope_theta":1`), "(rope_theta) is 1, not a number above 1"},
+		{"a base inside the scaling", with(`"rope_parameters":{"rope_type":"default","rope_theta":0}`), "rope_parameters: rope_theta is 0, not"},
+		{"linear by zero", with(`"rope_scaling":{"type":"linear","factor":0}`), "rope_scaling: factor is 0, not a number from"},
+		{"linear, negative", with(`"rope_scaling":{"type":"linear","factor":-2}`), "rope_scaling: factor is -2, not"},
+		{"dynamic past nothing", with(`"rope_scaling":{"type":"dynamic","factor":2},"max_position_embeddings":0`), "max_position_embeddings is 0, not a whole number from 1"},
+		{"dynamic by zero", with(`"rope_scaling":{"type":"dynamic","factor":0}`), "rope_scaling: factor is 0, not"},
+		{"llama3 past nothing", with(`"rope_scaling":{"rope_type":"llama3","factor":8,"original_max_position_embeddings":0}`), "rope_scaling: original_max_position_embeddings is 0, not"},
+		{"llama3 without a band", with(`"rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":4}`), "rope_scaling: low_freq_factor is 4, not below high_freq_factor, 4"},
+		{"yarn past nothing", with(`"rope_scaling":{"rope_type":"yarn","factor":4,"original_max_position_embeddings":0}`), "rope_scaling: original_max_position_embeddings is 0, not"},
+		{"yarn of no positions", with(`"max_position_embeddings":0,"rope_scaling":{"rope_type":"yarn","factor":4}`), "max_position_embeddings is 0, not"},
+		{"yarn, a negative scale", with(`"rope_scaling":{"rope_type":"yarn","factor":4,"attention_factor":-1}`), "rope_scaling: attention_factor is -1, not"},
+		{"yarn, a bound of zero", with(`"rope_scaling":{"rope_type":"yarn","factor":4,"beta_slow":0}`), "rope_scaling: beta_slow is 0, not"},
+		{"longrope, a factor of zero", with(`"rope_scaling":{"type":"longrope","short_factor":[1,1,1,1,1,1,1,1],"long_factor":[1,1,1,1,1,1,1,0]}`), "rope_scaling: a factor of a frequency is 0, not"},
+		{"longrope, too few", with(`"rope_scaling":{"type":"longrope","short_factor":[1],"long_factor":[1]}`), "rope_scaling: there are 1 short and 1 long factors for 8 pairs"},
+		{"longrope past one", with(`"max_position_embeddings":8,"original_max_position_embeddings":1,"rope_scaling":{"type":"longrope","short_factor":[1,1,1,1,1,1,1,1],"long_factor":[1,1,1,1,1,1,1,1]}`), "original_max_position_embeddings is 1"},
+		{"no learned positions", `{"model_type":"gpt2","n_embd":64,"vocab_size":512,"n_layer":1,"n_head":4,"n_positions":0}`, "the number of learned positions is 0"},
+		{"a negative soft cap", `{"model_type":"gemma2","hidden_size":64,"vocab_size":512,"num_hidden_layers":1,"num_attention_heads":4,"head_dim":16,"intermediate_size":128,"attn_logit_softcapping":-50}`, "attn_logit_softcapping is -50, not"},
+		{"scores over the root of zero", `{"model_type":"gemma2","hidden_size":64,"vocab_size":512,"num_hidden_layers":1,"num_attention_heads":4,"head_dim":16,"intermediate_size":128,"query_pre_attn_scalar":0}`, "query_pre_attn_scalar is 0, not"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if _, err := Parse([]byte(test.config)); err == nil || !strings.Contains(err.Error(), test.want) {
@@ -30,6 +56,19 @@ func TestMistakesInAConfigAreNamed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is left out, or says that there is none, is no mistake.
+func TestZeroMeansNoneWhereNothingDoes(t *testing.T) {
+	d, err := Parse([]byte(`{"model_type":"gemma2","hidden_size":64,"vocab_size":512,"num_hidden_layers":1,"num_attention_heads":4,"num_key_value_heads":2,"head_dim":16,"intermediate_size":128,
+		"attn_logit_softcapping":0,"final_logit_softcapping":null,"rope_scaling":{"rope_type":"yarn","factor":4,"mscale":0,"mscale_all_dim":0}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Head.SoftCap != 0 || d.Blocks[0].Attention.SoftCap != 0 {
+		t.Errorf("soft caps %v and %v", d.Head.SoftCap, d.Blocks[0].Attention.SoftCap)
+	}
+	checkFinite(t, d)
 }
 
 func TestUnscaledRopeTurnsByThePublishedFrequencies(t *testing.T) {
@@ -75,6 +114,42 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 		}
-		d.Regime(1 << 20)
+		checkFinite(t, d)
 	})
+}
+
+// checkFinite fails where a number of the description can make a NaN of finite
+// weights.
+func checkFinite(t *testing.T, d *Decoder) {
+	t.Helper()
+	norm := func(n *Norm) {
+		if n != nil && !(n.Epsilon > 0 && n.Epsilon <= mostFloat) {
+			t.Fatalf("norm %s has epsilon %v", n.Weight, n.Epsilon)
+		}
+	}
+	norm(d.Norm)
+	for i := range d.Blocks {
+		b := &d.Blocks[i]
+		for _, n := range []*Norm{b.BeforeAttention, b.AfterAttention, b.BeforeMLP, b.AfterMLP, b.Attention.QueryNorm, b.Attention.KeyNorm} {
+			norm(n)
+		}
+		if s := float64(b.Attention.Scale); math.IsNaN(s) || math.IsInf(s, 0) {
+			t.Fatalf("scores are scaled by %v", s)
+		}
+		r := b.Attention.Rope
+		if r == nil || i > 0 || r.Size > 1<<12 {
+			continue
+		}
+		cos, sin := make([]float32, r.Size/2), make([]float32, r.Size/2)
+		for _, length := range []int{1, 2049, 1 << 20} {
+			for _, position := range []int{0, 1, length - 1} {
+				r.Angles(position, r.Regime(length), cos, sin)
+				for pair := range cos {
+					if x := float64(cos[pair]) + float64(sin[pair]); math.IsNaN(x) || math.IsInf(x, 0) {
+						t.Fatalf("pair %d turns by cos %v, sin %v at position %d of %d", pair, cos[pair], sin[pair], position, length)
+					}
+				}
+			}
+		}
+	}
 }

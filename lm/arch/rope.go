@@ -71,6 +71,9 @@ func (r *Rope) check(headSize int) error {
 			return fmt.Errorf("rotary positions have a frequency of %v", f)
 		}
 	}
+	if math.IsNaN(r.scale) || math.IsInf(r.scale, 0) {
+		return fmt.Errorf("rotary positions are scaled by %v", r.scale)
+	}
 	return nil
 }
 
@@ -102,12 +105,16 @@ func scaledRope(c *Config, size int, theta float64, scaling *Config) *Rope {
 		c.fail("rotary positions turn %d elements of a head", size)
 		return nil
 	}
+	if theta <= 1 {
+		c.fail("the rotary base (rope_theta) is %v, not a number above 1", theta)
+		return nil
+	}
 	r := &Rope{Size: size, inverse: plainFrequencies(theta, size), scale: 1}
 	if scaling == nil {
 		return r
 	}
 	kind := scaling.String("rope_type", scaling.String("type", "default"))
-	trained := c.IntOr("max_position_embeddings", 2048)
+	trained := func() int { return c.Positive("max_position_embeddings", 2048) }
 	factor := scaling.Float("factor", 1)
 	switch kind {
 	case "default":
@@ -116,24 +123,26 @@ func scaledRope(c *Config, size int, theta float64, scaling *Config) *Rope {
 			r.inverse[i] /= factor
 		}
 	case "dynamic":
-		r.dynamic(theta, factor, trained)
+		r.dynamic(theta, factor, trained())
 	case "llama3":
-		r.llama3(factor, scaling.Float("low_freq_factor", 1), scaling.Float("high_freq_factor", 4),
-			float64(scaling.IntOr("original_max_position_embeddings", trained)))
-	case "yarn":
-		if scaling.Has("original_max_position_embeddings") {
-			original := scaling.IntOr("original_max_position_embeddings", 0)
-			factor = float64(trained) / float64(original)
-			trained = original
+		low, high := scaling.Float("low_freq_factor", 1), scaling.Float("high_freq_factor", 4)
+		if low >= high {
+			scaling.fail("low_freq_factor is %v, not below high_freq_factor, %v", low, high)
+			return nil
 		}
-		r.yarn(scaling, theta, factor, trained)
+		r.llama3(factor, low, high, float64(scaling.Positive("original_max_position_embeddings", trained())))
+	case "yarn":
+		length := trained()
+		if scaling.Has("original_max_position_embeddings") {
+			original := scaling.Positive("original_max_position_embeddings", 1)
+			factor = float64(length) / float64(original)
+			length = original
+		}
+		r.yarn(scaling, theta, factor, length)
 	case "longrope", "su":
-		r.longrope(c, scaling, theta, trained)
+		r.longrope(c, scaling, theta, trained())
 	default:
 		c.fail("rope_scaling of type %q is not supported; known are linear, dynamic, llama3, yarn, longrope", kind)
-	}
-	if scaling.err != nil {
-		c.fail("rope_scaling: %w", scaling.err)
 	}
 	return r
 }
@@ -202,13 +211,25 @@ func (r *Rope) yarn(scaling *Config, theta, factor float64, trained int) {
 func (r *Rope) longrope(c, scaling *Config, theta float64, trained int) {
 	short, long := scaling.Floats("short_factor"), scaling.Floats("long_factor")
 	if len(short) != r.Size/2 || len(long) != r.Size/2 {
-		c.fail("rope_scaling has %d short and %d long factors for %d pairs", len(short), len(long), r.Size/2)
+		scaling.fail("there are %d short and %d long factors for %d pairs", len(short), len(long), r.Size/2)
 		return
 	}
-	original := c.IntOr("original_max_position_embeddings", scaling.IntOr("original_max_position_embeddings", trained))
+	for _, factors := range [][]float64{short, long} {
+		for _, f := range factors {
+			if !(leastFloat <= f && f <= mostFloat) {
+				scaling.fail("a factor of a frequency is %v, not a number from %g to %g", f, leastFloat, mostFloat)
+				return
+			}
+		}
+	}
+	original := c.Positive("original_max_position_embeddings", scaling.Positive("original_max_position_embeddings", trained))
 	factor := scaling.Float("factor", 1)
 	if original != trained {
 		factor = float64(trained) / float64(original)
+	}
+	if factor > 1 && original == 1 {
+		c.fail("original_max_position_embeddings is 1; its logarithm, which longrope divides by, is zero")
+		return
 	}
 	if factor > 1 {
 		r.scale = math.Sqrt(1 + math.Log(factor)/math.Log(float64(original)))

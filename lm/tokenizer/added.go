@@ -33,6 +33,12 @@ func newAddedTokens(tokens []addedToken, vocab *vocabulary, n normalizer) (*adde
 	// their order from the end of its vocabulary on and disregards the ids
 	// that the file gives them.
 	following := int32(len(vocab.ids))
+	length := 0
+	for _, token := range tokens {
+		length += len(token.Content)
+	}
+	allowed := newAllowance(length) // for all together
+	defer allowed.clock.stop()
 	for _, token := range tokens {
 		if token.Content == "" {
 			continue
@@ -59,8 +65,11 @@ func newAddedTokens(tokens []addedToken, vocab *vocabulary, n normalizer) (*adde
 		content := newText(token.Content)
 		if n != nil {
 			var err error
-			if content, err = n.normalize(content); err != nil {
-				return nil, fmt.Errorf("normalize %q: %w", token.Content, err)
+			if content, err = n.normalize(content, allowed.stage()); err == nil {
+				err = allowed.take(len(content.s))
+			}
+			if err != nil {
+				return nil, fmt.Errorf("normalize %.80q: %w", token.Content, err)
 			}
 		}
 		a.normalized.add(content.s, index)

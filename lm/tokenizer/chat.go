@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -56,9 +57,10 @@ var ErrTemplateRefuses = jinja.ErrRaised
 // text holds its own special tokens: encode it with NoSpecialTokens. The
 // template sees what transformers gives it: messages, bos_token, eos_token
 // and the other special tokens, add_generation_prompt, raise_exception and
-// strftime_now; tools and documents are undefined unless Variables has them. It runs in a sandbox with bounded time and memory, so a
-// hostile template can only fail.
-func (t *Tokenizer) Chat(messages []Message, options ChatOptions) (string, error) {
+// strftime_now; tools and documents are undefined unless Variables has them. It
+// runs in a sandbox with bounded time and memory, and not past the end of the
+// context, so a hostile template can only fail.
+func (t *Tokenizer) Chat(ctx context.Context, messages []Message, options ChatOptions) (string, error) {
 	source, err := t.template(options.Template)
 	if err != nil {
 		return "", err
@@ -96,7 +98,7 @@ func (t *Tokenizer) Chat(messages []Message, options ChatOptions) (string, error
 	if now.IsZero() {
 		now = time.Now()
 	}
-	text, err := template.Render(variables, now)
+	text, err := template.Render(ctx, variables, now)
 	if err != nil {
 		return "", fmt.Errorf("render the chat template: %w", err)
 	}

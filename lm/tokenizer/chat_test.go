@@ -30,7 +30,7 @@ func TestChatEqualsJinja2OnPublicTemplates(t *testing.T) {
 				for key, value := range contexts[i] {
 					variables[key] = value
 				}
-				got, err := tok.Chat(nil, ChatOptions{
+				got, err := tok.Chat(t.Context(), nil, ChatOptions{
 					Template:  string(source),
 					Variables: variables,
 					Now:       time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
@@ -98,7 +98,7 @@ func TestChatRendersConversations(t *testing.T) {
 		{"order of keys", ChatOptions{Template: "{{ messages[2]|tojson }}"}, `{"role": "user", "content": "Bye"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := tok.Chat(turns, test.options)
+			got, err := tok.Chat(t.Context(), turns, test.options)
 			if err != nil || got != test.want {
 				t.Errorf("got %q, %v\nwant %q", got, err, test.want)
 			}
@@ -108,13 +108,13 @@ func TestChatRendersConversations(t *testing.T) {
 
 func TestChatFailsAsValues(t *testing.T) {
 	tok := &Tokenizer{}
-	if _, err := tok.Chat(nil, ChatOptions{}); !errors.Is(err, ErrNoChatTemplate) {
+	if _, err := tok.Chat(t.Context(), nil, ChatOptions{}); !errors.Is(err, ErrNoChatTemplate) {
 		t.Errorf("without a template: %v", err)
 	}
-	if _, err := tok.Chat([]Message{{"assistant", ""}}, ChatOptions{Template: alternating}); !errors.Is(err, ErrTemplateRefuses) {
+	if _, err := tok.Chat(t.Context(), []Message{{"assistant", ""}}, ChatOptions{Template: alternating}); !errors.Is(err, ErrTemplateRefuses) {
 		t.Errorf("a refused conversation: %v", err)
 	}
-	if _, err := tok.Chat(nil, ChatOptions{Template: "nobody"}); err == nil {
+	if _, err := tok.Chat(t.Context(), nil, ChatOptions{Template: "nobody"}); err == nil {
 		t.Error("an unknown name is no error")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -24,6 +25,7 @@ func (t *Tokenizer) Decode(ids []int, skipSpecial bool) string {
 type Stream struct {
 	tokenizer   *Tokenizer
 	skipSpecial bool
+	allowed     *allowance // grows with what is decoded
 	out         []byte
 	steps       []step
 	emit        []func(string) // into steps[i]; the last one into out
@@ -38,9 +40,10 @@ func (t *Tokenizer) NewStream(skipSpecial bool) *Stream {
 
 func (s *Stream) reset() {
 	s.out = nil
+	s.allowed = &allowance{left: someGrowth}
 	s.steps = s.steps[:0]
 	for _, d := range s.tokenizer.decoder {
-		s.steps = append(s.steps, d())
+		s.steps = append(s.steps, d(s.allowed))
 	}
 	s.emit = make([]func(string), len(s.steps)+1)
 	s.emit[len(s.steps)] = func(text string) { s.out = append(s.out, text...) }
@@ -63,6 +66,7 @@ func (s *Stream) push(id int) {
 	if !ok || s.skipSpecial && s.tokenizer.vocab.isSpecial(id) {
 		return
 	}
+	s.allowed.left += mostGrowth * len(token)
 	s.emit[0](token)
 }
 
@@ -78,7 +82,7 @@ func (s *Stream) Flush() string {
 }
 
 // decoder makes the step of a new stream that decodes.
-type decoder func() step
+type decoder func(a *allowance) step
 
 // step is a stage of decoding. It takes tokens as they come and emits what
 // they become as soon as that is certain. After a step that fuses tokens
@@ -96,7 +100,7 @@ func (f eachToken) flush(func(string))                   {}
 
 // each is the decoder for a step without state.
 func each(f func(token string) string) decoder {
-	return func() step { return eachToken(f) }
+	return func(*allowance) step { return eachToken(f) }
 }
 
 // parseDecoder reads a decoder as the steps that it consists of. null means
@@ -104,7 +108,7 @@ func each(f func(token string) string) decoder {
 func parseDecoder(data json.RawMessage, depth int) ([]decoder, error) {
 	list, _, err := appendDecoder(nil, data, depth, false)
 	if err == nil && list == nil && (len(data) == 0 || string(data) == "null") {
-		list = []decoder{func() step { return &spaced{} }}
+		list = []decoder{func(*allowance) step { return &spaced{} }}
 	}
 	return list, err
 }
@@ -163,7 +167,7 @@ func appendDecoder(list []decoder, data json.RawMessage, depth int, fused bool) 
 			return nil, fused, fmt.Errorf("type Strip: content %q, start %d, stop %d", p.Content, p.Start, p.Stop)
 		}
 		if fused {
-			return append(list, func() step {
+			return append(list, func(*allowance) step {
 				return &stripFused{content: p.Content, start: p.Start, stop: p.Stop}
 			}), fused, nil
 		}
@@ -181,38 +185,38 @@ func appendDecoder(list []decoder, data json.RawMessage, depth int, fused bool) 
 		if err != nil {
 			return nil, fused, fmt.Errorf("type Replace: %w", err)
 		}
-		d = each(func(token string) string { return replaceAll(token, found, p.Content) })
+		d = func(a *allowance) step { return &replacing{pattern: found, content: p.Content, allowed: a} }
 	case "ByteLevel":
 		if fused {
-			list = append(list, func() step { return &gather{then: &bytesOfRunes{}} })
+			list = append(list, func(*allowance) step { return &gather{then: &bytesOfRunes{}} })
 		} else {
-			list = append(list, func() step { return &bytesOfRunes{} })
+			list = append(list, func(*allowance) step { return &bytesOfRunes{} })
 		}
 		return list, true, nil
 	case "ByteFallback":
-		d = func() step { return &byteRun{} }
+		d = func(*allowance) step { return &byteRun{} }
 	case "Metaspace":
 		scheme, err := newMetaspace(p.Replacement, p.PrependScheme, p.AddPrefixSpace, false)
 		if err != nil {
 			return nil, fused, err
 		}
 		prefixed := scheme.(metaspace).scheme != "never"
-		d = func() step { return &unmetaspace{replacement: p.Replacement, first: prefixed} }
+		d = func(*allowance) step { return &unmetaspace{replacement: p.Replacement, first: prefixed} }
 	case "WordPiece":
 		prefix, cleanup := or(p.Prefix, "##"), yes(p.Cleanup)
-		d = func() step { return &joinPieces{prefix: prefix, cleanup: cleanup, first: true} }
+		d = func(*allowance) step { return &joinPieces{prefix: prefix, cleanup: cleanup, first: true} }
 	case "BPEDecoder":
 		suffix := or(p.Suffix, "</w>")
-		d = func() step { return &wordEnds{suffix: suffix} }
+		d = func(*allowance) step { return &wordEnds{suffix: suffix} }
 	case "CTC":
 		pad, delimiter, cleanup := or(p.PadToken, "<pad>"), or(p.WordDelimiter, "|"), yes(p.Cleanup)
-		d = func() step { return &ctc{pad: pad, delimiter: delimiter, cleanup: cleanup} }
+		d = func(*allowance) step { return &ctc{pad: pad, delimiter: delimiter, cleanup: cleanup} }
 	default:
 		return nil, fused, fmt.Errorf("the decoder %q is not known", kind)
 	}
 	if fused {
 		inner := d
-		d = func() step { return &gather{then: inner()} }
+		d = func(a *allowance) step { return &gather{then: inner(a)} }
 	}
 	return append(list, d), fused, nil
 }
@@ -243,28 +247,52 @@ func (g *gather) flush(emit func(string)) {
 	g.then.flush(emit)
 }
 
-// replaceAll replaces the matches of a pattern; a search that runs into its
-// time limit leaves the token as it is.
-func replaceAll(token string, p pattern, content string) string {
-	if l, ok := p.(literal); ok {
-		if l == "" {
-			return token
-		}
-		return strings.ReplaceAll(token, string(l), content)
-	}
-	parts, err := p.find(token)
-	if err != nil {
+// replacing replaces the matches of a pattern in every token. A token that
+// would make the text grow beyond measure stays as it is, and so do those that
+// come after searches have taken too long: there is nobody to take an error.
+type replacing struct {
+	pattern pattern
+	content string
+	allowed *allowance    // what all steps may add to all tokens
+	spent   time.Duration // on searches, in all tokens
+}
+
+func (r *replacing) push(token string, emit func(string)) { emit(r.replace(token)) }
+func (r *replacing) flush(func(string))                   {}
+
+func (r *replacing) replace(token string) string {
+	parts, err := r.find(token)
+	size := replacedSize(parts, len(r.content))
+	more := max(size-len(token), 0)
+	if err != nil || more > r.allowed.left {
 		return token
 	}
+	r.allowed.left -= more
 	var out strings.Builder
+	out.Grow(size)
 	for _, part := range parts {
 		if part.match {
-			out.WriteString(content)
+			out.WriteString(r.content)
 		} else {
 			out.WriteString(token[part.from:part.to])
 		}
 	}
 	return out.String()
+}
+
+func (r *replacing) find(token string) ([]part, error) {
+	if _, quick := r.pattern.(literal); quick {
+		return r.pattern.find(token, nil)
+	}
+	if r.spent > searchTime {
+		return nil, errSearchTime
+	}
+	c := &clock{limit: searchTime - r.spent}
+	defer c.stop()
+	begin := time.Now()
+	parts, err := r.pattern.find(token, c)
+	r.spent += time.Since(begin)
+	return parts, err
 }
 
 // stripFused takes characters off the ends of a fused token.

@@ -32,13 +32,17 @@ type EncodeOptions struct {
 }
 
 // Encode turns text into tokens. Invalid UTF-8 is read as U+FFFD. It fails
-// when the model has no token for some text and no unknown token either, and
-// on text over 1 GiB.
+// when the model has no token for some text and no unknown token either, on
+// text over 1 GiB, and where the tokenizer's file makes a text grow without
+// measure or searches it for too long.
 func (t *Tokenizer) Encode(text string, options EncodeOptions) (Encoding, error) {
 	if len(text) > 1<<30 {
 		return Encoding{}, fmt.Errorf("encode: the text of %d bytes is over 1 GiB", len(text))
 	}
 	var e Encoding
+	normalizing, splitting := newAllowance(len(text)), newAllowance(len(text))
+	splitting.clock = normalizing.clock
+	defer normalizing.clock.stop()
 	for _, raw := range t.added.cut(nil, newText(text), &t.added.raw, options.SpecialAsText) {
 		if raw.id >= 0 {
 			e.add(raw.id, raw.text.spans)
@@ -47,7 +51,10 @@ func (t *Tokenizer) Encode(text string, options EncodeOptions) (Encoding, error)
 		normalized := raw.text
 		if t.normalizer != nil {
 			var err error
-			if normalized, err = t.normalizer.normalize(normalized); err != nil {
+			if normalized, err = t.normalizer.normalize(normalized, normalizing.stage()); err == nil {
+				err = normalizing.take(len(normalized.s))
+			}
+			if err != nil {
 				return Encoding{}, fmt.Errorf("encode: %w", err)
 			}
 		}
@@ -56,7 +63,7 @@ func (t *Tokenizer) Encode(text string, options EncodeOptions) (Encoding, error)
 				e.add(segment.id, segment.text.spans)
 				continue
 			}
-			if err := t.encodeText(&e, segment.text, options.SpecialAsText); err != nil {
+			if err := t.encodeText(&e, segment.text, options.SpecialAsText, splitting); err != nil {
 				return Encoding{}, fmt.Errorf("encode: %w", err)
 			}
 		}
@@ -68,16 +75,19 @@ func (t *Tokenizer) Encode(text string, options EncodeOptions) (Encoding, error)
 }
 
 // encodeText adds the tokens of a text without added tokens.
-func (t *Tokenizer) encodeText(e *Encoding, normalized text, plain bool) error {
+func (t *Tokenizer) encodeText(e *Encoding, normalized text, plain bool, a *allowance) error {
 	words := []text{normalized}
 	if t.splitter != nil {
 		var err error
-		if words, err = t.splitter.split(nil, normalized); err != nil {
+		if words, err = t.splitter.split(nil, normalized, a.stage()); err != nil {
 			return err
 		}
 	}
 	var tokens []piece
 	for _, word := range words {
+		if err := a.take(len(word.s)); err != nil {
+			return err
+		}
 		var err error
 		if tokens, err = t.model.tokenize(tokens[:0], word.s, plain); err != nil {
 			return fmt.Errorf("%.80q: %w", word.s, err)

@@ -1,6 +1,7 @@
 package tokenizer_test
 
 import (
+	"context"
 	"fmt"
 	"log"
 	"os"
@@ -39,7 +40,7 @@ func ExampleTokenizer_Chat() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	text, err := tok.Chat([]tokenizer.Message{{Role: "user", Content: "Hi!"}}, tokenizer.ChatOptions{
+	text, err := tok.Chat(context.Background(), []tokenizer.Message{{Role: "user", Content: "Hi!"}}, tokenizer.ChatOptions{
 		Template:            "{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
 		AddGenerationPrompt: true,
 	})

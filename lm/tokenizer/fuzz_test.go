@@ -114,7 +114,7 @@ func FuzzChat(f *testing.F) {
 	tok := small(f)
 	f.Fuzz(func(t *testing.T, source, role, content string) {
 		begin := time.Now()
-		_, _ = tok.Chat([]Message{{role, content}, {"assistant", "fine"}}, ChatOptions{Template: source})
+		_, _ = tok.Chat(t.Context(), []Message{{role, content}, {"assistant", "fine"}}, ChatOptions{Template: source})
 		if took := time.Since(begin); took > 20*time.Second {
 			t.Errorf("took %v", took)
 		}

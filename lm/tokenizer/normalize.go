@@ -10,24 +10,25 @@ import (
 
 // normalizer rewrites a text before it is cut up.
 type normalizer interface {
-	normalize(t text) (text, error)
+	normalize(t text, a *allowance) (text, error)
 }
 
-type normalizeFunc func(t text) (text, error)
+type normalizeFunc func(t text, a *allowance) (text, error)
 
-func (f normalizeFunc) normalize(t text) (text, error) { return f(t) }
+func (f normalizeFunc) normalize(t text, a *allowance) (text, error) { return f(t, a) }
 
-// total is a normalizer that cannot fail.
+// total is a normalizer that cannot fail, and that grows a text to twice its
+// size at most.
 func total(f func(t text) text) normalizer {
-	return normalizeFunc(func(t text) (text, error) { return f(t), nil })
+	return normalizeFunc(func(t text, a *allowance) (text, error) { return a.taken(f(t)) })
 }
 
 type normalizers []normalizer
 
-func (list normalizers) normalize(t text) (text, error) {
+func (list normalizers) normalize(t text, a *allowance) (text, error) {
 	for _, n := range list {
 		var err error
-		if t, err = n.normalize(t); err != nil {
+		if t, err = n.normalize(t, a.stage()); err != nil {
 			return text{}, err
 		}
 	}
@@ -72,13 +73,13 @@ func parseNormalizer(data json.RawMessage, depth int) (normalizer, error) {
 		}
 		return list, nil
 	case "Prepend":
-		return total(func(t text) text { return t.prepend(p.Prepend) }), nil
+		return normalizeFunc(func(t text, a *allowance) (text, error) { return t.prepend(p.Prepend, a) }), nil
 	case "Replace":
 		found, err := parsePattern(p.Pattern)
 		if err != nil {
 			return nil, fmt.Errorf("type Replace: %w", err)
 		}
-		return normalizeFunc(func(t text) (text, error) { return t.replace(found, p.Content) }), nil
+		return normalizeFunc(func(t text, a *allowance) (text, error) { return t.replace(found, p.Content, a) }), nil
 	case "NFC", "NFKC", "NFD", "NFKD":
 		form := unicodeForm{
 			decomposed: norm.NFD,
@@ -88,7 +89,7 @@ func parseNormalizer(data json.RawMessage, depth int) (normalizer, error) {
 		if kind == "NFKC" || kind == "NFKD" {
 			form.decomposed, form.composed = norm.NFKD, norm.NFKC
 		}
-		return total(form.normalize), nil
+		return form, nil
 	case "Lowercase":
 		return total(lowercase), nil
 	case "Strip":
@@ -105,22 +106,22 @@ func parseNormalizer(data json.RawMessage, depth int) (normalizer, error) {
 		if p.StripAccents != nil {
 			accents = *p.StripAccents
 		}
-		return total(func(t text) text {
-			if yes(p.CleanText) {
-				t = cleanText(t)
-			}
-			if yes(p.HandleChineseChars) {
-				t = spaceChinese(t)
-			}
-			if accents {
-				t = unicodeForm{decomposed: norm.NFD}.normalize(t)
-				t = t.keep(func(r rune) bool { return !unicode.Is(unicode.Mn, r) })
-			}
-			if lower {
-				t = lowercase(t)
-			}
-			return t
-		}), nil
+		var list normalizers
+		if yes(p.CleanText) {
+			list = append(list, total(cleanText))
+		}
+		if yes(p.HandleChineseChars) {
+			list = append(list, total(spaceChinese))
+		}
+		if accents {
+			list = append(list, unicodeForm{decomposed: norm.NFD}, total(func(t text) text {
+				return t.keep(func(r rune) bool { return !unicode.Is(unicode.Mn, r) })
+			}))
+		}
+		if lower {
+			list = append(list, total(lowercase))
+		}
+		return list, nil
 	}
 	return nil, fmt.Errorf("the normalizer %q is not known", kind)
 }
@@ -136,23 +137,26 @@ type unicodeForm struct {
 // each character comes from; the attribution is the reference's: a character
 // that decomposes is followed by inserted ones, a composed one swallows
 // those that it is made of.
-func (f unicodeForm) normalize(t text) text {
+func (f unicodeForm) normalize(t text, a *allowance) (text, error) {
 	target := f.decomposed
 	if f.compose {
 		target = f.composed
 	}
 	if target.IsNormalString(t.s) {
-		return t
+		return a.taken(t)
 	}
-	changes := f.decompose(t.s)
+	changes, err := f.decompose(t.s, a)
+	if err != nil {
+		return text{}, err
+	}
 	if f.compose {
 		changes = compose(changes)
 	}
-	return t.rewrite(changes)
+	return a.taken(t.rewrite(changes))
 }
 
 // decompose is the full decomposition in canonical order.
-func (f unicodeForm) decompose(s string) []change {
+func (f unicodeForm) decompose(s string, a *allowance) ([]change, error) {
 	var out []change
 	pending := 0 // out[pending:] are marks that may still be reordered
 	flush := func() {
@@ -164,6 +168,9 @@ func (f unicodeForm) decompose(s string) []change {
 		pending = len(out)
 	}
 	for _, r := range s {
+		if len(out) > a.left {
+			return nil, a.take(len(out))
+		}
 		shift := 0
 		for _, d := range f.decomposed.String(string(r)) {
 			if combiningClass(d) == 0 {
@@ -177,7 +184,7 @@ func (f unicodeForm) decompose(s string) []change {
 		}
 	}
 	flush()
-	return out
+	return out, nil
 }
 
 // compose is the canonical composition (Unicode, section 3.11, D117) of

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -16,7 +15,7 @@ import (
 // pattern finds the matches of something in a text.
 type pattern interface {
 	// find cuts s into matches and what lies between them, in order.
-	find(s string) ([]part, error)
+	find(s string, c *clock) ([]part, error)
 }
 
 // part is the bytes [from, to) of a text: a match or what lies between.
@@ -49,7 +48,7 @@ func (b *between) end(size int) []part {
 // literal finds a fixed string.
 type literal string
 
-func (l literal) find(s string) ([]part, error) {
+func (l literal) find(s string, _ *clock) ([]part, error) {
 	var b between
 	if l != "" {
 		for at := 0; ; {
@@ -67,7 +66,7 @@ func (l literal) find(s string) ([]part, error) {
 // eachRune finds every single character for which it is true.
 type eachRune func(rune) bool
 
-func (p eachRune) find(s string) ([]part, error) {
+func (p eachRune) find(s string, _ *clock) ([]part, error) {
 	var b between
 	for i, r := range s {
 		if p(r) {
@@ -80,9 +79,6 @@ func (p eachRune) find(s string) ([]part, error) {
 // regex finds a regular expression.
 type regex struct{ *regexp2.Regexp }
 
-// regexTimeout bounds one search: a hostile pattern may backtrack without end.
-const regexTimeout = 10 * time.Second
-
 func newRegex(source string) (pattern, error) {
 	translated, err := translateRegex(source)
 	if err != nil {
@@ -92,11 +88,12 @@ func newRegex(source string) (pattern, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pattern %q: %w", source, err)
 	}
-	re.MatchTimeout = regexTimeout
+	re.MatchTimeout = searchTime // for one search; the clock is for all
 	return regex{re}, nil
 }
 
-func (re regex) find(s string) ([]part, error) {
+func (re regex) find(s string, c *clock) ([]part, error) {
+	c.start()
 	var b between
 	at, runes := 0, 0 // the byte and the rune that have been walked to
 	walk := func(rune int) int {
@@ -109,6 +106,10 @@ func (re regex) find(s string) ([]part, error) {
 	}
 	m, err := re.FindStringMatch(s)
 	for ; m != nil && err == nil; m, err = re.FindNextMatch(m) {
+		if c.over.Load() {
+			err = errSearchTime
+			break
+		}
 		from := walk(m.Index)
 		b.match(from, walk(m.Index+m.Length))
 	}

@@ -12,23 +12,24 @@ import (
 // then sees one by one, and may rewrite them.
 type splitter interface {
 	// split appends the pieces of t, none of them empty, to pieces.
-	split(pieces []text, t text) ([]text, error)
+	split(pieces []text, t text, a *allowance) ([]text, error)
 }
 
 type splitFunc func(pieces []text, t text) ([]text, error)
 
-func (f splitFunc) split(pieces []text, t text) ([]text, error) { return f(pieces, t) }
+func (f splitFunc) split(pieces []text, t text, _ *allowance) ([]text, error) { return f(pieces, t) }
 
 // splitters cut one after the other.
 type splitters []splitter
 
-func (list splitters) split(pieces []text, t text) ([]text, error) {
+func (list splitters) split(pieces []text, t text, a *allowance) ([]text, error) {
 	current := []text{t}
 	for _, s := range list {
 		var next []text
+		stage := a.stage()
 		for _, piece := range current {
 			var err error
-			if next, err = s.split(next, piece); err != nil {
+			if next, err = s.split(next, piece, stage); err != nil {
 				return nil, err
 			}
 		}
@@ -160,8 +161,8 @@ type cut struct {
 	invert  bool
 }
 
-func (c cut) split(pieces []text, t text) ([]text, error) {
-	parts, err := c.pattern.find(t.s)
+func (c cut) split(pieces []text, t text, a *allowance) ([]text, error) {
+	parts, err := c.pattern.find(t.s, a.clock)
 	if err != nil {
 		return nil, err
 	}
@@ -251,16 +252,23 @@ func newMetaspace(replacement, scheme string, addPrefixSpace *bool, words bool) 
 	return metaspace{replacement, scheme, words}, nil
 }
 
-func (m metaspace) split(pieces []text, t text) ([]text, error) {
+func (m metaspace) split(pieces []text, t text, a *allowance) ([]text, error) {
+	var err error
 	if strings.Contains(t.s, " ") {
-		t, _ = t.replace(literal(" "), m.replacement)
+		if t, err = t.replace(literal(" "), m.replacement, a.stage()); err != nil {
+			return nil, err
+		}
 	}
+	prefix := ""
 	if m.scheme != "never" && !strings.HasPrefix(t.s, m.replacement) &&
 		(m.scheme == "always" || t.startsOriginal()) {
-		t = t.prepend(m.replacement)
+		prefix = m.replacement
+	}
+	if t, err = t.prepend(prefix, a); err != nil {
+		return nil, err
 	}
 	if m.words {
-		return cut{literal(m.replacement), mergedWithNext, false}.split(pieces, t)
+		return cut{literal(m.replacement), mergedWithNext, false}.split(pieces, t, a)
 	}
 	return append(pieces, t), nil
 }
@@ -276,20 +284,23 @@ type byteLevel struct {
 	words       splitter // nil: no cut
 }
 
-func (b byteLevel) split(pieces []text, t text) ([]text, error) {
+func (b byteLevel) split(pieces []text, t text, a *allowance) ([]text, error) {
+	var err error
 	if b.prefixSpace && !strings.HasPrefix(t.s, " ") {
-		t = t.prepend(" ")
-	}
-	if b.words == nil {
-		return append(pieces, byteLevelText(t)), nil
+		if t, err = t.prepend(" ", a.stage()); err != nil {
+			return nil, err
+		}
 	}
 	first := len(pieces)
-	pieces, err := b.words.split(pieces, t)
-	if err != nil {
+	if b.words == nil {
+		pieces = append(pieces, t)
+	} else if pieces, err = b.words.split(pieces, t, a); err != nil {
 		return nil, err
 	}
 	for i := range pieces[first:] {
-		pieces[first+i] = byteLevelText(pieces[first+i])
+		if pieces[first+i], err = a.taken(byteLevelText(pieces[first+i])); err != nil {
+			return nil, err
+		}
 	}
 	return pieces, nil
 }

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"math"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -67,22 +68,28 @@ func (b *builder) text() text { return text{string(b.s), b.spans} }
 
 // prepend puts s before a non-empty text. Its characters stand for what the
 // first character stands for.
-func (t text) prepend(s string) text {
+func (t text) prepend(s string, a *allowance) (text, error) {
 	if t.s == "" || s == "" {
-		return t
+		return a.taken(t)
+	}
+	if err := a.take(len(s) + len(t.s)); err != nil {
+		return text{}, err
 	}
 	spans := make([]span, 0, len(s)+len(t.s))
 	for range len(s) {
 		spans = append(spans, t.spans[0])
 	}
-	return text{s + t.s, append(spans, t.spans...)}
+	return text{s + t.s, append(spans, t.spans...)}, nil
 }
 
 // replace puts content in the place of every match. It stands for what the
 // last character of the match stands for.
-func (t text) replace(p pattern, content string) (text, error) {
-	parts, err := p.find(t.s)
+func (t text) replace(p pattern, content string, a *allowance) (text, error) {
+	parts, err := p.find(t.s, a.clock)
 	if err != nil {
+		return text{}, err
+	}
+	if err := a.take(replacedSize(parts, len(content))); err != nil {
 		return text{}, err
 	}
 	var b builder
@@ -102,6 +109,22 @@ func (t text) replace(p pattern, content string) (text, error) {
 		}
 	}
 	return b.text(), nil
+}
+
+// replacedSize is the size of a text whose matches are replaced by so many
+// bytes each.
+func replacedSize(parts []part, content int) int {
+	size := 0
+	for _, part := range parts {
+		n := content
+		if !part.match {
+			n = part.to - part.from
+		}
+		if size += n; size < 0 {
+			return math.MaxInt
+		}
+	}
+	return size
 }
 
 // keep drops the characters for which ok is false.

@@ -29,7 +29,17 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(path, file)
+	return open(path, file, maxHeader)
+}
+
+// OpenLimited is [Open] for files that are small by their nature: a header of
+// more than header bytes is an error before anything is made of it.
+func OpenLimited(path string, header int) (*File, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return open(path, file, header)
 }
 
 // OpenFS opens the named file of a file system. A file on disk, as of
@@ -39,12 +49,12 @@ func OpenFS(fsys fs.FS, name string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(name, file)
+	return open(name, file, maxHeader)
 }
 
-// open maps or reads file, and closes it.
-func open(name string, file fs.File) (*File, error) {
-	f, bytes, err := mapped.Parsed(file, parse)
+// open maps or reads file, whose header has at most that many bytes, and closes it.
+func open(name string, file fs.File, header int) (*File, error) {
+	f, bytes, err := mapped.Parsed(file, func(data []byte) (*File, error) { return parse(data, header) })
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
@@ -55,7 +65,7 @@ func open(name string, file fs.File) (*File, error) {
 // Parse reads a file that is in memory, without copying it. The name stands in
 // errors, which also name the tensor that is wrong.
 func Parse(name string, data []byte) (*File, error) {
-	f, err := parse(data)
+	f, err := parse(data, maxHeader)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}

@@ -20,14 +20,15 @@ const (
 	metadataKey = "__metadata__"
 )
 
-// parse reads the header of a file and hands each tensor its part of the data.
-func parse(data []byte) (*File, error) {
+// parse reads the header of a file, of at most that many bytes, and hands each
+// tensor its part of the data.
+func parse(data []byte, most int) (*File, error) {
 	if len(data) < 8 {
 		return nil, fmt.Errorf("the file has %d bytes, too few for a header's length", len(data))
 	}
 	length := binary.LittleEndian.Uint64(data)
-	if length > maxHeader {
-		return nil, fmt.Errorf("the header claims %d bytes; at most %d are allowed", length, maxHeader)
+	if length > uint64(most) {
+		return nil, fmt.Errorf("the header claims %d bytes; at most %d are allowed", length, most)
 	}
 	if length > uint64(len(data)-8) {
 		return nil, fmt.Errorf("the header claims %d bytes; the file has %d in all", length, len(data))

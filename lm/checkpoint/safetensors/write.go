@@ -1,23 +1,21 @@
 package safetensors
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"unicode/utf8"
+
+	"github.com/steervec/steer/internal/output"
 )
 
-// Write writes the tensors in the order given. The file is written beside path
-// and renamed, so that path never holds half a file; equal arguments give equal
-// bytes. Errors name the tensor that is wrong.
+// Write writes the tensors in the order given; equal arguments give equal bytes.
+// Path never holds half a file, a symbolic link stays one, and a file that is
+// read-only or being written by another is not touched: see
+// [github.com/steervec/steer/internal/output]. Errors name the tensor that is wrong.
 func Write(path string, tensors []Tensor, metadata map[string]string) error {
 	infos := make([]TensorInfo, len(tensors))
 	for i, t := range tensors {
@@ -51,7 +49,7 @@ type TensorInfo struct {
 // the file appear under its name, and only when every byte has been given.
 type Writer struct {
 	path    string
-	file    *os.File // beside path; nil once committed or aborted
+	file    *output.File // nil once committed or aborted
 	tensors map[string]*slot
 
 	mu sync.Mutex // guards the slots' spans
@@ -74,10 +72,9 @@ func Create(path string, tensors []TensorInfo, metadata map[string]string) (*Wri
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
-	beside := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()+".tmp")
-	file, err := os.OpenFile(beside, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	file, err := output.Create(path)
 	if err != nil {
-		return nil, fmt.Errorf("write %s: %w", path, err)
+		return nil, err
 	}
 	w := &Writer{path: path, file: file, tensors: slots}
 	if _, err = file.Write(header); err == nil {
@@ -146,24 +143,9 @@ func (w *Writer) Commit() error {
 			return fmt.Errorf("write %s: tensor %q: not all of its %d bytes were written", w.path, name, s.size)
 		}
 	}
-	err := w.file.Sync()
-	if closing := w.file.Close(); err == nil {
-		err = closing
-	}
-	if err == nil {
-		err = os.Rename(w.file.Name(), w.path)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", w.path, err)
-	}
+	err := w.file.Commit()
 	w.file = nil
-	// The new name is durable once the folder is. Where a folder cannot be
-	// synced, the system does without.
-	if folder, err := os.Open(filepath.Dir(w.path)); err == nil {
-		_ = folder.Sync()
-		folder.Close()
-	}
-	return nil
+	return err
 }
 
 // Abort removes what was written; path is as it was. After Commit it does nothing.
@@ -171,13 +153,9 @@ func (w *Writer) Abort() error {
 	if w.file == nil {
 		return nil
 	}
-	name := w.file.Name()
-	closing := w.file.Close()
-	if errors.Is(closing, fs.ErrClosed) {
-		closing = nil
-	}
+	file := w.file
 	w.file = nil
-	return errors.Join(closing, os.Remove(name))
+	return file.Abort()
 }
 
 func (w *Writer) slot(name string) (*slot, error) {

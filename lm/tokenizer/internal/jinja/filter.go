@@ -11,7 +11,7 @@ import (
 
 // filter is value | name(given).
 func (s *state) filter(name string, value any, given arguments) any {
-	s.spend(1)
+	s.read(len(name))
 	f, ok := filters[name]
 	if !ok {
 		fail("the filter %q is not known", name)
@@ -23,14 +23,22 @@ type filterFunc = func(s *state, value any, given arguments) any
 
 var filters map[string]filterFunc
 
-// onText is a filter of the value as text.
-func onText(f func(text string) string) filterFunc {
+// onText is a filter of the value as text, which grows by at most the factor.
+// Markup stays markup.
+func onText(factor int, f func(text string) string) filterFunc {
 	return func(s *state, value any, _ arguments) any {
 		text := s.str(value)
-		s.handle(len(text))
-		return f(text)
+		s.text(product(factor, int64(len(text))))
+		return like(value, f(text))
 	}
 }
+
+func escaping(s *state, value any, _ arguments) any { return markup(s.escape(value)) }
+
+func length(s *state, value any, _ arguments) any { return s.length(value) }
+
+// maxCase is how many bytes one can become where letters change their case.
+const maxCase = 3
 
 func init() {
 	filters = map[string]filterFunc{
@@ -52,15 +60,15 @@ func init() {
 			return s.attribute(value, given.text(0, "name", ""))
 		},
 		"batch":       batch,
-		"capitalize":  onText(capitalize),
-		"count":       func(_ *state, value any, _ arguments) any { return length(value) },
-		"length":      func(_ *state, value any, _ arguments) any { return length(value) },
+		"capitalize":  onText(maxCase, capitalize),
+		"count":       length,
+		"length":      length,
 		"d":           byDefault,
 		"default":     byDefault,
 		"dictsort":    dictSort,
-		"e":           onText(escape),
-		"escape":      onText(escape),
-		"forceescape": onText(escape),
+		"e":           escaping,
+		"escape":      escaping,
+		"forceescape": func(s *state, value any, _ arguments) any { return markup(s.escape(s.str(value))) },
 		"first": func(s *state, value any, _ arguments) any {
 			if items := s.items(value); len(items) > 0 {
 				return items[0]
@@ -73,9 +81,10 @@ func init() {
 			}
 			return undefined{"the last item of nothing"}
 		},
-		"float": func(_ *state, value any, given arguments) any {
-			switch v := value.(type) {
+		"float": func(s *state, value any, given arguments) any {
+			switch v := plain(value).(type) {
 			case string:
+				s.hold(2 * len(v)) // errors hold the text
 				if f, err := strconv.ParseFloat(strings.TrimSpace(v), 64); err == nil {
 					return f
 				}
@@ -88,7 +97,7 @@ func init() {
 		},
 		"int": toInteger,
 		"format": func(s *state, value any, given arguments) any {
-			return s.format(s.str(value), &list{items: given.values, tuple: true})
+			return like(value, s.format(value, &list{items: given.values, tuple: true}))
 		},
 		"groupby": groupBy,
 		"indent":  indent,
@@ -97,8 +106,7 @@ func init() {
 			case undefined:
 				return &list{}
 			case *dict:
-				s.spend(len(v.keys))
-				return v.pairs()
+				return v.pairs(s)
 			}
 			fail("items of a %s", typeName(value))
 			return nil
@@ -106,26 +114,27 @@ func init() {
 		"join": func(s *state, value any, given arguments) any {
 			separator := s.str(given.or(0, "d", ""))
 			attribute, ok := given.get(1, "attribute")
-			var out strings.Builder
+			out := s.builder()
 			for i, item := range s.items(value) {
 				if i > 0 {
-					out.WriteString(separator)
+					out.put(separator)
 				}
-				if ok {
+				if ok && attribute != nil {
 					item = s.path(item, attribute)
 				}
-				text := s.str(item)
-				s.handle(len(text) + len(separator))
-				out.WriteString(text)
+				out.put(s.str(item))
 			}
 			return out.String()
 		},
 		"list":  func(s *state, value any, _ arguments) any { return &list{items: s.items(value)} },
-		"lower": onText(strings.ToLower),
-		"upper": onText(strings.ToUpper),
-		"title": onText(func(text string) string {
+		"lower": onText(maxCase, strings.ToLower),
+		"upper": onText(maxCase, strings.ToUpper),
+		"title": func(s *state, value any, _ arguments) any {
+			text := s.str(value)
+			s.text(maxCase * len(text))
+			s.walk(len(text))
 			return titled(text, func(r rune) bool { return !unicode.IsSpace(r) && !strings.ContainsRune("-({[<", r) })
-		}),
+		},
 		"map": mapped,
 		"max": func(s *state, value any, given arguments) any { return s.extreme(value, given, 1) },
 		"min": func(s *state, value any, given arguments) any { return s.extreme(value, given, -1) },
@@ -141,22 +150,27 @@ func init() {
 		"selectattr": func(s *state, value any, given arguments) any {
 			return s.selected(value, given, true, true)
 		},
-		"replace": func(s *state, value any, given arguments) any { return s.replace(s.str(value), given) },
+		"replace": func(s *state, value any, given arguments) any {
+			return s.replace(s.str(value), given.text(0, "old", ""), given.text(1, "new", ""), given.integer(2, "count", -1))
+		},
 		"reverse": func(s *state, value any, _ arguments) any {
-			if text, ok := value.(string); ok {
+			if text, ok := asText(value); ok {
 				runes := s.runes(text)
 				slices.Reverse(runes)
-				return string(runes)
+				s.text(len(text))
+				return like(value, string(runes))
 			}
-			items := slices.Clone(s.items(value))
+			items := s.items(value)
+			s.list(len(items))
+			items = slices.Clone(items)
 			slices.Reverse(items)
 			return &list{items: items}
 		},
 		"round": round,
-		"safe":  func(s *state, value any, _ arguments) any { return s.str(value) },
+		"safe":  func(s *state, value any, _ arguments) any { return markup(s.str(value)) },
 		"sort":  sorted,
 		"string": func(s *state, value any, _ arguments) any {
-			return s.str(value)
+			return like(value, s.str(value))
 		},
 		"sum": func(s *state, value any, given arguments) any {
 			attribute, ok := given.get(0, "attribute")
@@ -171,13 +185,21 @@ func init() {
 		},
 		"tojson": func(s *state, value any, given arguments) any { return s.toJSON(value, given) },
 		"trim": func(s *state, value any, given arguments) any {
-			return trimmed(s.str(value), given, true, true)
+			return like(value, s.trimmed(s.str(value), given, true, true))
 		},
 		"unique": unique,
 		"wordcount": func(s *state, value any, _ arguments) any {
-			return int64(len(strings.FieldsFunc(s.str(value), func(r rune) bool {
-				return !unicode.IsLetter(r) && !unicode.IsNumber(r) && r != '_'
-			})))
+			text := s.str(value)
+			s.walk(len(text))
+			n, inside := int64(0), false
+			for _, r := range text {
+				word := unicode.IsLetter(r) || unicode.IsNumber(r) || r == '_'
+				if word && !inside {
+					n++
+				}
+				inside = word
+			}
+			return n
 		},
 	}
 }
@@ -189,10 +211,6 @@ func byDefault(_ *state, value any, given arguments) any {
 	return value
 }
 
-func escape(text string) string {
-	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "'", "&#39;", "\"", "&#34;").Replace(text)
-}
-
 func batch(s *state, value any, given arguments) any {
 	n := given.integer(0, "linecount", 0)
 	if n < 1 {
@@ -200,14 +218,16 @@ func batch(s *state, value any, given arguments) any {
 	}
 	out := &list{}
 	for group := range slices.Chunk(s.items(value), n) {
+		s.hold(entrySize)
 		out.items = append(out.items, &list{items: group})
 	}
 	return out
 }
 
-func toInteger(_ *state, value any, given arguments) any {
-	switch v := value.(type) {
+func toInteger(s *state, value any, given arguments) any {
+	switch v := plain(value).(type) {
 	case string:
+		s.hold(3 * len(v)) // errors hold the text
 		text := strings.ReplaceAll(strings.TrimSpace(v), "_", "")
 		if n, err := strconv.ParseInt(text, given.integer(1, "base", 10), 64); err == nil {
 			return n
@@ -228,28 +248,25 @@ func toInteger(_ *state, value any, given arguments) any {
 }
 
 func indent(s *state, value any, given arguments) any {
-	width := ""
-	if text, ok := given.or(0, "width", int64(4)).(string); ok {
-		width = text
-	} else {
+	width, ok := asText(given.or(0, "width", int64(4)))
+	if !ok {
 		width = s.repeat(" ", int64(given.integer(0, "width", 4)))
 	}
 	text := s.str(value)
-	lines := splitLines(text + "\n")
-	s.handle(len(text))
-	s.handle(product(len(width), int64(len(lines))))
+	s.text(len(text) + 1)
+	lines := s.splitLines(text + "\n")
 	blank := truth(given.or(2, "blank", false))
-	var out strings.Builder
+	out := s.builder()
 	for i, line := range lines {
 		if i > 0 {
-			out.WriteByte('\n')
+			out.put("\n")
 		}
 		if i == 0 && truth(given.or(1, "first", false)) || i > 0 && (blank || line != "") {
-			out.WriteString(width)
+			out.put(width)
 		}
-		out.WriteString(line)
+		out.put(line)
 	}
-	return out.String()
+	return like(value, out.String())
 }
 
 func round(_ *state, value any, given arguments) any {
@@ -274,10 +291,11 @@ func round(_ *state, value any, given arguments) any {
 
 // path is the value at a dotted path of attributes, or at an index.
 func (s *state) path(value, path any) any {
-	text, ok := path.(string)
+	text, ok := asText(path)
 	if !ok {
 		return s.item(value, path)
 	}
+	s.hold(len(text) * textSize)
 	for _, name := range strings.Split(text, ".") {
 		if n, err := strconv.ParseInt(name, 10, 64); err == nil {
 			value = s.item(value, n)
@@ -304,6 +322,7 @@ func mapped(s *state, value any, given arguments) any {
 		given.values = given.values[1:]
 	}
 	for _, item := range s.items(value) {
+		s.list(1)
 		if ok {
 			item = s.path(item, attribute)
 			if hasDefault && isUndefined(item) {
@@ -349,6 +368,7 @@ func (s *state) selected(value any, given arguments, attr, want bool) any {
 			passes = s.test(name, tested, given)
 		}
 		if passes == want {
+			s.list(1)
 			out.items = append(out.items, item)
 		}
 	}
@@ -360,7 +380,8 @@ func (s *state) sortKey(item any, attribute any, caseSensitive bool) any {
 	if attribute != nil {
 		item = s.path(item, attribute)
 	}
-	if text, ok := item.(string); ok && !caseSensitive {
+	if text, ok := asText(item); ok && !caseSensitive {
+		s.text(maxCase * len(text))
 		return strings.ToLower(text)
 	}
 	return item
@@ -369,16 +390,26 @@ func (s *state) sortKey(item any, attribute any, caseSensitive bool) any {
 func sorted(s *state, value any, given arguments) any {
 	caseSensitive := truth(given.or(1, "case_sensitive", false))
 	attribute := given.or(2, "attribute", nil)
-	items := slices.Clone(s.items(value))
 	reverse := truth(given.or(0, "reverse", false))
-	slices.SortStableFunc(items, func(a, b any) int {
-		n := s.order(s.sortKey(a, attribute, caseSensitive), s.sortKey(b, attribute, caseSensitive))
+	type keyed struct{ item, key any }
+	items := s.items(value)
+	s.list(3 * len(items))
+	pairs := make([]keyed, len(items))
+	for i, item := range items {
+		pairs[i] = keyed{item, s.sortKey(item, attribute, caseSensitive)}
+	}
+	slices.SortStableFunc(pairs, func(a, b keyed) int {
+		n := s.order(a.key, b.key)
 		if reverse {
 			return -n
 		}
 		return n
 	})
-	return &list{items: items}
+	out := &list{items: make([]any, len(pairs))}
+	for i, pair := range pairs {
+		out.items[i] = pair.item
+	}
+	return out
 }
 
 func dictSort(s *state, value any, given arguments) any {
@@ -394,7 +425,7 @@ func dictSort(s *state, value any, given arguments) any {
 	default:
 		fail("dictsort by something else than key or value")
 	}
-	return sorted(s, d.pairs(), arguments{values: []any{
+	return sorted(s, d.pairs(s), arguments{values: []any{
 		given.or(2, "reverse", false), given.or(0, "case_sensitive", false), by,
 	}})
 }
@@ -406,8 +437,8 @@ func unique(s *state, value any, given arguments) any {
 	out := &list{}
 	for _, item := range s.items(value) {
 		key := s.sortKey(item, attribute, caseSensitive)
-		if _, ok := seen.get(key); !ok {
-			seen.set(key, nil)
+		if _, ok := seen.get(s, key); !ok {
+			seen.set(s, key, nil)
 			out.items = append(out.items, item)
 		}
 	}
@@ -422,8 +453,10 @@ func groupBy(s *state, value any, given arguments) any {
 	for _, item := range sorted(s, value, arguments{
 		values: []any{attribute}, names: []string{"attribute"},
 	}).(*list).items {
+		s.list(1)
 		key := s.path(item, attribute)
 		if group == nil || !s.equal(last, key, 0) {
+			s.hold(entrySize)
 			group = &list{}
 			out.items = append(out.items, &list{items: []any{key, group}, tuple: true})
 			last = key
@@ -440,10 +473,10 @@ func (s *state) extreme(value any, given arguments, sign int) any {
 	if len(items) == 0 {
 		return undefined{"the extreme of nothing"}
 	}
-	best := items[0]
+	best, most := items[0], s.sortKey(items[0], attribute, caseSensitive)
 	for _, item := range items[1:] {
-		if s.order(s.sortKey(item, attribute, caseSensitive), s.sortKey(best, attribute, caseSensitive))*sign > 0 {
-			best = item
+		if key := s.sortKey(item, attribute, caseSensitive); s.order(key, most)*sign > 0 {
+			best, most = item, key
 		}
 	}
 	return best
@@ -458,7 +491,8 @@ func (s *state) test(name string, value any, given arguments) bool {
 		}
 		return given.values[0]
 	}
-	text, isText := value.(string)
+	text, isText := asText(value)
+	_, isMarkup := value.(markup)
 	_, isList := value.(*list)
 	_, isDict := value.(*dict)
 	integer, isInteger := value.(int64)
@@ -507,10 +541,12 @@ func (s *state) test(name string, value any, given arguments) bool {
 			fail("the test %q of a %s", name, typeName(value))
 		}
 		return (integer%by == 0) == (name != "odd")
+	case "escaped":
+		return isMarkup
 	case "lower":
-		return isText && text == strings.ToLower(text) && text != strings.ToUpper(text)
+		return isText && s.isCase(text, strings.ToLower, strings.ToUpper)
 	case "upper":
-		return isText && text == strings.ToUpper(text) && text != strings.ToLower(text)
+		return isText && s.isCase(text, strings.ToUpper, strings.ToLower)
 	case "in":
 		return s.contains(argument(), value)
 	case "eq", "equalto", "==":
@@ -529,20 +565,29 @@ func (s *state) test(name string, value any, given arguments) bool {
 		other := argument()
 		return typeName(value) == typeName(other) && s.equal(value, other, 0)
 	case "filter":
+		s.read(len(text))
 		return filters[text] != nil
 	}
 	fail("the test %q is not known", name)
 	return false
 }
 
+// isCase says whether a text is in one case, and has letters that could be in
+// the other.
+func (s *state) isCase(text string, this, other func(string) string) bool {
+	s.hold(2 * maxCase * len(text))
+	s.walk(len(text))
+	return text == this(text) && text != other(text)
+}
+
 // toJSON writes JSON as Python's json.dumps does for transformers: without
 // escapes for what is not ASCII.
 func (s *state) toJSON(value any, given arguments) string {
-	w := &jsonWriter{s: s, between: ", ", colon: ": "}
+	w := &jsonWriter{s: s, out: s.builder(), between: ", ", colon: ": "}
 	w.ascii = truth(given.or(0, "ensure_ascii", false))
 	if indent := given.or(1, "indent", nil); indent != nil {
 		w.between = ","
-		if text, ok := indent.(string); ok {
+		if text, ok := asText(indent); ok {
 			w.indent = text
 		} else {
 			w.indent = s.repeat(" ", int64(given.integer(1, "indent", 0)))
@@ -563,21 +608,19 @@ func (s *state) toJSON(value any, given arguments) string {
 
 type jsonWriter struct {
 	s              *state
-	out            strings.Builder
+	out            *builder
 	between, colon string
 	indent         string
 	lines          bool // break lines
 	ascii, sorted  bool
 }
 
-func (w *jsonWriter) put(text string) {
-	w.s.handle(len(text))
-	w.out.WriteString(text)
-}
+func (w *jsonWriter) put(text string) { w.out.put(text) }
 
 func (w *jsonWriter) breakLine(depth int) {
 	if w.lines {
-		w.put("\n" + w.s.repeat(w.indent, int64(depth)))
+		w.put("\n")
+		w.put(w.s.repeat(w.indent, int64(depth)))
 	}
 }
 
@@ -586,7 +629,7 @@ func (w *jsonWriter) write(value any, depth int) {
 	if depth > maxNesting {
 		fail("a value is nested more than %d deep", maxNesting)
 	}
-	switch v := value.(type) {
+	switch v := plain(value).(type) {
 	case nil:
 		w.put("null")
 	case bool:
@@ -630,6 +673,7 @@ func (w *jsonWriter) dict(d *dict, depth int) {
 	}
 	keys := d.keys
 	if w.sorted {
+		w.s.list(len(keys))
 		keys = slices.Clone(keys)
 		slices.SortStableFunc(keys, w.s.order)
 	}
@@ -639,7 +683,7 @@ func (w *jsonWriter) dict(d *dict, depth int) {
 			w.put(w.between)
 		}
 		w.breakLine(depth + 1)
-		switch k := key.(type) {
+		switch k := plain(key).(type) {
 		case string:
 			w.text(k)
 		case nil, bool, int64, float64:
@@ -650,7 +694,7 @@ func (w *jsonWriter) dict(d *dict, depth int) {
 			fail("a %s cannot be a key in JSON", typeName(key))
 		}
 		w.put(w.colon)
-		value, _ := d.get(key)
+		value, _ := d.get(w.s, key)
 		w.write(value, depth+1)
 	}
 	w.breakLine(depth)
@@ -658,6 +702,15 @@ func (w *jsonWriter) dict(d *dict, depth int) {
 }
 
 func (w *jsonWriter) text(text string) {
+	const most = 6 // bytes that one becomes
+	w.s.read(len(text))
+	if strings.IndexFunc(text, func(r rune) bool { return r < 0x20 || r == '"' || r == '\\' || r > 0x7e }) < 0 {
+		w.put("\"")
+		w.put(text)
+		w.put("\"")
+		return
+	}
+	w.s.hold(most * len(text))
 	var out strings.Builder
 	out.WriteByte('"')
 	for _, r := range text {

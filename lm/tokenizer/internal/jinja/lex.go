@@ -244,7 +244,9 @@ func (l *lexer) inside(closer byte) {
 		case c >= '0' && c <= '9':
 			l.number(rest)
 		default:
-			if n := nameLength(rest); n > 0 {
+			if n := nameLength(rest); n > maxName {
+				l.fail("a name of %d bytes is over %d bytes", n, maxName)
+			} else if n > 0 {
 				l.add(tokenName, l.take(n))
 				continue
 			}

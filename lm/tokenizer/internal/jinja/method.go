@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 )
 
@@ -34,7 +33,7 @@ func (a arguments) text(i int, name, byDefault string) string {
 	if !ok || value == nil {
 		return byDefault
 	}
-	text, ok := value.(string)
+	text, ok := asText(value)
 	if !ok {
 		fail("a %s where a string should be", typeName(value))
 	}
@@ -56,11 +55,12 @@ func (a arguments) integer(i int, name string, byDefault int) int {
 
 // attribute is value.name.
 func (s *state) attribute(value any, name string) any {
+	s.read(len(name))
 	switch v := value.(type) {
 	case undefined:
 		fail("%q is undefined, so it has no %q", v.name, name)
 	case *namespace:
-		if found, ok := v.get(name); ok {
+		if found, ok := v.get(s, name); ok {
 			return found
 		}
 		return undefined{name}
@@ -77,14 +77,14 @@ func (s *state) attribute(value any, name string) any {
 		case "clear", "pop", "popitem", "setdefault", "update", "fromkeys":
 			return undefined{name}
 		}
-		if found := method(v, name); !isUndefined(found) {
+		if found := s.method(v, name); !isUndefined(found) {
 			return found
 		}
-		if found, ok := v.get(name); ok {
+		if found, ok := v.get(s, name); ok {
 			return found
 		}
 	default:
-		return method(v, name)
+		return s.method(v, name)
 	}
 	return undefined{name}
 }
@@ -96,13 +96,25 @@ func isUndefined(value any) bool {
 
 // method is the method of a string, a list or a dictionary. Those that
 // change their object are not there.
-func method(value any, name string) any {
+func (s *state) method(value any, name string) any {
+	s.read(len(name))
 	switch v := value.(type) {
-	case string:
+	case string, markup:
 		if f, ok := stringMethods[name]; ok {
 			return builtin(func(s *state, given arguments) any {
-				s.handle(len(v))
-				return f(s, v, given)
+				text := s.str(v)
+				s.read(len(text))
+				result := f(s, text, given)
+				if _, ok := v.(markup); ok {
+					return marked(result)
+				}
+				return result
+			})
+		}
+		if f, ok := markupMethods[name]; ok {
+			return builtin(func(s *state, given arguments) any {
+				s.read(len(s.str(v)))
+				return like(v, f(s, v, given))
 			})
 		}
 	case *list:
@@ -129,28 +141,28 @@ func method(value any, name string) any {
 	case *dict:
 		switch name {
 		case "get":
-			return builtin(func(_ *state, given arguments) any {
+			return builtin(func(s *state, given arguments) any {
 				key, ok := given.get(0, "")
 				if !ok {
 					fail("get without a key")
 				}
-				if found, ok := v.get(key); ok {
+				if found, ok := v.get(s, key); ok {
 					return found
 				}
 				return given.or(1, "", nil)
 			})
 		case "items":
 			return builtin(func(s *state, _ arguments) any {
-				s.spend(len(v.keys))
-				return v.pairs()
+				return v.pairs(s)
 			})
 		case "keys":
 			return builtin(func(*state, arguments) any { return &list{items: v.keys} })
 		case "values":
 			return builtin(func(s *state, _ arguments) any {
 				out := &list{}
+				s.list(len(v.keys))
 				for _, key := range s.items(v) {
-					one, _ := v.get(key)
+					one, _ := v.get(s, key)
 					out.items = append(out.items, one)
 				}
 				return out
@@ -162,24 +174,36 @@ func method(value any, name string) any {
 	return undefined{name}
 }
 
-// affixes are one string or a tuple of strings.
-func affixes(value any) []string {
-	if l, ok := value.(*list); ok && l.tuple {
-		var out []string
-		for _, item := range l.items {
-			text, ok := item.(string)
-			if !ok {
-				fail("a %s where a string should be", typeName(item))
-			}
-			out = append(out, text)
+// marked is the result of a method of markup: every string in it is markup.
+func marked(result any) any {
+	switch v := result.(type) {
+	case string:
+		return markup(v)
+	case *list:
+		for i, item := range v.items {
+			v.items[i] = marked(item)
 		}
-		return out
 	}
-	text, ok := value.(string)
-	if !ok {
-		fail("a %s where a string should be", typeName(value))
+	return result
+}
+
+// affixes are one string or a tuple of strings.
+func (s *state) affixes(value any) []string {
+	items := []any{value}
+	if l, ok := value.(*list); ok && l.tuple {
+		items = l.items
 	}
-	return []string{text}
+	s.list(len(items))
+	out := make([]string, len(items))
+	for i, item := range items {
+		text, ok := asText(item)
+		if !ok {
+			fail("a %s where a string should be", typeName(item))
+		}
+		s.read(len(text))
+		out[i] = text
+	}
+	return out
 }
 
 func textList(parts []string) *list {
@@ -191,11 +215,17 @@ func textList(parts []string) *list {
 }
 
 // trimmed takes characters, by default white space, off the ends.
-func trimmed(v string, given arguments, left, right bool) string {
+func (s *state) trimmed(v string, given arguments, left, right bool) string {
+	s.walk(len(v))
 	chars := given.text(0, "chars", "")
 	drop := unicode.IsSpace
 	if chars != "" {
-		drop = func(r rune) bool { return strings.ContainsRune(chars, r) }
+		set := map[rune]bool{}
+		s.hold(product(textSize, int64(len(chars))))
+		for _, r := range chars {
+			set[r] = true
+		}
+		drop = func(r rune) bool { return set[r] }
 	}
 	if left {
 		v = strings.TrimLeftFunc(v, drop)
@@ -206,47 +236,79 @@ func trimmed(v string, given arguments, left, right bool) string {
 	return v
 }
 
+// stringMethods are the methods of strings that know nothing of markup: those
+// of markup give markup for every string.
 var stringMethods map[string]func(s *state, v string, given arguments) any
+
+// markupMethods are those that write other values into the string: escaped,
+// where the string, or what was formatted, is markup.
+var markupMethods map[string]func(s *state, v any, given arguments) string
 
 func init() {
 	check := func(ok func(r rune) bool) func(*state, string, arguments) any {
-		return func(_ *state, v string, _ arguments) any {
+		return func(s *state, v string, _ arguments) any {
+			s.walk(len(v))
 			return v != "" && strings.IndexFunc(v, func(r rune) bool { return !ok(r) }) < 0
 		}
 	}
+	cased := func(f func(string) string) func(*state, string, arguments) any {
+		return func(s *state, v string, _ arguments) any {
+			s.text(maxCase * len(v))
+			s.walk(len(v))
+			return f(v)
+		}
+	}
+	// found is where the first argument is in the string, by an index function.
+	found := func(index func(v, part string) int) func(*state, string, arguments) any {
+		return func(s *state, v string, given arguments) any {
+			part := given.text(0, "", "")
+			s.search(v, part)
+			at := index(v, part)
+			if at < 0 {
+				return int64(-1)
+			}
+			return s.length(v[:at])
+		}
+	}
+	padding := func(s *state, v any, given arguments) string {
+		given.text(1, "", " ") // must be a string
+		return s.repeat(s.escaped(v, given.or(1, "", " ")), int64(given.integer(0, "", 0))-s.length(v))
+	}
 	stringMethods = map[string]func(s *state, v string, given arguments) any{
-		"strip":      func(_ *state, v string, given arguments) any { return trimmed(v, given, true, true) },
-		"lstrip":     func(_ *state, v string, given arguments) any { return trimmed(v, given, true, false) },
-		"rstrip":     func(_ *state, v string, given arguments) any { return trimmed(v, given, false, true) },
-		"upper":      func(_ *state, v string, _ arguments) any { return strings.ToUpper(v) },
-		"lower":      func(_ *state, v string, _ arguments) any { return strings.ToLower(v) },
-		"capitalize": func(_ *state, v string, _ arguments) any { return capitalize(v) },
-		"title":      func(_ *state, v string, _ arguments) any { return titled(v, unicode.IsLetter) },
-		"split": func(_ *state, v string, given arguments) any {
-			return textList(split(v, given))
+		"strip":      func(s *state, v string, given arguments) any { return s.trimmed(v, given, true, true) },
+		"lstrip":     func(s *state, v string, given arguments) any { return s.trimmed(v, given, true, false) },
+		"rstrip":     func(s *state, v string, given arguments) any { return s.trimmed(v, given, false, true) },
+		"upper":      cased(strings.ToUpper),
+		"lower":      cased(strings.ToLower),
+		"capitalize": cased(capitalize),
+		"title":      cased(func(v string) string { return titled(v, unicode.IsLetter) }),
+		"split": func(s *state, v string, given arguments) any {
+			return textList(s.split(v, given))
 		},
-		"rsplit": func(_ *state, v string, given arguments) any {
-			return textList(rsplit(v, given))
+		"rsplit": func(s *state, v string, given arguments) any {
+			return textList(s.rsplit(v, given))
 		},
-		"splitlines": func(_ *state, v string, given arguments) any { return textList(splitLines(v)) },
-		"partition": func(_ *state, v string, given arguments) any {
-			before, after, ok := strings.Cut(v, given.text(0, "sep", ""))
+		"splitlines": func(s *state, v string, given arguments) any { return textList(s.splitLines(v)) },
+		"partition": func(s *state, v string, given arguments) any {
+			by := given.text(0, "sep", "")
+			s.search(v, by)
+			before, after, ok := strings.Cut(v, by)
 			middle := ""
 			if ok {
-				middle = given.text(0, "sep", "")
+				middle = by
 			}
 			return &list{items: []any{before, middle, after}, tuple: true}
 		},
-		"startswith": func(_ *state, v string, given arguments) any {
-			for _, prefix := range affixes(given.or(0, "", nil)) {
+		"startswith": func(s *state, v string, given arguments) any {
+			for _, prefix := range s.affixes(given.or(0, "", nil)) {
 				if strings.HasPrefix(v, prefix) {
 					return true
 				}
 			}
 			return false
 		},
-		"endswith": func(_ *state, v string, given arguments) any {
-			for _, suffix := range affixes(given.or(0, "", nil)) {
+		"endswith": func(s *state, v string, given arguments) any {
+			for _, suffix := range s.affixes(given.or(0, "", nil)) {
 				if strings.HasSuffix(v, suffix) {
 					return true
 				}
@@ -259,70 +321,58 @@ func init() {
 		"removesuffix": func(_ *state, v string, given arguments) any {
 			return strings.TrimSuffix(v, given.text(0, "", ""))
 		},
-		"replace": func(s *state, v string, given arguments) any { return s.replace(v, given) },
-		"find": func(_ *state, v string, given arguments) any {
-			return runeIndex(v, strings.Index(v, given.text(0, "", "")))
-		},
-		"rfind": func(_ *state, v string, given arguments) any {
-			return runeIndex(v, strings.LastIndex(v, given.text(0, "", "")))
-		},
-		"index": func(_ *state, v string, given arguments) any {
-			at := strings.Index(v, given.text(0, "", ""))
-			if at < 0 {
+		"find":  found(strings.Index),
+		"rfind": found(strings.LastIndex),
+		"index": func(s *state, v string, given arguments) any {
+			at := found(strings.Index)(s, v, given)
+			if at == int64(-1) {
 				fail("the text is not in the string")
 			}
-			return runeIndex(v, at)
+			return at
 		},
-		"count": func(_ *state, v string, given arguments) any {
-			return int64(strings.Count(v, given.text(0, "", "")))
-		},
-		"join": func(s *state, v string, given arguments) any {
-			var parts []string
-			for _, item := range s.items(given.or(0, "", nil)) {
-				text, ok := item.(string)
-				if !ok {
-					fail("join of a %s", typeName(item))
-				}
-				parts = append(parts, text)
-				s.handle(len(text) + len(v))
-			}
-			return strings.Join(parts, v)
+		"count": func(s *state, v string, given arguments) any {
+			part := given.text(0, "", "")
+			s.search(v, part)
+			return int64(strings.Count(v, part))
 		},
 		"zfill": func(s *state, v string, given arguments) any {
-			n := given.integer(0, "", 0) - int(length(v))
+			n := given.integer(0, "", 0) - int(s.length(v))
 			sign := ""
 			if strings.HasPrefix(v, "-") || strings.HasPrefix(v, "+") {
 				sign, v = v[:1], v[1:]
 			}
-			return sign + s.repeat("0", int64(n)) + v
-		},
-		"ljust": func(s *state, v string, given arguments) any {
-			return v + s.repeat(given.text(1, "", " "), int64(given.integer(0, "", 0))-length(v))
-		},
-		"rjust": func(s *state, v string, given arguments) any {
-			return s.repeat(given.text(1, "", " "), int64(given.integer(0, "", 0))-length(v)) + v
+			return s.join(sign+s.repeat("0", int64(n)), v)
 		},
 		"isdigit":   check(unicode.IsDigit),
 		"isnumeric": check(unicode.IsNumber),
 		"isalpha":   check(unicode.IsLetter),
 		"isalnum":   check(func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) }),
 		"isspace":   check(unicode.IsSpace),
-		"isupper": func(_ *state, v string, _ arguments) any {
-			return v != strings.ToLower(v) && v == strings.ToUpper(v)
-		},
-		"islower": func(_ *state, v string, _ arguments) any {
-			return v != strings.ToUpper(v) && v == strings.ToLower(v)
-		},
-		"format": func(s *state, v string, given arguments) any { return s.formatBraces(v, given) },
+		"isupper":   func(s *state, v string, _ arguments) any { return s.isCase(v, strings.ToUpper, strings.ToLower) },
+		"islower":   func(s *state, v string, _ arguments) any { return s.isCase(v, strings.ToLower, strings.ToUpper) },
 	}
-}
-
-// runeIndex is the index in characters for one in bytes.
-func runeIndex(v string, at int) any {
-	if at < 0 {
-		return int64(-1)
+	markupMethods = map[string]func(s *state, v any, given arguments) string{
+		"replace": func(s *state, v any, given arguments) string {
+			given.text(1, "new", "") // must be a string
+			return s.replace(s.str(v), given.text(0, "old", ""), s.escaped(v, given.or(1, "new", "")), given.integer(2, "count", -1))
+		},
+		"join": func(s *state, v any, given arguments) string {
+			out := s.builder()
+			for i, item := range s.items(given.or(0, "", nil)) {
+				if i > 0 {
+					out.put(s.str(v))
+				}
+				if _, ok := asText(item); !ok && v == plain(v) {
+					fail("join of a %s", typeName(item))
+				}
+				out.put(s.escaped(v, item))
+			}
+			return out.String()
+		},
+		"ljust":  func(s *state, v any, given arguments) string { return s.join(s.str(v), padding(s, v, given)) },
+		"rjust":  func(s *state, v any, given arguments) string { return s.join(padding(s, v, given), s.str(v)) },
+		"format": func(s *state, v any, given arguments) string { return s.formatBraces(v, given) },
 	}
-	return length(v[:at])
 }
 
 func capitalize(v string) string {
@@ -349,53 +399,65 @@ func titled(v string, inWord func(rune) bool) string {
 }
 
 // split is Python's str.split.
-func split(v string, given arguments) []string {
+func (s *state) split(v string, given arguments) []string {
 	most := given.integer(1, "maxsplit", -1)
+	var out []string
+	add := func(part string) {
+		s.hold(textSize)
+		out = append(out, part)
+	}
 	separator, ok := given.get(0, "sep")
 	if ok && separator != nil {
 		by := given.text(0, "sep", "")
 		if by == "" {
 			fail("split by an empty string")
 		}
-		if most < 0 {
-			return strings.Split(v, by)
+		s.search(v, by)
+		for most < 0 || len(out) < most {
+			before, after, ok := strings.Cut(v, by)
+			if !ok {
+				break
+			}
+			add(before)
+			v = after
 		}
-		return strings.SplitN(v, by, most+1)
+		add(v)
+		return out
 	}
-	var out []string
+	s.walk(len(v))
 	for {
 		v = strings.TrimLeftFunc(v, unicode.IsSpace)
 		if v == "" {
 			return out
 		}
 		end := strings.IndexFunc(v, unicode.IsSpace)
-		if end < 0 {
-			return append(out, v)
+		if end < 0 || most >= 0 && len(out) >= most {
+			add(v)
+			return out
 		}
-		if most >= 0 && len(out) >= most {
-			return append(out, v)
-		}
-		out = append(out, v[:end])
+		add(v[:end])
 		v = v[end:]
 	}
 }
 
 // rsplit is Python's str.rsplit with a separator.
-func rsplit(v string, given arguments) []string {
+func (s *state) rsplit(v string, given arguments) []string {
 	most := given.integer(1, "maxsplit", -1)
 	by := given.text(0, "sep", "")
 	if most < 0 {
-		return split(v, given)
+		return s.split(v, given)
 	}
 	if by == "" {
 		fail("rsplit by white space with a limit is not known")
 	}
+	s.search(v, by)
 	var out []string
 	for ; most > 0; most-- {
 		at := strings.LastIndex(v, by)
 		if at < 0 {
 			break
 		}
+		s.hold(textSize)
 		out = append(out, v[at+len(by):])
 		v = v[:at]
 	}
@@ -405,8 +467,9 @@ func rsplit(v string, given arguments) []string {
 }
 
 // splitLines is Python's str.splitlines.
-func splitLines(v string) []string {
+func (s *state) splitLines(v string) []string {
 	var out []string
+	s.read(len(v))
 	from := 0
 	for i, r := range v {
 		switch r {
@@ -414,6 +477,7 @@ func splitLines(v string) []string {
 			if i < from {
 				continue // the line feed after a carriage return
 			}
+			s.hold(textSize)
 			out = append(out, v[from:i])
 			from = i + len(string(r))
 			if r == '\r' && strings.HasPrefix(v[from:], "\n") {
@@ -427,28 +491,33 @@ func splitLines(v string) []string {
 	return out
 }
 
-func (s *state) replace(v string, given arguments) string {
-	from, to := given.text(0, "old", ""), given.text(1, "new", "")
-	count := given.integer(2, "count", -1)
+func (s *state) replace(v, from, to string, count int) string {
+	s.search(v, from)
 	n := strings.Count(v, from)
 	if count >= 0 {
 		n = min(n, count)
 	}
-	s.handle(len(v))
-	s.handle(product(len(to), int64(n)))
+	s.text(len(v))
+	s.text(product(len(to), int64(n)))
 	return strings.Replace(v, from, to, count)
 }
 
 // format is Python's "..." % values for %s, %d, %i, %r, %f and %%.
-func (s *state) format(pattern string, value any) string {
+func (s *state) format(template, value any) string {
+	pattern := s.str(template)
+	s.read(len(pattern))
 	values := []any{value}
 	if l, ok := value.(*list); ok && l.tuple {
 		values = l.items
 	}
-	var out strings.Builder
+	out := s.builder()
 	for i := 0; i < len(pattern); i++ {
 		if pattern[i] != '%' {
-			out.WriteByte(pattern[i])
+			from := i
+			for i+1 < len(pattern) && pattern[i+1] != '%' {
+				i++
+			}
+			out.put(pattern[from : i+1])
 			continue
 		}
 		begin := i + 1
@@ -461,7 +530,7 @@ func (s *state) format(pattern string, value any) string {
 		}
 		flags := pattern[begin:i]
 		if pattern[i] == '%' {
-			out.WriteByte('%')
+			out.put("%")
 			continue
 		}
 		if len(values) == 0 {
@@ -469,12 +538,16 @@ func (s *state) format(pattern string, value any) string {
 		}
 		value, values = values[0], values[1:]
 		n, isNumber := number(value)
+		padded := func(text string) string {
+			s.hold(len(text))
+			return fmt.Sprintf("%"+flags+"s", text)
+		}
 		var text string
 		switch c := pattern[i]; {
 		case c == 's':
-			text = fmt.Sprintf("%"+flags+"s", s.str(value))
+			text = padded(s.escaped(template, value))
 		case c == 'r':
-			text = fmt.Sprintf("%"+flags+"s", s.repr(value, 0))
+			text = padded(s.escaped(template, s.repr(value)))
 		case (c == 'd' || c == 'i') && isNumber:
 			if f, ok := n.(float64); ok {
 				n = int64(f)
@@ -485,8 +558,7 @@ func (s *state) format(pattern string, value any) string {
 		default:
 			fail("the format %q for a %s", pattern, typeName(value))
 		}
-		s.handle(len(text))
-		out.WriteString(text)
+		out.put(text)
 	}
 	if len(values) > 0 && !isMapping(value) {
 		fail("too many values for the format %q", pattern)
@@ -500,18 +572,24 @@ func isMapping(value any) bool {
 }
 
 // formatBraces is str.format for {}, {0} and {name}.
-func (s *state) formatBraces(pattern string, given arguments) string {
-	var out strings.Builder
+func (s *state) formatBraces(template any, given arguments) string {
+	pattern := s.str(template)
+	s.read(len(pattern))
+	out := s.builder()
 	following := 0
 	for i := 0; i < len(pattern); i++ {
 		c := pattern[i]
 		if (c == '{' || c == '}') && i+1 < len(pattern) && pattern[i+1] == c {
-			out.WriteByte(c)
+			out.put(pattern[i : i+1])
 			i++
 			continue
 		}
 		if c != '{' {
-			out.WriteByte(c)
+			from := i
+			for i+1 < len(pattern) && pattern[i+1] != '{' && pattern[i+1] != '}' {
+				i++
+			}
+			out.put(pattern[from : i+1])
 			continue
 		}
 		end := strings.IndexByte(pattern[i:], '}')
@@ -532,9 +610,7 @@ func (s *state) formatBraces(pattern string, given arguments) string {
 		if !ok || at < 0 {
 			fail("the format field %q", field)
 		}
-		text := s.str(value)
-		s.handle(len(text))
-		out.WriteString(text)
+		out.put(s.escaped(template, value))
 	}
 	return out.String()
 }
@@ -548,10 +624,10 @@ func globals() map[string]any {
 			return &newNamespace(s, given).(*namespace).dict
 		}),
 		"raise_exception": builtin(func(_ *state, given arguments) any {
-			panic(failure{fmt.Errorf("%w: %s", ErrRaised, given.text(0, "message", ""))})
+			panic(failure{fmt.Errorf("%w: %s", ErrRaised, shortened(given.text(0, "message", ""), maxMessage))})
 		}),
 		"strftime_now": builtin(func(s *state, given arguments) any {
-			return strftime(s.now, given.text(0, "format", ""))
+			return s.strftime(given.text(0, "format", ""))
 		}),
 		"joiner": builtin(func(_ *state, given arguments) any {
 			separator, used := given.text(0, "sep", ", "), false
@@ -565,6 +641,9 @@ func globals() map[string]any {
 		}),
 	}
 }
+
+// maxMessage bounds what a template refuses with, in bytes.
+const maxMessage = 4 << 10
 
 func rangeOf(s *state, given arguments) any {
 	from, to, step := 0, given.integer(0, "", 0), given.integer(2, "", 1)
@@ -581,7 +660,7 @@ func rangeOf(s *state, given arguments) any {
 	if n > maxRange {
 		fail("range of more than %d items", maxRange)
 	}
-	s.spend(max(n, 0))
+	s.list(max(n, 0))
 	l := &list{}
 	for i := 0; i < n; i++ {
 		l.items = append(l.items, int64(from+i*step))
@@ -595,8 +674,8 @@ func newNamespace(s *state, given arguments) any {
 	for _, value := range given.values[:positional] {
 		if d, ok := value.(*dict); ok {
 			for _, key := range s.items(d) {
-				one, _ := d.get(key)
-				ns.set(key, one)
+				one, _ := d.get(s, key)
+				ns.set(s, key, one)
 			}
 			continue
 		}
@@ -605,27 +684,28 @@ func newNamespace(s *state, given arguments) any {
 			if len(both) != 2 {
 				fail("a dictionary of %d instead of two values", len(both))
 			}
-			ns.set(both[0], both[1])
+			ns.set(s, both[0], both[1])
 		}
 	}
 	for i, name := range given.names {
-		ns.set(name, given.values[positional+i])
+		ns.set(s, name, given.values[positional+i])
 	}
 	return ns
 }
 
 // strftime writes a time as C's strftime does in the C locale.
-func strftime(t time.Time, format string) string {
+func (s *state) strftime(format string) string {
 	layouts := map[byte]string{
 		'a': "Mon", 'A': "Monday", 'b': "Jan", 'B': "January", 'd': "02", 'H': "15", 'I': "03", 'j': "002",
 		'm': "01", 'M': "04", 'p': "PM", 'S': "05", 'y': "06", 'Y': "2006", 'Z': "MST", 'z': "-0700", 'e': "_2",
 		'F': "2006-01-02", 'T': "15:04:05", 'D': "01/02/06", 'R': "15:04", 'h': "Jan", 'f': "000000",
 		'c': "Mon Jan _2 15:04:05 2006", 'x': "01/02/06", 'X': "15:04:05",
 	}
-	var out strings.Builder
+	s.read(len(format))
+	out := s.builder()
 	for i := 0; i < len(format); i++ {
 		if format[i] != '%' || i+1 == len(format) {
-			out.WriteByte(format[i])
+			out.put(format[i : i+1])
 			continue
 		}
 		i++
@@ -635,16 +715,16 @@ func strftime(t time.Time, format string) string {
 		}
 		switch c := format[i]; {
 		case c == '%':
-			out.WriteByte('%')
+			out.put("%")
 		case layouts[c] != "":
-			text := t.Format(layouts[c])
+			text := s.now.Format(layouts[c])
 			if c == 'f' {
-				text = fmt.Sprintf("%06d", t.Nanosecond()/1000)
+				text = fmt.Sprintf("%06d", s.now.Nanosecond()/1000)
 			}
 			if unpadded {
 				text = strings.TrimLeft(text[:len(text)-1], "0 ") + text[len(text)-1:]
 			}
-			out.WriteString(text)
+			out.put(text)
 		default:
 			fail("the time format %%%c is not known", c)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // parser turns tokens into statements and expressions that can be run.
@@ -85,7 +86,7 @@ func (p *parser) body(until ...string) []statement {
 			return body
 		case tokenText:
 			body = append(body, func(s *state) signal {
-				s.print(t.text)
+				s.out.put(t.text)
 				return next
 			})
 		case tokenPrintBegin:
@@ -95,7 +96,7 @@ func (p *parser) body(until ...string) []statement {
 			}
 			p.at++
 			body = append(body, func(s *state) signal {
-				s.print(s.str(value(s)))
+				s.out.put(s.str(value(s)))
 				return next
 			})
 		case tokenBlockBegin:
@@ -108,14 +109,6 @@ func (p *parser) body(until ...string) []statement {
 			p.fail("unexpected %s", t)
 		}
 	}
-}
-
-func (s *state) print(text string) {
-	s.handle(len(text))
-	if s.out.Len()+len(text) > maxText {
-		fail("the text is over %d bytes", maxText)
-	}
-	s.out.WriteString(text)
 }
 
 // ended is the word of the block at which the last body ended.
@@ -134,6 +127,7 @@ func (p *parser) block(word string) statement {
 		name := p.name()
 		m := p.macro("endmacro", name)
 		return func(s *state) signal {
+			s.hold(closureSize)
 			s.scope.vars[name] = m.close(s)
 			return next
 		}
@@ -149,7 +143,7 @@ func (p *parser) block(word string) statement {
 		p.endBlock()
 		return func(s *state) signal {
 			defer s.nest()()
-			s.print(s.str(filters(s, s.capture(body))))
+			s.out.put(s.str(filters(s, s.capture(body))))
 			return next
 		}
 	case "with":
@@ -269,6 +263,7 @@ func (p *parser) forBlock() statement {
 		items := s.items(value)
 		if only != nil {
 			var kept []any
+			s.list(len(items))
 			for _, item := range items {
 				leave := s.nest()
 				s.assign(names, item)
@@ -316,11 +311,11 @@ func (p *parser) setBlock() statement {
 		p.expect(tokenOperator, ".")
 		attribute := p.name()
 		set := func(s *state, value any) {
-			ns, ok := s.scope.get(object).(*namespace)
+			ns, ok := s.variable(object).(*namespace)
 			if !ok {
 				fail("cannot set an attribute of %q, which is not a namespace", object)
 			}
-			ns.set(attribute, value)
+			ns.set(s, attribute, value)
 		}
 		value := p.setValue()
 		return func(s *state) signal {
@@ -400,8 +395,9 @@ func (p *parser) callBlock() statement {
 	header.body = p.body("endcall")
 	p.endBlock()
 	return func(s *state) signal {
+		s.hold(closureSize)
 		s.caller = header.close(s)
-		s.print(s.str(called(s)))
+		s.out.put(s.str(called(s)))
 		s.caller = nil
 		return next
 	}
@@ -452,6 +448,7 @@ func (p *parser) tupleOf(one func() expression) expression {
 }
 
 func (s *state) all(expressions []expression) []any {
+	s.list(len(expressions))
 	values := make([]any, len(expressions))
 	for i, e := range expressions {
 		values[i] = e(s)
@@ -616,16 +613,13 @@ func (p *parser) primary() expression {
 		case "none", "None":
 			return constant(nil)
 		}
-		return func(s *state) any {
-			s.spend(1)
-			return s.scope.get(t.text)
-		}
+		return func(s *state) any { return s.variable(t.text) }
 	case tokenString:
-		text := t.text
+		text := []string{t.text}
 		for p.peek().kind == tokenString {
-			text += p.take().text
+			text = append(text, p.take().text)
 		}
-		return constant(text)
+		return constant(strings.Join(text, ""))
 	case tokenInt:
 		value, err := strconv.ParseInt(t.text, 10, 64)
 		if err != nil {
@@ -678,7 +672,7 @@ func (p *parser) dictionary() expression {
 	return func(s *state) any {
 		d := &dict{}
 		for i, key := range keys {
-			d.set(key(s), values[i](s))
+			d.set(s, key(s), values[i](s))
 		}
 		return d
 	}

@@ -8,9 +8,9 @@
 package jinja
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -20,13 +20,12 @@ type Template struct {
 	body []statement
 }
 
-// Limits of templates.
+// Limits of templates; budget.go has those of what they compute.
 const (
 	maxSource  = 1 << 20 // bytes
+	maxName    = 1 << 10 // bytes of a name in the source
 	maxNesting = 200     // of expressions and blocks in the source, and of values
 	maxCalls   = 200     // of macros in each other
-	maxWork    = 1 << 24 // operations and the items that they handle
-	maxText    = 1 << 26 // bytes of one string
 	maxRange   = 100_000 // items of range(), as in Jinja's sandbox
 )
 
@@ -48,37 +47,20 @@ func Parse(source string) (t *Template, err error) {
 // Render renders the template with variables as encoding/json makes them:
 // nil, bool, numbers (ints included), string, []any, map[string]any, and
 // json.RawMessage, whose objects keep the order of their keys. now is what
-// strftime_now tells.
-func (t *Template) Render(variables map[string]any, now time.Time) (text string, err error) {
+// strftime_now tells. The error wraps that of the context where it ended first.
+func (t *Template) Render(ctx context.Context, variables map[string]any, now time.Time) (text string, err error) {
 	defer recoverFailure(&err)
-	s := &state{work: maxWork, now: now, out: &strings.Builder{}}
+	s := &state{budget: newBudget(ctx), now: now}
+	s.look()
+	s.out = s.builder()
 	s.scope = &scope{vars: globals()}
 	s.scope = s.scope.child()
 	for name, value := range variables {
-		s.scope.vars[name] = fromGo(value, 0)
+		s.scope.vars[name] = s.fromGo(value, 0)
 	}
 	s.scope = s.scope.child()
 	s.run(t.body)
 	return s.out.String(), nil
-}
-
-// failure is an error on its way up from deep inside of an expression. It
-// travels as a panic, which Parse and Render turn into their error, so that
-// expressions can be written as expressions.
-type failure struct{ error }
-
-func fail(format string, values ...any) {
-	panic(failure{fmt.Errorf(format, values...)})
-}
-
-func recoverFailure(err *error) {
-	switch r := recover().(type) {
-	case nil:
-	case failure:
-		*err = r.error
-	default:
-		*err = fmt.Errorf("the template broke its interpreter: %v", r)
-	}
 }
 
 // ErrRaised is wrapped by the error of a template that calls
@@ -87,30 +69,16 @@ var ErrRaised = errors.New("the template refuses")
 
 // state is one rendering.
 type state struct {
+	budget
 	scope *scope
-	out   *strings.Builder
-	work  int // what may still be done
+	out   *builder
 	calls int // macros that are running
 	now   time.Time
 	// caller is what a call block hands to the call that comes next.
 	caller any
 }
 
-// spend counts n units of work.
-func (s *state) spend(n int) {
-	if s.work -= n; s.work < 0 || n < 0 {
-		fail("the template computes too much")
-	}
-}
-
-// handle counts the work of an operation on a text of n bytes: copying is
-// cheap.
-func (s *state) handle(n int) {
-	if n > maxText {
-		fail("a text of %d bytes is over %d bytes", n, maxText)
-	}
-	s.spend(1 + n/32)
-}
+func (s *state) builder() *builder { return &builder{budget: &s.budget} }
 
 // scope holds variables. Loop bodies and macros have scopes of their own,
 // conditions do not.
@@ -121,8 +89,10 @@ type scope struct {
 
 func (c *scope) child() *scope { return &scope{map[string]any{}, c} }
 
-func (c *scope) get(name string) any {
-	for ; c != nil; c = c.parent {
+// variable is the value of a name.
+func (s *state) variable(name string) any {
+	for c := s.scope; c != nil; c = c.parent {
+		s.spend(1)
 		if value, ok := c.vars[name]; ok {
 			return value
 		}
@@ -158,7 +128,7 @@ func (s *state) run(body []statement) signal {
 // capture runs a body and returns its text.
 func (s *state) capture(body []statement) string {
 	out := s.out
-	s.out = &strings.Builder{}
+	s.out = s.builder()
 	defer func() { s.out = out }()
 	s.run(body)
 	return s.out.String()

@@ -1,8 +1,10 @@
 package jinja
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +17,7 @@ func render(source string, variables map[string]any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return t.Render(variables, noon)
+	return t.Render(context.Background(), variables, noon)
 }
 
 // What is expected here is what Jinja's documentation and Python's say.
@@ -81,6 +83,117 @@ func TestRender(t *testing.T) {
 		if err != nil || got != test.want {
 			t.Errorf("%q\n got %q, %v\nwant %q", test.source, got, err, test.want)
 		}
+	}
+}
+
+// What is expected here is what jinja2 3.1.6 with markupsafe 3.0.3 gives.
+func TestMarkupEscapesWhatItMeets(t *testing.T) {
+	for _, test := range []struct{ source, want string }{
+		{"{{ 'a<'|safe + '<b>' }}|{{ '<b>' + 'a<'|safe }}|{{ 'a<'|safe ~ '<b>' }}", "a<&lt;b&gt;|&lt;b&gt;a<|a<<b>"},
+		{"{{ ('<'|safe)|upper + '&' }}|{{ ' <x> '|safe|trim + '<' }}|{{ 'x'|safe|string + '<' }}|{{ 'x'|safe|title + '<' }}", "<&amp;|<x>&lt;|x&lt;|X<"},
+		{"{{ ('%s<'|safe) % '<' }}|{{ ('%s<'|safe) % ('<'|safe) }}|{{ '%s'|safe|format('&') }}|{{ ('%d<'|safe) % 3 }}|{{ ('%r'|safe) % 'a' }}", "&lt;<|<<|&amp;|3<|&#39;a&#39;"},
+		{"{{ ('<'|safe).join(['&', 1]) }}|{{ '<'.join(['&'|safe, 'b']) }}|{{ ['&'|safe, '<']|join('<') }}", "&amp;<1|&<b|&<<"},
+		{"{{ ('a-b'|safe).replace('-', '<') }}|{{ ('a-b'|safe)|replace('-', '<') }}|{{ ('a-b'|safe).split('-')[0] + '<' }}", "a&lt;b|a<b|a&lt;"},
+		{"{{ ('{}<{x}'|safe).format('&', x='>') }}|{{ ('ab'|safe)[0] + '<' }}|{{ ('ab'|safe)[1:] + '<' }}|{{ ('ab'|safe)[::-1] + '<' }}", "&amp;<&gt;|a&lt;|b&lt;|ba&lt;"},
+		{"{{ ['<'|safe] }}|{{ ('<'|safe) == '<' }}|{{ '<' in ('<'|safe) }}|{{ {'<': 1}['<'|safe] }}|{{ ('<'|safe) is string }}|{{ ('<'|safe) is escaped }}|{{ '<' is escaped }}", "[Markup('<')]|True|True|1|True|True|False"},
+		{"{{ '<'|e + '<' }}|{{ '<'|e|e }}|{{ '<'|e|forceescape }}|{{ '<'|safe|e }}|{{ ('<'|safe) * 2 + '&' }}|{{ ('<'|safe)|length }}|{{ ('é<'|safe)|list }}", "&lt;&lt;|&lt;|&amp;lt;|<|<<&amp;|1|['é', '<']"},
+		{"{% set ns = namespace(x='<'|safe) %}{{ ns.x + '>' }}{% macro m() %}<{% endmacro %}{{ m() + '>' }}|{% set s %}<{% endset %}{{ s + '<'|safe }}", "<&gt;<>|&lt;<"},
+		// As functionary-v3.1 lists its tools.
+		{`{% set t = {"name": "<f>", "n": 1} %}{{ "Use '"|safe + t["name"] + "' to '"|safe + t | tojson() }}`, `Use '&lt;f&gt;' to '{&#34;name&#34;: &#34;&lt;f&gt;&#34;, &#34;n&#34;: 1}`},
+	} {
+		got, err := render(test.source, nil)
+		if err != nil || got != test.want {
+			t.Errorf("%q\n got %q, %v\nwant %q", test.source, got, err, test.want)
+		}
+	}
+}
+
+// Whatever an operation does to long values, it is paid for by the bytes that
+// it touches and makes.
+func TestLongValuesAreBounded(t *testing.T) {
+	text := "{% set a = 'é' * 30000000 %}"
+	words := "{% set a = 'ab ' * 1000000 %}"
+	hundred := func(expression string) string {
+		return "{% for i in range(100000) %}{% set b = " + expression + " %}{% endfor %}"
+	}
+	for name, source := range map[string]string{
+		"length":            text + hundred("a|length"),
+		"int":               text + hundred("a|int"),
+		"float":             text + hundred("a|float"),
+		"equality":          text + "{% set c = 'é' * 30000000 %}" + hundred("a == c"),
+		"order":             text + hundred("a < a"),
+		"keys":              text + hundred("{a: 1}[a]"),
+		"membership":        text + hundred("a in {}"),
+		"attributes":        text + hundred("{}[a]"),
+		"names of filters":  text + hundred("[1]|map(a)|list"),
+		"one character":     text + hundred("a[-1]"),
+		"a slice":           text + hundred("a[1:]"),
+		"a slice, reversed": text + hundred("a[::-1]"),
+		"characters":        text + hundred("a|list"),
+		"first":             text + hundred("a|first"),
+		"concatenation":     text + hundred("a ~ 'x'"),
+		"upper":             text + hundred("a|upper"),
+		"lower, asked":      text + hundred("a is lower"),
+		"alphabetic":        text + hundred("a.isalpha()"),
+		"trim":              text + hundred("a|trim(a)"),
+		"words":             words + hundred("a|wordcount"),
+		"split":             words + hundred("a.split()"),
+		"split by a letter": words + hundred("a.split('a')"),
+		"split into lines":  "{% set a = '\n' * 3000000 %}" + hundred("a.splitlines()"),
+		"join":              words + hundred("a|join"),
+		"join by a string":  words + hundred("'ab'.join(a)"),
+		"replace":           words + hundred("a|replace('a', 'bc')"),
+		"escape":            "{% set a = '<' * 3000000 %}" + hundred("a|e"),
+		"JSON":              text + hundred("a|tojson"),
+		"repr":              text + hundred("[a]|string"),
+		"formats":           text + hundred("'%s' % a"),
+		"formats by fields": text + hundred("'{}'.format(a)"),
+		"prefixes":          text + hundred("a.startswith((a, a))"),
+		"long needles":      "{% set a = 'a' * 30000000 %}{% set c = 'b' ~ 'a' * 15000000 %}" + hundred("a.rfind(c)"),
+		"sorting":           words + "{% set c = [a, a ~ 'b', a] %}" + hundred("c|sort"),
+		"growing lists":     "{% set ns = namespace(x=[]) %}{% for i in range(100000) %}{% set ns.x = ns.x + ['a' * 5000] %}{% endfor %}",
+		"an error's text":   text + "{{ undefined_thing[a].x }}",
+		"deep scopes": "{% set ns = namespace(f=none) %}{% macro make(g) %}{% macro h() %}{{ x }}{% endmacro %}{% set ns.f = h %}{% endmacro %}" +
+			"{% for i in range(100000) %}{{ make(ns.f) }}{{ ns.f() }}{% for j in range(100) %}{{ ns.f() }}{% endfor %}{% endfor %}",
+		"strings side by side": "{{ " + strings.Repeat("'a'", 300000) + "|nothing }}",
+		"a long name":          "{{ " + strings.Repeat("a", 2000) + " }}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			begin := time.Now()
+			got, err := render(source, nil)
+			took := time.Since(begin)
+			runtime.ReadMemStats(&after)
+			if err == nil || len(err.Error()) > 1000 {
+				t.Errorf("renders %.80q, error of %.200v", got, err)
+			}
+			if took > 20*time.Second {
+				t.Errorf("took %v", took)
+			}
+			if made := (after.TotalAlloc - before.TotalAlloc) >> 20; made > 1200 {
+				t.Errorf("allocated %d MB", made)
+			}
+		})
+	}
+}
+
+func TestRenderingEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	template, err := Parse("{% for i in range(1000) %}{% if i == 500 %}{{ strftime_now('%Y') }}{% endif %}{% for j in range(1000) %}{% endfor %}{% endfor %}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(time.Millisecond, cancel)
+	if _, err := template.Render(ctx, nil, noon); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled while it renders: %v", err)
+	}
+	short, err := Parse("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := short.Render(ctx, nil, noon); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled before it renders: %v", err)
 	}
 }
 

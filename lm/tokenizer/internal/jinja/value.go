@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 )
 
-// Values are nil (None), undefined, bool, int64, float64, string, *list,
+// Values are nil (None), undefined, bool, int64, float64, string, markup, *list,
 // *dict, *namespace, *loop, *closure and builtin.
 
 // undefined is the value of a name or an attribute that there is not.
@@ -38,9 +38,12 @@ type namespace struct{ dict }
 type builtin func(s *state, given arguments) any
 
 // hash is the form of a key in which equal keys are equal.
-func hash(key any) any {
-	switch k := key.(type) {
-	case nil, string, int64:
+func (s *state) hash(key any) any {
+	switch k := plain(key).(type) {
+	case string:
+		s.read(len(k))
+		return k
+	case nil, int64:
 		return k
 	case bool:
 		return boolInt(k)
@@ -61,33 +64,35 @@ func boolInt(b bool) int64 {
 	return 0
 }
 
-func (d *dict) get(key any) (any, bool) {
-	value, ok := d.values[hash(key)]
+func (d *dict) get(s *state, key any) (any, bool) {
+	value, ok := d.values[s.hash(key)]
 	return value, ok
 }
 
-func (d *dict) set(key, value any) {
-	h := hash(key)
+func (d *dict) set(s *state, key, value any) {
+	h := s.hash(key)
 	if d.values == nil {
 		d.values = map[any]any{}
 	}
 	if _, ok := d.values[h]; !ok {
+		s.hold(entrySize)
 		d.keys = append(d.keys, key)
 	}
 	d.values[h] = value
 }
 
-func (d *dict) pairs() *list {
+func (d *dict) pairs(s *state) *list {
+	s.hold(product(len(d.keys), entrySize))
 	l := &list{}
 	for _, key := range d.keys {
-		value, _ := d.get(key)
+		value, _ := d.get(s, key)
 		l.items = append(l.items, &list{items: []any{key, value}, tuple: true})
 	}
 	return l
 }
 
 // fromGo converts a value of Go.
-func fromGo(value any, depth int) any {
+func (s *state) fromGo(value any, depth int) any {
 	if depth > maxNesting {
 		fail("a value is nested more than %d deep", maxNesting)
 	}
@@ -97,11 +102,12 @@ func fromGo(value any, depth int) any {
 	case int:
 		return int64(v)
 	case json.RawMessage:
-		return fromJSON(v)
+		return s.fromJSON(v)
 	case []any:
 		l := &list{}
+		s.list(len(v))
 		for _, item := range v {
-			l.items = append(l.items, fromGo(item, depth+1))
+			l.items = append(l.items, s.fromGo(item, depth+1))
 		}
 		return l
 	case map[string]any:
@@ -112,7 +118,7 @@ func fromGo(value any, depth int) any {
 		}
 		sort.Strings(keys)
 		for _, key := range keys {
-			d.set(key, fromGo(v[key], depth+1))
+			d.set(s, key, s.fromGo(v[key], depth+1))
 		}
 		return d
 	}
@@ -120,11 +126,11 @@ func fromGo(value any, depth int) any {
 	if err != nil {
 		fail("a variable of type %T: %v", value, err)
 	}
-	return fromJSON(data)
+	return s.fromJSON(data)
 }
 
 // fromJSON reads JSON with its objects in order.
-func fromJSON(data []byte) any {
+func (s *state) fromJSON(data []byte) any {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
 	var read func(depth int) any
@@ -144,6 +150,7 @@ func fromJSON(data []byte) any {
 			if t == '[' {
 				l := &list{}
 				for decoder.More() {
+					s.list(1)
 					l.items = append(l.items, read(depth+1))
 				}
 				token()
@@ -152,7 +159,7 @@ func fromJSON(data []byte) any {
 			d := &dict{}
 			for decoder.More() {
 				key := token()
-				d.set(key, read(depth+1))
+				d.set(s, key, read(depth+1))
 			}
 			token()
 			return d
@@ -181,7 +188,7 @@ func typeName(value any) string {
 		return "integer"
 	case float64:
 		return "float"
-	case string:
+	case string, markup:
 		return "string"
 	case *list:
 		if v.tuple {
@@ -210,6 +217,8 @@ func truth(value any) bool {
 		return v != 0
 	case string:
 		return v != ""
+	case markup:
+		return v != ""
 	case *list:
 		return len(v.items) > 0
 	case *dict:
@@ -223,73 +232,90 @@ func (s *state) str(value any) string {
 	switch v := value.(type) {
 	case string:
 		return v
+	case markup:
+		return string(v)
 	case undefined:
 		return ""
 	}
-	return s.repr(value, 0)
+	return s.repr(value)
 }
 
 // repr is the value as Python writes it.
-func (s *state) repr(value any, depth int) string {
-	text := s.reprOf(value, depth)
-	s.handle(len(text))
-	return text
+func (s *state) repr(value any) string {
+	out := s.builder()
+	s.writeRepr(out, value, 0)
+	return out.String()
 }
 
-func (s *state) reprOf(value any, depth int) string {
+func (s *state) writeRepr(out *builder, value any, depth int) {
+	s.spend(1)
 	if depth > maxNesting {
 		fail("a value is nested more than %d deep", maxNesting)
 	}
-	each := func(items []any) string {
-		parts := make([]string, len(items))
-		for i, item := range items {
-			parts[i] = s.repr(item, depth+1)
-		}
-		return strings.Join(parts, ", ")
-	}
 	switch v := value.(type) {
 	case nil:
-		return "None"
+		out.put("None")
 	case undefined:
-		return "Undefined"
+		out.put("Undefined")
 	case bool:
 		if v {
-			return "True"
+			out.put("True")
+		} else {
+			out.put("False")
 		}
-		return "False"
 	case int64:
-		return strconv.FormatInt(v, 10)
+		out.put(strconv.FormatInt(v, 10))
 	case float64:
-		return floatRepr(v)
+		out.put(floatRepr(v))
 	case string:
-		return stringRepr(v)
+		out.put(s.stringRepr(v))
+	case markup:
+		out.put("Markup(")
+		out.put(s.stringRepr(string(v)))
+		out.put(")")
 	case *list:
-		switch {
-		case v.tuple && len(v.items) == 1:
-			return "(" + each(v.items) + ",)"
-		case v.tuple:
-			return "(" + each(v.items) + ")"
+		brackets := "[]"
+		if v.tuple {
+			brackets = "()"
 		}
-		return "[" + each(v.items) + "]"
+		out.put(brackets[:1])
+		for i, item := range v.items {
+			if i > 0 {
+				out.put(", ")
+			}
+			s.writeRepr(out, item, depth+1)
+		}
+		if v.tuple && len(v.items) == 1 {
+			out.put(",")
+		}
+		out.put(brackets[1:])
 	case *dict:
-		return s.dictRepr(v, depth)
+		s.writeDict(out, v, depth)
 	case *namespace:
-		return "<Namespace " + s.dictRepr(&v.dict, depth) + ">"
+		out.put("<Namespace ")
+		s.writeDict(out, &v.dict, depth)
+		out.put(">")
 	case *loop:
-		return fmt.Sprintf("<LoopContext %d/%d>", v.index+1, len(v.items))
+		out.put(fmt.Sprintf("<LoopContext %d/%d>", v.index+1, len(v.items)))
 	case *closure:
-		return "<Macro " + stringRepr(v.name) + ">"
+		out.put("<Macro " + s.stringRepr(v.name) + ">")
+	default:
+		out.put("<function>")
 	}
-	return "<function>"
 }
 
-func (s *state) dictRepr(d *dict, depth int) string {
-	parts := make([]string, len(d.keys))
+func (s *state) writeDict(out *builder, d *dict, depth int) {
+	out.put("{")
 	for i, key := range d.keys {
-		value, _ := d.get(key)
-		parts[i] = s.repr(key, depth+1) + ": " + s.repr(value, depth+1)
+		if i > 0 {
+			out.put(", ")
+		}
+		value, _ := d.get(s, key)
+		s.writeRepr(out, key, depth+1)
+		out.put(": ")
+		s.writeRepr(out, value, depth+1)
 	}
-	return "{" + strings.Join(parts, ", ") + "}"
+	out.put("}")
 }
 
 func floatRepr(f float64) string {
@@ -311,14 +337,16 @@ func floatRepr(f float64) string {
 	return text
 }
 
-func stringRepr(s string) string {
+func (s *state) stringRepr(text string) string {
+	const most = 4 // bytes that one becomes
+	s.hold(most * len(text))
 	quote := byte('\'')
-	if strings.Contains(s, "'") && !strings.Contains(s, "\"") {
+	if strings.Contains(text, "'") && !strings.Contains(text, "\"") {
 		quote = '"'
 	}
 	var out strings.Builder
 	out.WriteByte(quote)
-	for _, r := range s {
+	for _, r := range text {
 		switch {
 		case r == rune(quote) || r == '\\':
 			out.WriteByte('\\')
@@ -345,7 +373,7 @@ func stringRepr(s string) string {
 
 // items are what a loop over the value gets.
 func (s *state) items(value any) []any {
-	switch v := value.(type) {
+	switch v := plain(value).(type) {
 	case undefined:
 		return nil
 	case *list:
@@ -355,8 +383,9 @@ func (s *state) items(value any) []any {
 		s.spend(len(v.keys))
 		return v.keys
 	case string:
-		s.spend(len(v))
-		var items []any
+		n := s.length(v)
+		s.hold(product(textSize, n))
+		items := make([]any, 0, n)
 		for _, r := range v {
 			items = append(items, string(r))
 		}
@@ -401,15 +430,19 @@ func (s *state) equal(a, b any, depth int) bool {
 		}
 		return float(x) == float(y)
 	}
-	switch v := a.(type) {
+	switch v := plain(a).(type) {
 	case nil:
 		return b == nil
 	case undefined:
 		_, ok := b.(undefined)
 		return ok
 	case string:
-		w, ok := b.(string)
-		return ok && v == w
+		w, ok := asText(b)
+		if !ok || len(v) != len(w) {
+			return false
+		}
+		s.read(len(v))
+		return v == w
 	case *list:
 		w, ok := b.(*list)
 		return ok && v.tuple == w.tuple && slices.EqualFunc(v.items, w.items, func(a, b any) bool {
@@ -421,8 +454,8 @@ func (s *state) equal(a, b any, depth int) bool {
 			return false
 		}
 		for _, key := range v.keys {
-			left, _ := v.get(key)
-			right, ok := w.get(key)
+			left, _ := v.get(s, key)
+			right, ok := w.get(s, key)
 			if !ok || !s.equal(left, right, depth+1) {
 				return false
 			}
@@ -449,8 +482,9 @@ func (s *state) order(a, b any) int {
 		}
 		return 0
 	}
-	if v, ok := a.(string); ok {
-		if w, ok := b.(string); ok {
+	if v, ok := asText(a); ok {
+		if w, ok := asText(b); ok {
+			s.read(min(len(v), len(w)))
 			return strings.Compare(v, w)
 		}
 	}
@@ -489,16 +523,16 @@ func (s *state) compare(operator string, a, b any) bool {
 }
 
 func (s *state) contains(container, value any) bool {
-	switch c := container.(type) {
+	switch c := plain(container).(type) {
 	case string:
-		part, ok := value.(string)
+		part, ok := asText(value)
 		if !ok {
 			fail("a %s is not looked for in a string", typeName(value))
 		}
-		s.handle(len(c))
+		s.search(c, part)
 		return strings.Contains(c, part)
 	case *dict:
-		_, ok := c.get(value)
+		_, ok := c.get(s, value)
 		return ok
 	}
 	for _, item := range s.items(container) {
@@ -525,29 +559,33 @@ func (s *state) binary(operator string, a, b any) any {
 		}
 		return floats(operator, float(x), float(y))
 	}
-	switch v := a.(type) {
-	case string:
-		if w, ok := b.(string); ok && operator == "+" {
-			return s.join(v, w)
+	if v, ok := asText(a); ok {
+		if _, ok := asText(b); ok && operator == "+" {
+			if _, ok := b.(markup); ok {
+				return markup(s.join(s.escape(a), s.escape(b)))
+			}
+			return like(a, s.join(v, s.escaped(a, b)))
 		}
 		if n, ok := y.(int64); ok && operator == "*" {
-			return s.repeat(v, n)
+			return like(a, s.repeat(v, n))
 		}
 		if operator == "%" {
-			return s.format(v, b)
+			return like(a, s.format(a, b))
 		}
+	}
+	switch v := a.(type) {
 	case *list:
 		if w, ok := b.(*list); ok && operator == "+" && v.tuple == w.tuple {
-			s.spend(len(v.items) + len(w.items))
+			s.list(len(v.items) + len(w.items))
 			return &list{items: slices.Concat(v.items, w.items), tuple: v.tuple}
 		}
 		if n, ok := y.(int64); ok && operator == "*" {
-			s.spend(product(len(v.items), n))
+			s.hold(product(itemSize*len(v.items), n))
 			return &list{items: slices.Repeat(v.items, int(max(n, 0))), tuple: v.tuple}
 		}
 	case int64:
-		if w, ok := b.(string); ok && operator == "*" {
-			return s.repeat(w, v)
+		if w, ok := asText(b); ok && operator == "*" {
+			return like(b, s.repeat(w, v))
 		}
 	}
 	fail("%q of a %s and a %s", operator, typeName(a), typeName(b))
@@ -555,24 +593,13 @@ func (s *state) binary(operator string, a, b any) any {
 }
 
 func (s *state) join(a, b string) string {
-	s.handle(len(a) + len(b))
+	s.text(len(a) + len(b))
 	return a + b
 }
 
 func (s *state) repeat(text string, n int64) string {
-	s.handle(product(len(text), n))
+	s.text(product(len(text), n))
 	return strings.Repeat(text, int(max(n, 0)))
-}
-
-// product is size times n, or more than any limit where that is too large.
-func product(size int, n int64) int {
-	if n <= 0 || size == 0 {
-		return 0
-	}
-	if n > math.MaxInt32 || size > math.MaxInt32 {
-		return math.MaxInt
-	}
-	return size * int(n)
 }
 
 func integers(operator string, a, b int64) any {
@@ -656,7 +683,7 @@ func (s *state) item(value, key any) any {
 	case undefined:
 		fail("%q is undefined", v.name)
 	case *dict:
-		if found, ok := v.get(key); ok {
+		if found, ok := v.get(s, key); ok {
 			return found
 		}
 	case *list:
@@ -668,29 +695,47 @@ func (s *state) item(value, key any) any {
 				return v.items[n]
 			}
 		}
-	case string:
+	case string, markup:
 		if n, ok := key.(int64); ok {
-			runes := s.runes(v)
+			text := s.str(v)
+			length := s.length(text)
+			s.walk(len(text))
 			if n < 0 {
-				n += int64(len(runes))
+				n += length
 			}
-			if n >= 0 && n < int64(len(runes)) {
-				return string(runes[n])
+			if n >= 0 && n < length {
+				text = text[runeOffset(text, int(n)):]
+				return like(v, text[:runeOffset(text, 1)])
 			}
 		}
 	}
-	if name, ok := key.(string); ok {
+	if name, ok := asText(key); ok {
 		if _, isDict := value.(*dict); isDict {
-			return method(value, name)
+			return s.method(value, name)
 		}
 		return s.attribute(value, name)
 	}
-	return undefined{fmt.Sprint(key)}
+	if n, ok := key.(int64); ok {
+		return undefined{strconv.FormatInt(n, 10)}
+	}
+	return undefined{typeName(key)}
 }
 
 func (s *state) runes(text string) []rune {
-	s.spend(len(text))
+	s.hold(product(4, s.length(text)))
 	return []rune(text)
+}
+
+// runeOffset is where in the text the n-th character begins; n is at most the
+// number of characters.
+func runeOffset(text string, n int) int {
+	for i := range text {
+		if n == 0 {
+			return i
+		}
+		n--
+	}
+	return len(text)
 }
 
 // slice is value[from:to:step].
@@ -713,8 +758,8 @@ func (s *state) slice(value any, bounds [3]any) any {
 	if step == 0 {
 		fail("a slice with step 0")
 	}
-	// indices are the places that the slice takes in a sequence of n.
-	indices := func(n int) []int {
+	// places are those that the slice takes in a sequence of n: the first and how many.
+	places := func(n int) (from, count int) {
 		from, to := 0, n
 		low, high := 0, n
 		if step < 0 {
@@ -733,25 +778,35 @@ func (s *state) slice(value any, bounds [3]any) any {
 		if i, ok := bound(1); ok {
 			to = clamp(i)
 		}
-		var out []int
-		for i := from; step > 0 && i < to || step < 0 && i > to; i += step {
-			out = append(out, i)
+		switch {
+		case step > 0 && from < to:
+			count = (to - from + step - 1) / step
+		case step < 0 && from > to:
+			count = (from - to - step - 1) / -step
 		}
-		return out
+		return from, count
 	}
-	switch v := value.(type) {
+	switch v := plain(value).(type) {
 	case string:
-		runes := s.runes(v)
-		var out strings.Builder
-		for _, i := range indices(len(runes)) {
-			out.WriteRune(runes[i])
+		from, count := places(int(s.length(v)))
+		if step == 1 {
+			s.walk(len(v))
+			v = v[runeOffset(v, from):]
+			return like(value, v[:runeOffset(v, count)])
 		}
-		return out.String()
+		runes := s.runes(v)
+		s.text(product(utf8.UTFMax, int64(count)))
+		out := make([]rune, count)
+		for i := range out {
+			out[i] = runes[from+i*step]
+		}
+		return like(value, string(out))
 	case *list:
-		s.spend(len(v.items))
-		out := &list{tuple: v.tuple}
-		for _, i := range indices(len(v.items)) {
-			out.items = append(out.items, v.items[i])
+		from, count := places(len(v.items))
+		s.list(count)
+		out := &list{items: make([]any, count), tuple: v.tuple}
+		for i := range out.items {
+			out.items[i] = v.items[from+i*step]
 		}
 		return out
 	}
@@ -760,11 +815,12 @@ func (s *state) slice(value any, bounds [3]any) any {
 }
 
 // length is the number of items or characters.
-func length(value any) int64 {
-	switch v := value.(type) {
+func (s *state) length(value any) int64 {
+	switch v := plain(value).(type) {
 	case undefined:
 		return 0
 	case string:
+		s.read(len(v))
 		return int64(utf8.RuneCountInString(v))
 	case *list:
 		return int64(len(v.items))
@@ -822,9 +878,11 @@ func (s *state) callMacro(m *closure, given arguments) any {
 		s.scope = outer
 		s.calls--
 	}()
+	s.hold(entrySize * (1 + len(m.parameters)))
 	bound := make([]bool, len(m.parameters))
 	positional := len(given.values) - len(given.names)
 	rest := &list{tuple: true}
+	s.list(positional)
 	for i, value := range given.values[:positional] {
 		if i < len(m.parameters) {
 			s.scope.vars[m.parameters[i]], bound[i] = value, true
@@ -839,7 +897,7 @@ func (s *state) callMacro(m *closure, given arguments) any {
 		case at < 0 && name == "caller":
 			s.scope.vars["caller"] = value
 		case at < 0:
-			named.set(name, value)
+			named.set(s, name, value)
 		case bound[at]:
 			fail("the macro %q gets %q twice", m.name, name)
 		default:
