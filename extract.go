@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"slices"
 
@@ -125,7 +124,7 @@ func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 			p := prompt{text: side.text, tokens: side.ids, given: side.ids != nil, response: side.response, encode: e.encode}
 			span, err := e.locate(&p, side.read)
 			if err != nil {
-				return nil, fmt.Errorf("sample %d, %s prompt: %w", i, side.name, err)
+				return nil, &SampleError{i, side.name, err}
 			}
 			in := lm.Input{Tokens: p.tokens, Mean: span}
 			if span.To-span.From == 1 {
@@ -280,7 +279,7 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(SampleActi
 	})
 	if wrong := (*lm.InputError)(nil); errors.As(err, &wrong) {
 		side := sides[wrong.Input]
-		err = fmt.Errorf("sample %d, %s prompt: %w", side/2, [2]string{"positive", "negative"}[side%2], wrong.Err)
+		err = &SampleError{side / 2, [2]string{"positive", "negative"}[side%2], wrong.Err}
 	}
 	return usage, err
 }

@@ -266,7 +266,7 @@ func (m *Model) Chat(ctx context.Context, messages []Message, opts ChatOptions) 
 	if err != nil {
 		return nil, err
 	}
-	text, err := t.Chat(messages, opts)
+	text, err := t.Chat(ctx, messages, opts)
 	if err != nil {
 		return nil, fmt.Errorf("render the conversation: %w", err)
 	}
