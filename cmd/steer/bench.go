@@ -496,7 +496,7 @@ func (b *bench) trainOnly() error {
 	if err != nil {
 		return err
 	}
-	collectEarly()
+	limitGarbage()
 	if _, err = b.trainTime(m, shapes[0].choicePairs(b.trainPairs, 18, 10), new(lm.Usage)); err != nil {
 		return err
 	}

@@ -130,7 +130,7 @@ func (d *demonstration) run() (*demonstrated, error) {
 	if d.model, err = lm.Open(d.ctx, demo.Name); err != nil {
 		return nil, err
 	}
-	collectEarly()
+	limitGarbage()
 	told := &demonstrated{}
 	fmt.Fprintf(d.out, "A model of %.1f million parameters that writes little stories, and a vector that it learns now.\n\n",
 		float64(d.model.Description().Parameters)/1e6)

@@ -41,7 +41,7 @@ family, sizes, and the sites where it can be read and steered.`,
 			case err != nil && strings.HasSuffix(args[0], ".safetensors"):
 				return fmt.Errorf("open %s: %w", args[0], fs.ErrNotExist)
 			}
-			m, err := (&modelFlags{ref: args[0]}).open(c.Context(), c.ErrOrStderr())
+			m, err := (&modelFlags{ref: args[0]}).open(c)
 			if err != nil {
 				return err
 			}

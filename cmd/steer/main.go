@@ -74,21 +74,6 @@ func run(ctx context.Context, args []string, in io.Reader, out, diagnostics io.W
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// resumable is the error of an interrupted run that left its state in a file.
-type resumable struct {
-	error
-	state string
-}
-
-func (r resumable) Unwrap() error { return r.error }
-
-func whatIsKept(err error) string {
-	if r := (resumable{}); errors.As(err, &r) {
-		return fmt.Sprintf("; %s keeps what was done: run the same command with --resume to go on", r.state)
-	}
-	return ""
-}
-
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "steer",
@@ -122,6 +107,9 @@ when all went well, 1 after a failure or an interrupt, 2 when the command line i
 	root.SetVersionTemplate("steer {{.Version}}\n")
 	root.AddCommand(demoCommand(), trainCommand(), extractCommand(), aggregateCommand(), recordCommand(),
 		generateCommand(), scoreCommand(), tokenizeCommand(), inspectCommand(), benchCommand(), versionCommand())
+	for _, c := range root.Commands() {
+		onlyOnce(c)
+	}
 	return root
 }
 
