@@ -3,7 +3,8 @@
 // the cache that the Python library uses too. A GGUF file is opened as the
 // checkpoint that it was made from.
 //
-// A checkpoint's weights are mapped, not read: opening one costs its headers.
+// A checkpoint's weights are mapped, not read: opening one costs its headers,
+// and what they say of the tensors costs no more.
 package checkpoint
 
 import (
@@ -17,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 )
@@ -54,7 +56,8 @@ type Checkpoint struct {
 	id, revision, dir string
 	fsys              fs.FS
 	config            []byte
-	fingerprint       string
+	fingerprint       func() string
+	weightFiles       []WeightFile
 	store
 }
 
@@ -66,6 +69,9 @@ type store interface {
 	Metadata() map[string]string
 	Stored() string
 	Close() error
+
+	infos() []TensorInfo
+	fingerprint(config []byte) string
 }
 
 // Open opens ref: the path of a local folder or of a GGUF file, or a Hub id
@@ -171,11 +177,13 @@ func (c *Checkpoint) FS() fs.FS { return c.fsys }
 // Config returns the bytes of config.json.
 func (c *Checkpoint) Config() []byte { return c.config }
 
-// Fingerprint returns "sha256:" and a hash over config.json and the headers of
-// the weight files in the order of their names. It changes whenever a tensor's
-// name, type, shape or place does, or the configuration, and costs no look at
-// the weights: two trainings of one architecture share it.
-func (c *Checkpoint) Fingerprint() string { return c.fingerprint }
+// Fingerprint returns "sha256:" and a hash over config.json and, in the order of
+// the weight files' names, their headers and samples of every tensor. It is the
+// same for the same files wherever they lie, and changes whenever the
+// configuration or a tensor's name, type, shape or place does, or most numbers
+// of any one tensor, if only by a rounding. A change of a few numbers can go
+// unseen. The samples are read at the first call, which comes before Close.
+func (c *Checkpoint) Fingerprint() string { return c.fingerprint() }
 
 // Stored says in which types the matrices are stored, the most common first,
 // and where that differs, what they are read as: "BF16", or "Q4_K and Q6_K,
@@ -212,6 +220,9 @@ func open(fsys fs.FS, dir, file string, expand safetensors.DType, id, revision s
 	c := &Checkpoint{id: id, revision: revision, dir: dir, fsys: fsys}
 	err := c.open(file, expand)
 	if err != nil {
+		if c.store != nil {
+			c.Close()
+		}
 		return nil, fmt.Errorf("open checkpoint %s: %w", cmp.Or(dir, id), err)
 	}
 	return c, nil
@@ -230,12 +241,17 @@ func (c *Checkpoint) open(file string, expand safetensors.DType) (err error) {
 		return err
 	}
 	w := &weights{}
-	if err := w.open(c.fsys, c.config); err != nil {
+	if err := w.open(c.fsys); err != nil {
 		w.Close()
 		return err
 	}
-	c.store, c.fingerprint = w, w.fingerprint
-	return nil
+	c.use(w)
+	return c.list(c.fsys, w.shards)
+}
+
+func (c *Checkpoint) use(s store) {
+	c.store = s
+	c.fingerprint = sync.OnceValue(func() string { return s.fingerprint(c.config) })
 }
 
 // maxJSON bounds the files that are read whole, in bytes. The largest in use

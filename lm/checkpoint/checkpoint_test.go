@@ -189,35 +189,6 @@ func TestReferencesThatAreNone(t *testing.T) {
 	}
 }
 
-func TestFingerprintFollowsConfigAndHeaders(t *testing.T) {
-	files := fstest.MapFS{"config.json": text(`{}`), "model.safetensors": weightFile(t, nil, "a")}
-	fingerprint := func() string {
-		c, err := checkpoint.OpenFS(files, "mine", checkpoint.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		return c.Fingerprint()
-	}
-	first := fingerprint()
-	if !strings.HasPrefix(first, "sha256:") || len(first) != len("sha256:")+64 {
-		t.Errorf("fingerprint %q", first)
-	}
-	data := files["model.safetensors"].Data
-	data[len(data)-1] ^= 1
-	if fingerprint() != first {
-		t.Error("a weight's value is part of it")
-	}
-	files["config.json"] = text(`{} `)
-	if fingerprint() == first {
-		t.Error("the config is not part of it")
-	}
-	files["config.json"], files["model.safetensors"] = text(`{}`), weightFile(t, nil, "b")
-	if fingerprint() == first {
-		t.Error("a tensor's name is not part of it")
-	}
-}
-
 func TestLocalFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "folder")
 	if err := os.CopyFS(dir, fstest.MapFS{"config.json": text(`{}`), "model.safetensors": weightFile(t, nil, "a", "b")}); err != nil {

@@ -3,8 +3,6 @@ package checkpoint
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io/fs"
 	"path"
@@ -57,11 +55,10 @@ func (c *Checkpoint) openGGUF(name string, expand safetensors.DType) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	files := memory(translated.Files())
-	hash := sha256.Sum256(file.Header())
-	c.fingerprint = "sha256:" + hex.EncodeToString(hash[:])
+	c.use(ggufStore{translated, file})
+	err = c.list(c.fsys, []string{name})
 	c.config, c.fsys = files[configFile], files
-	c.store = ggufStore{translated, file}
-	return nil
+	return err
 }
 
 // ggufStore holds the tensors of a GGUF file.
@@ -76,6 +73,18 @@ func (s ggufStore) Metadata() map[string]string {
 		if text, ok := s.file.Value(key).(string); ok && strings.HasPrefix(key, "general.") {
 			out[key] = text
 		}
+	}
+	return out
+}
+
+func (s ggufStore) infos() []TensorInfo {
+	var out []TensorInfo
+	for _, name := range s.Names() {
+		t, shape := s.StoredAs(name)
+		info := TensorInfo{Name: name, Type: t.String(), Shape: shape}
+		elements, bytes := t.Block()
+		info.Bytes = int64(info.Len()) / int64(elements) * int64(bytes)
+		out = append(out, info)
 	}
 	return out
 }

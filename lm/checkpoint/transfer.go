@@ -223,7 +223,7 @@ type remoteFile struct {
 // sha256 returns the hash that the file must have, "" where it is not known:
 // the etag of a file kept in large file storage is its SHA-256.
 func (f remoteFile) sha256() string {
-	if len(f.etag) == 64 && strings.Trim(f.etag, "0123456789abcdef") == "" {
+	if isSHA256(f.etag) {
 		return f.etag
 	}
 	return ""

@@ -2,9 +2,6 @@ package checkpoint
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,10 +27,10 @@ var errPickled = errors.New("the weights are there only as pytorch_model.bin, a 
 
 // weights are the tensors of a checkpoint, in one file or in several shards.
 type weights struct {
-	files       []*safetensors.File // in the order of their names
-	tensors     map[string]place
-	metadata    map[string]string
-	fingerprint string
+	shards   []string            // the names of the files, sorted
+	files    []*safetensors.File // in the same order
+	tensors  map[string]place
+	metadata map[string]string
 }
 
 // place says where a tensor is stored, and under which name.
@@ -79,6 +76,17 @@ func (w *weights) Stored() string {
 	return strings.Join(names, " and ")
 }
 
+func (w *weights) infos() []TensorInfo {
+	var out []TensorInfo
+	for _, name := range w.Names() {
+		if at := w.tensors[name]; at.name == name { // no alias
+			t, _ := at.file.Tensor(name)
+			out = append(out, TensorInfo{name, string(t.DType), t.Shape, int64(len(t.Data))})
+		}
+	}
+	return out
+}
+
 func (w *weights) Close() error {
 	var errs []error
 	for _, f := range w.files {
@@ -89,7 +97,7 @@ func (w *weights) Close() error {
 
 // open reads the headers of the weight files. What it opened before an error
 // is in w.files.
-func (w *weights) open(fsys fs.FS, config []byte) error {
+func (w *weights) open(fsys fs.FS) error {
 	shards, index := []string{singleFile}, map[string]string(nil)
 	if !exists(fsys, singleFile) {
 		data, err := readJSON(fsys, indexFile)
@@ -110,12 +118,6 @@ func (w *weights) open(fsys fs.FS, config []byte) error {
 	}
 
 	w.tensors, w.metadata = map[string]place{}, map[string]string{}
-	hash := sha256.New()
-	hashPart := func(part []byte) {
-		hash.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(part))))
-		hash.Write(part)
-	}
-	hashPart(config)
 	shardOf := map[string]string{}
 	for _, shard := range shards {
 		f, err := safetensors.OpenFS(fsys, shard)
@@ -126,7 +128,6 @@ func (w *weights) open(fsys fs.FS, config []byte) error {
 			return err
 		}
 		w.files = append(w.files, f)
-		hashPart(f.Header())
 		for _, name := range f.Names() {
 			if other, twice := shardOf[name]; twice {
 				return fmt.Errorf("tensor %q is both in %s and in %s", name, other, shard)
@@ -135,7 +136,7 @@ func (w *weights) open(fsys fs.FS, config []byte) error {
 			w.tensors[name] = place{f, name}
 		}
 	}
-	w.fingerprint = "sha256:" + hex.EncodeToString(hash.Sum(nil))
+	w.shards = shards
 
 	for i, f := range w.files {
 		for key, value := range f.Metadata() {

@@ -83,6 +83,14 @@ func (c *Checkpoint) Tensor(name string) (safetensors.Tensor, bool) {
 	return t, true
 }
 
+// StoredAs returns the type and the shape of a tensor as it is stored, without
+// making anything of it. The shape is that of [Checkpoint.Tensor]; a part of a
+// stored tensor counts as a tensor.
+func (c *Checkpoint) StoredAs(name string) (gguf.Type, []int) {
+	s := c.tensors[name]
+	return s.tensor.Type, s.shape
+}
+
 // Release says that a part of a tensor's memory is not needed any more. What was
 // made goes when nobody uses it; asking for the tensor makes it again.
 func (c *Checkpoint) Release(t safetensors.Tensor) {
