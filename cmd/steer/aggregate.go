@@ -49,9 +49,9 @@ func aggregateCommand() *cobra.Command {
 			samples := len(activations.Positive[layers[0]])
 			if asJSON {
 				return printJSON(c.OutOrStdout(), struct {
-					Pairs int    `json:"pairs"`
-					Layers  []int  `json:"layers"`
-					Out     string `json:"out"`
+					Pairs  int    `json:"pairs"`
+					Layers []int  `json:"layers"`
+					Out    string `json:"out"`
 				}{samples, layers, out.path})
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "vector of layers %s written to %s: from %d samples\n", layerList(layers), out.path, samples)

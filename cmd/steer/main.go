@@ -72,7 +72,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, diagnostics io.W
 	return exitFailure
 }
 
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+// oneLine writes an error, which may quote a file, so that a terminal only shows it.
+func oneLine(err error) string { return printable(strings.ReplaceAll(err.Error(), "\n", "; ")) }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
