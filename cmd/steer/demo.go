@@ -150,9 +150,9 @@ func (d *demonstration) run() (*demonstrated, error) {
 }
 
 const hubCommands = `  printf '["%s", "%s"]\n' 'I feel happy' 'I feel sad' 'What a good day' 'What a bad day' > pairs.jsonl
-  steer train --model Qwen/Qwen2.5-0.5B-Instruct --pairs pairs.jsonl --out mood.safetensors
-  steer generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt "How was your day?" --vector mood.safetensors:2
-  steer score --model Qwen/Qwen2.5-0.5B-Instruct --prompt "I feel" --continuation " wonderful" --vector mood.safetensors:2`
+  steer train --model Qwen/Qwen2.5-0.5B-Instruct --pairs pairs.jsonl --layers 12 --out mood.safetensors
+  steer generate --model Qwen/Qwen2.5-0.5B-Instruct --prompt "My day was" --vector mood.safetensors:0.7
+  steer score --model Qwen/Qwen2.5-0.5B-Instruct --prompt "I feel" --continuation " wonderful" --vector mood.safetensors:0.7`
 
 // train learns the vector from beginnings of stories that are the same up to
 // where their mood shows.

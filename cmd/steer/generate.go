@@ -43,7 +43,7 @@ JSON with its id. A prompt's text is the same as alone.
 The length of a vector is that of the difference between its pairs: begin with a
 multiplier below 1 and with one layer. Where the text falls apart it is too much.`,
 		Example: `  steer generate --model demo --prompt "Once there was a little fox" --max-tokens 40
-  steer generate --model demo --prompt "Anna the baker had a red kite." --vector happy.safetensors:0.7
+  steer generate --model demo --prompt "Anna had a red kite. One day, Anna met Leo at the bridge." --vector happy.safetensors:0.7
   steer generate --model demo --prompts prompts.txt --vector happy.safetensors:-0.7,tokens=response
   steer generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt "How are you?"`,
 		Args: noArguments,

@@ -86,8 +86,8 @@ with :file.gguf behind it for a GGUF file, which is downloaded once into the
 Hugging Face cache; demo is the little one inside this program. The exit code is 0
 when all went well, 1 after a failure or an interrupt, 2 when the command line is wrong.`,
 		Example: `  steer demo
-  steer train --model Qwen/Qwen2.5-0.5B-Instruct --pairs pairs.jsonl --out happy.safetensors
-  steer generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt "How are you?" --vector happy.safetensors:2`,
+  steer train --model demo --pairs pairs.jsonl --layers 3 --out happy.safetensors
+  steer generate --model demo --prompt "Anna had a red kite. One day, Anna met Leo at the bridge." --vector happy.safetensors:0.7`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,

@@ -34,7 +34,7 @@ one layer from the middle usually works best; the layers can also be chosen when
 vector is used.`,
 		Example: `  steer train --model demo --pairs pairs.jsonl --layers 3 --out happy.safetensors
   steer train --model demo --pairs pairs.jsonl --out all-layers.safetensors
-  steer generate --model demo --prompt "Anna the baker had a red kite." --vector all-layers.safetensors:0.7,layers=3`,
+  steer generate --model demo --prompt "Anna had a red kite. One day, Anna met Leo at the bridge." --vector all-layers.safetensors:0.7,layers=3`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			p, err := f.prepare(c)
