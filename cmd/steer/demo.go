@@ -51,7 +51,7 @@ const (
 )
 
 func demoCommand() *cobra.Command {
-	d := demonstration{}
+	d := demonstration{seed: 1}
 	asJSON := false
 	c := &cobra.Command{
 		Use:   "demo",
@@ -89,7 +89,7 @@ every other command.`,
 		choice(flags, &d.negative, "negative", slices.Concat(moods[1:], moods[:1]), name, "the mood that it points away from")
 	})
 	flagsUnder(c, "Choosing tokens", func(flags *pflag.FlagSet) {
-		flags.Uint64Var(&d.seed, "seed", 1, "equal seeds `N` give equal stories")
+		seedFlag(flags, &d.seed, "equal seeds give equal stories")
 	})
 	flagsUnder(c, "Output", func(flags *pflag.FlagSet) { jsonFlag(flags, &asJSON) })
 	return c

@@ -99,6 +99,31 @@ func parseIntegers(text string) ([]int, error) {
 	return out, nil
 }
 
+var errTwice = errors.New("is given twice")
+
+// wrongFlag says what is wrong with a flag's value.
+func wrongFlag(_ *cobra.Command, err error) error {
+	wrong := (*pflag.InvalidValueError)(nil)
+	switch {
+	case !errors.As(err, &wrong):
+		return err
+	case errors.Is(err, errTwice):
+		return fmt.Errorf("--%s %w", wrong.GetFlag().Name, errTwice)
+	}
+	return fmt.Errorf("--%s %q: %w", wrong.GetFlag().Name, wrong.GetValue(), wrong.Unwrap())
+}
+
+// seedFlag is a flag for where random numbers begin.
+func seedFlag(flags *pflag.FlagSet, target *uint64, help string) {
+	flags.Var(&parsed[uint64]{target, fmt.Sprint(*target), "N", func(text string) (uint64, error) {
+		seed, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("it is not a whole number from 0 to %d", uint64(math.MaxUint64))
+		}
+		return seed, nil
+	}}, "seed", help)
+}
+
 // once is the value of a flag that may be given one time only.
 type once struct {
 	pflag.Value
@@ -107,7 +132,7 @@ type once struct {
 
 func (o *once) Set(text string) error {
 	if o.given {
-		return errors.New("it is given twice")
+		return errTwice
 	}
 	o.given = true
 	return o.Value.Set(text)

@@ -121,7 +121,7 @@ multiplier below 1 and with one layer. Where the text falls apart it is too much
 		number(flags, &opts.TopP, "top-p", 0, 1, "draw from the likeliest tokens that together have probability N; 0: all")
 		number(flags, &opts.MinP, "min-p", 0, 1, "draw from tokens with at least N times the likeliest one's probability; 0: all")
 		number(flags, &opts.RepetitionPenalty, "repetition-penalty", 0, 1e6, "divide the logits of tokens that are there already by N; 0 or 1: none")
-		flags.Uint64Var(&opts.Seed, "seed", 0, "equal seeds `N` give equal texts")
+		seedFlag(flags, &opts.Seed, "equal seeds give equal texts")
 		flags.StringArrayVar(&opts.Stop, "stop", nil, "end before this `TEXT`; repeatable")
 		flags.BoolVar(&opts.IgnoreEnd, "ignore-eos", false, "go on past the model's end token")
 	})

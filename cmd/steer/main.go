@@ -104,6 +104,7 @@ when all went well, 1 after a failure or an interrupt, 2 when the command line i
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetUsageFunc(printUsage)
+	root.SetFlagErrorFunc(wrongFlag)
 	root.SetHelpCommand(helpCommand())
 	root.SetVersionTemplate("steer {{.Version}}\n")
 	root.AddCommand(demoCommand(), trainCommand(), extractCommand(), aggregateCommand(), recordCommand(),

@@ -53,13 +53,14 @@ func checkRef(ref string) error {
 	return nil
 }
 
-// garbage is how much of it may lie about before it is collected, in bytes.
+// garbage is how much of it may lie about before it is collected, in bytes,
+// where much is in use.
 const garbage = 64 << 20
 
-// limitGarbage keeps memory near what is in use. Once a model is open, most of
-// the heap is what stays, and a share of it would be far more than the garbage
-// of some steps; of a small model it would be next to nothing, and the collector
-// would run all the time.
+// limitGarbage keeps memory near what is in use. Once a large model is open, most
+// of the heap is what stays, and as much again would be far more than the garbage
+// of some steps. Of a small one a like share would be next to nothing, and the
+// collector would run all the time: there Go's own measure holds.
 func limitGarbage() {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -67,8 +68,14 @@ func limitGarbage() {
 	runtime.GC()
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
-	const least = 4 << 20 // of a heap, as the collector counts it
-	debug.SetGCPercent(max(5, int(100*garbage/max(memory.HeapAlloc, least))))
+	debug.SetGCPercent(garbagePercent(memory.HeapAlloc))
+}
+
+// garbagePercent is how much garbage may come on top of a heap of so many bytes,
+// as a share.
+func garbagePercent(heap uint64) int {
+	const least, usual = 5, 100
+	return int(min(max(least, 100*garbage/max(heap, 1)), usual))
 }
 
 // showDownloads shows a bar for each file that is downloaded, and passes on what

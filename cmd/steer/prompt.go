@@ -58,7 +58,7 @@ func renderChat(ctx context.Context, t *tokenizer.Tokenizer, messages []lm.Messa
 	open := messages[len(messages)-1].Role != "assistant"
 	text, err = t.Chat(ctx, messages, tokenizer.ChatOptions{AddGenerationPrompt: open})
 	if err != nil {
-		return "", e, fmt.Errorf("make a conversation of it: %w", err)
+		return "", e, fmt.Errorf("render the conversation: %w", err)
 	}
 	e, err = t.Encode(text, tokenizer.EncodeOptions{NoSpecialTokens: true})
 	return text, e, err
@@ -200,11 +200,11 @@ func noteLength(m *lm.Model, told *notes, lengths []int) {
 	if longer == 0 {
 		return
 	}
-	what := "it has"
+	what := "the text has"
 	if len(lengths) > 1 {
 		what = fmt.Sprintf("%d of %d texts are too long, the longest has", longer, len(lengths))
 	}
-	told.add("%s %d tokens, more than the %d positions that model %s is made for: what it makes of those past them may be nonsense", what, longest, most, m.ID())
+	told.add("%s %d tokens, more than the %d positions that model %s is made for: what it makes of those beyond may be nonsense", what, longest, most, m.ID())
 }
 
 // standardInput is read by one flag at most.

@@ -31,8 +31,8 @@ type steeringFlags struct {
 
 func (f *steeringFlags) add(c *cobra.Command) {
 	flagsUnder(c, "Steering", func(flags *pflag.FlagSet) {
-		flags.StringArrayVar(&f.vectors, "vector", nil, "steer with the vector in `FILE[:MULTIPLIER][,layers=LAYERS][,operator=OPERATOR][,tokens=TOKENS]`, "+
-			"such as happy.safetensors:0.7,layers=3,tokens=response; repeatable; what is not said is as the flags below have it")
+		flags.StringArrayVar(&f.vectors, "vector", nil, "steer with this `VECTOR`: FILE[:MULTIPLIER][,layers=LAYERS][,operator=OPERATOR][,tokens=TOKENS], "+
+			"such as happy.safetensors:0.7,layers=3,tokens=response; repeatable; what it does not say is as the flags below have it")
 		layersFlag(flags, &f.layers, "steer-layers", "which of the vectors' layers act; all when not given")
 		choice(flags, &f.operator, "operator", operatorNames, operatorOf, "how the vectors act")
 		number(flags, &f.minToken, "min-token", -math.MaxInt32, math.MaxInt32, "steer from position N on, negative from the prompt's end")
@@ -92,6 +92,9 @@ func (f *steeringFlags) load(c *cobra.Command) ([]loadedVector, error) {
 		spec, err := parseVector(text, vectorSpec{multiplier: 1, layers: f.layers, operator: f.operator, tokens: tokens})
 		if err != nil {
 			return nil, usage("--vector %s: %w", text, err)
+		}
+		if spec.path == "-" {
+			return nil, usage("--vector %s: a vector is not read from standard input", text)
 		}
 		v := loadedVector{vectorSpec: spec}
 		if v.vector, err = steer.LoadVector(spec.path); err != nil {
