@@ -102,6 +102,13 @@ func (f *promptFlags) parseRecord(line []byte) (request, error) {
 	decoder := json.NewDecoder(bytes.NewReader(line))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&record); err != nil {
+		if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) {
+			field := "it"
+			if wrong.Field != "" {
+				field = fmt.Sprintf("field %q", wrong.Field)
+			}
+			return request{}, fmt.Errorf("%s cannot be a JSON %s", field, wrong.Value)
+		}
 		if field, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {
 			return request{}, fmt.Errorf("field %s is not known; the fields are id, prompt, prompt_ids, messages and continuations", field)
 		}
