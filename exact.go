@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"math/bits"
 )
 
 // exactSums are sums of float32 numbers without any rounding, so that they depend
@@ -30,8 +31,8 @@ const (
 // add adds one number to a sum. It must be followed by added once all sums had
 // their number.
 func (s *exactSums) add(i int, x float32) {
-	bits := math.Float32bits(x)
-	exponent, mantissa := bits>>23&0xff, int64(bits&(1<<23-1))
+	word := math.Float32bits(x)
+	exponent, mantissa := word>>23&0xff, int64(word&(1<<23-1))
 	if exponent != 0 {
 		mantissa |= 1 << 23
 		exponent--
@@ -40,13 +41,31 @@ func (s *exactSums) add(i int, x float32) {
 		s.invalid = true
 		return
 	}
-	sign := int64(int32(bits) >> 31) // 0 or -1
+	sign := int64(int32(word) >> 31) // 0 or -1
 	limb := s.limbs[exponent>>5]
 	if limb == nil {
 		limb = make([]int64, s.width)
 		s.limbs[exponent>>5] = limb
 	}
 	limb[i] += (mantissa<<(exponent&31) ^ sign) - sign
+}
+
+// addDifferences adds a[i]-b[i], rounded to float32, to each sum: add in a loop,
+// with what is rare left to it.
+func (s *exactSums) addDifferences(a, b []float32) {
+	a, b = a[:s.width], b[:s.width]
+	for i, x := range a {
+		word := math.Float32bits(x - b[i])
+		exponent := word>>23&0xff - 1
+		limb := s.limbs[exponent>>5&7]
+		if exponent >= 254 || i >= len(limb) { // zero, tiny, not finite, or the first in this limb
+			s.add(i, x-b[i])
+			continue
+		}
+		sign := int64(int32(word) >> 31)
+		limb[i] += (int64(word&(1<<23-1)|1<<23)<<(exponent&31) ^ sign) - sign
+	}
+	s.added()
 }
 
 func (s *exactSums) added() {
@@ -138,6 +157,18 @@ func (s *exactSums) appendTo(out []byte) ([]byte, error) {
 		}
 	}
 	return out, nil
+}
+
+// length returns how many of the bytes are those of the sums that begin them.
+func (s *exactSums) length(data []byte) (int, error) {
+	if len(data) < 2 {
+		return 0, fmt.Errorf("sums in %d bytes", len(data))
+	}
+	n := bits.OnesCount16(binary.LittleEndian.Uint16(data))
+	if (len(data)-2)/8/s.width < n {
+		return 0, fmt.Errorf("the sums end before %d limbs", n)
+	}
+	return 2 + 8*s.width*n, nil
 }
 
 // read takes what appendTo wrote of sums of the same width, which must be all of

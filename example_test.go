@@ -1,10 +1,13 @@
 package steer_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/pairs"
 )
 
 // An operator of one's own: the vector acts only on activations that point
@@ -47,4 +50,49 @@ func ExampleParseTokens() {
 	}
 	fmt.Println(tokens.Check(5))
 	// Output: token 7 is outside the prompt of 5 tokens
+}
+
+// Samples may be collected in parts, on several machines of one kind: the vector is
+// that of the whole, to the bit.
+func ExampleStatistics_Merge() {
+	ctx := context.Background()
+	model, err := lm.Open(ctx, "demo")
+	check(err)
+	file, err := pairs.Open("testdata/mood.jsonl")
+	check(err)
+	opts := steer.TrainOptions{Layers: []int{3}}
+	first, err := steer.Collect(ctx, model, file.Samples[:1], opts)
+	check(err)
+	rest, err := steer.Collect(ctx, model, file.Samples[1:], opts)
+	check(err)
+	check(rest.Merge(first))
+	merged, err := rest.Vector()
+	check(err)
+
+	whole, err := steer.Train(ctx, model, file.Samples, opts)
+	check(err)
+	fmt.Println(rest.Samples(), slices.Equal(merged.Layers[3], whole.Layers[3]))
+	// Output: 4 true
+}
+
+func ExampleParseReading() {
+	for _, text := range []string{"-1", "mean:1:", `mean:"happy"`, "last"} {
+		fmt.Println(steer.ParseReading(text))
+	}
+	// Output:
+	// -1 <nil>
+	// mean:1: <nil>
+	// mean:"happy" <nil>
+	// <nil> "last" says nothing that can be read: it is a position such as -1, or mean, mean:2:-1, mean:response or mean:"some text"
+}
+
+func ExampleVector_Add() {
+	calm := &steer.Vector{Layers: map[int][]float32{3: {1, 0}}}
+	happy := &steer.Vector{Layers: map[int][]float32{3: {0, 2}}}
+	half, err := happy.Scale(0.5)
+	check(err)
+	both, err := calm.Add(half)
+	check(err)
+	fmt.Println(both.Layers[3])
+	// Output: [1 1]
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"iter"
 	"slices"
 
 	"github.com/steervec/steer/lm"
@@ -15,7 +14,7 @@ import (
 // reads the last token of each prompt at every layer's decoder_block.
 type ExtractOptions struct {
 	Site   lm.Site // "": decoder_block
-	Layers []int   // negative ones count from the last; nil: all that show the site
+	Layers []int   // negative ones count from the last; nil: all that have the site
 	Read   Reading // of samples that do not say themselves; nil: ReadAt(-1)
 
 	RunTokens int                   // tokens computed together: bounds memory, never changes results; 0: 1024
@@ -30,10 +29,10 @@ type Activations struct {
 	Usage              lm.Usage // of the extraction; not kept in files
 }
 
-// SampleActivations are the activations of one sample.
-type SampleActivations struct {
-	Sample             int
-	Positive, Negative map[int][]float32 // layer -> [width]
+// sampleActivations are the activations of one sample.
+type sampleActivations struct {
+	sample             int
+	positive, negative map[int][]float32 // layer -> [width]
 }
 
 // Extract computes all prompts as one prefix forest and returns the activations
@@ -49,11 +48,10 @@ func Extract(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 		out.Positive[layer] = make([][]float32, len(samples))
 		out.Negative[layer] = make([][]float32, len(samples))
 	}
-	out.Usage, err = e.run(ctx, nil, func(a SampleActivations) error {
-		a = a.clone()
+	out.Usage, err = e.run(ctx, nil, func(a sampleActivations) error {
 		for _, layer := range e.layers {
-			out.Positive[layer][a.Sample] = a.Positive[layer]
-			out.Negative[layer][a.Sample] = a.Negative[layer]
+			out.Positive[layer][a.sample] = slices.Clone(a.positive[layer])
+			out.Negative[layer][a.sample] = slices.Clone(a.negative[layer])
 		}
 		return nil
 	})
@@ -61,26 +59,6 @@ func Extract(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 		return nil, err
 	}
 	return out, nil
-}
-
-// ExtractEach is Extract as an iterator: samples come as they are completed, in
-// an order that depends on the prompts alone. An error is the last that comes.
-func ExtractEach(ctx context.Context, model *lm.Model, samples []Sample, opts ExtractOptions) iter.Seq2[SampleActivations, error] {
-	return func(yield func(SampleActivations, error) bool) {
-		stopped := errors.New("stopped")
-		e, err := prepare(ctx, model, samples, opts)
-		if err == nil {
-			_, err = e.run(ctx, nil, func(a SampleActivations) error {
-				if !yield(a.clone(), nil) {
-					return stopped
-				}
-				return nil
-			})
-		}
-		if err != nil && err != stopped {
-			yield(SampleActivations{}, err)
-		}
-	}
 }
 
 // extraction is a checked request.
@@ -107,6 +85,7 @@ func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 	}
 	e.inputs = make([]lm.Input, 0, 2*len(samples))
 	positions := make([]int, 0, 2*len(samples)) // one allocation for all that is read
+	steered := model.SteeringID() != ""
 	for i := range samples {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -127,6 +106,11 @@ func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 				return nil, &SampleError{i, side.name, err}
 			}
 			in := lm.Input{Tokens: p.tokens, Mean: span}
+			if steered && p.response != 0 { // selections of a view mean the sample's own parts
+				if in.Prompt, err = p.responseToken(); err != nil {
+					return nil, &SampleError{i, side.name, err}
+				}
+			}
 			if span.To-span.From == 1 {
 				positions = append(positions, span.From)
 				in.Mean, in.Read = lm.Span{}, positions[len(positions)-1:len(positions):len(positions)]
@@ -188,7 +172,7 @@ func (e *extraction) provenance(pairsHash string) Provenance {
 	}
 }
 
-// layersOf resolves the layers that are asked for, all that show the site for
+// layersOf resolves the layers that are asked for, all that have the site for
 // nil, in ascending order.
 func layersOf(model *lm.Model, site lm.Site, asked []int) ([]int, error) {
 	if asked == nil {
@@ -219,7 +203,7 @@ func layersOf(model *lm.Model, site lm.Site, asked []int) ([]int, error) {
 // run computes the samples that are not done (nil: none is) and visits each when
 // both of its prompts are computed, in the forest's order. What the visit is given
 // is valid during the call only.
-func (e *extraction) run(ctx context.Context, done []bool, visit func(SampleActivations) error) (lm.Usage, error) {
+func (e *extraction) run(ctx context.Context, done []bool, visit func(sampleActivations) error) (lm.Usage, error) {
 	inputs, sides := e.inputs[:0:0], make([]int, 0, len(e.inputs)) // side: 2*sample, or 2*sample+1 for the negative one
 	for side := range e.inputs {
 		if done == nil || !done[side/2] {
@@ -247,7 +231,7 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(SampleActi
 	waiting := newPending(values)
 	defer waiting.close()
 	complete := map[int]bool{}
-	sample := SampleActivations{Positive: map[int][]float32{}, Negative: map[int][]float32{}}
+	sample := sampleActivations{positive: map[int][]float32{}, negative: map[int][]float32{}}
 	usage, err := e.model.Forward(ctx, inputs, lm.ForwardOptions{
 		Taps: taps, RunTokens: e.opts.RunTokens, Progress: e.opts.Progress,
 		Activation: func(input, _ int, at lm.Address, activation []float32) {
@@ -260,11 +244,11 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(SampleActi
 				return waiting.put(side)
 			}
 			delete(complete, side^1)
-			sample.Sample = side / 2
+			sample.sample = side / 2
 			for _, part := range []struct {
 				side   int
 				layers map[int][]float32
-			}{{side &^ 1, sample.Positive}, {side | 1, sample.Negative}} {
+			}{{side &^ 1, sample.positive}, {side | 1, sample.negative}} {
 				values, err := waiting.take(part.side)
 				if err != nil {
 					return err
@@ -282,16 +266,4 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(SampleActi
 		err = &SampleError{side / 2, [2]string{"positive", "negative"}[side%2], wrong.Err}
 	}
 	return usage, err
-}
-
-// clone returns activations that stay valid.
-func (a SampleActivations) clone() SampleActivations {
-	for _, side := range []*map[int][]float32{&a.Positive, &a.Negative} {
-		copied := make(map[int][]float32, len(*side))
-		for layer, activation := range *side {
-			copied[layer] = slices.Clone(activation)
-		}
-		*side = copied
-	}
-	return a
 }

@@ -2,42 +2,40 @@ package steer_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/steervec/steer"
+	"github.com/steervec/steer/internal/seeded"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/modules"
 )
 
-// golden is what the Python library computes on one checkpoint, in float32.
+// golden is what the Python library computes on one checkpoint, in float32;
+// testdata/goldens/README.md says how.
 type golden struct {
-	Note      string
 	ModelType string `json:"model_type"`
-	// LayerConfig is what the reference guesses, right or wrong.
-	LayerConfig map[lm.Site]modules.Template `json:"layer_config"`
-	Pairs       []struct {
+	Note      string
+	Layers    int
+	Modules   map[lm.Site]goldenModule
+	Pairs     []struct {
 		Positive, Negative string
 		PositiveIDs        []int `json:"positive_ids"`
 		NegativeIDs        []int `json:"negative_ids"`
 	}
-	PairsForMinusTwo []int `json:"pairs_used_for_index_-2"`
-	CustomIndex      []struct {
-		Positive *int `json:"pos_index"`
-		Negative *int `json:"neg_index"`
-	} `json:"custom_index"`
 	Probe struct {
-		Text string
-		IDs  []int
+		Text      string
+		IDs       []int
+		Positions []int `json:"positions_of_activations"`
 	}
+	Steer      []steering
 	Generation struct {
 		Prompt string
 		IDs    []int `json:"prompt_ids"`
@@ -45,34 +43,30 @@ type golden struct {
 		Cases  []struct {
 			steering
 			NewIDs []int `json:"new_ids"`
-			Text   string
 		}
-	}
-	Tensors []struct {
-		steering
-		LayerType   lm.Site           `json:"layer_type"`
-		LayerConfig map[string]string `json:"layer_config"`
-		Layer       int
-		Aggregator  string
-		ReadToken   json.RawMessage `json:"read_token_index"` // a number, or for train_custom a sentence
 	}
 
 	dir    string
 	values *safetensors.File
 }
 
+// goldenModule says which module a layer type is: what the reference guesses,
+// and the one whose output is meant. "" is none.
+type goldenModule struct{ Guess, Right string }
+
 // steering is a steered case: a vector among the tensors and how it is applied.
 type steering struct {
-	Key          string
-	Vector       string
-	VectorLayers []int `json:"vector_layers"`
-	Operator     string
-	Multiplier   *float64
-	MinToken     *int            `json:"min_token_index"`
-	Tokens       json.RawMessage `json:"token_indices"`
-	TokensKind   string          `json:"token_indices_kind"`
+	Key        string
+	Vector     string
+	Layers     []int
+	Operator   string
+	Multiplier *float64
+	MinToken   *int            `json:"min_token_index"`
+	Tokens     json.RawMessage `json:"token_indices"`
+	TokensKind string          `json:"token_indices_kind"`
 }
 
+// The tolerances are those that the goldens' makers give.
 const (
 	activationTolerance = 1e-3
 	meanTolerance       = 2e-4
@@ -80,28 +74,17 @@ const (
 	logisticCosine      = 1 - 1e-6
 )
 
-// goldenFolders returns the committed goldens, and beside the project all others.
+// goldenFolders returns the goldens in the order of their names.
 func goldenFolders(t *testing.T) []string {
 	t.Helper()
-	found := map[string]string{}
-	for _, pattern := range []string{"testdata/goldens/*/golden.json", "../shared/goldens/*/golden.json"} {
-		matches, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range matches {
-			found[filepath.Base(filepath.Dir(m))] = filepath.Dir(m)
-		}
+	configs, err := filepath.Glob("testdata/goldens/*/golden.json")
+	if err != nil || len(configs) == 0 {
+		t.Fatalf("no goldens are there: %v", err)
 	}
-	if len(found) == 0 {
-		t.Fatal("no goldens are there: testdata/goldens is missing")
+	for i, path := range configs {
+		configs[i] = filepath.Dir(path)
 	}
-	folders := make([]string, 0, len(found))
-	for _, dir := range found {
-		folders = append(folders, dir)
-	}
-	slices.SortFunc(folders, func(a, b string) int { return strings.Compare(filepath.Base(a), filepath.Base(b)) })
-	return folders
+	return configs
 }
 
 func openGolden(t *testing.T, dir string) (*golden, *lm.Model) {
@@ -118,18 +101,34 @@ func openGolden(t *testing.T, dir string) (*golden, *lm.Model) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { g.values.Close() })
-	if !slices.Contains(arch.Families(), g.ModelType) {
-		t.Skipf("family %s is not described", g.ModelType)
-	}
-	model, err := lm.Open(t.Context(), dir, lm.Compute(lm.Float32))
+	return g, openSeeded(t, dir)
+}
+
+// openSeeded makes the golden's weights and opens the model in float32, with the
+// attention that the goldens were made with.
+func openSeeded(t *testing.T, dir string) *lm.Model {
+	t.Helper()
+	files, err := seeded.Files(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return g, model
+	config := decode[map[string]any](t, files["config.json"].Data)
+	config["attn_implementation"] = "eager"
+	data, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files["config.json"].Data = data
+	model, err := lm.OpenFS(t.Context(), files, filepath.Base(dir), lm.Compute(lm.Float32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return model
 }
 
-// tensor returns a golden tensor's values; nil where a trimmed file lacks it.
-func (g *golden) tensor(t *testing.T, key string) []float32 {
+// tensor returns a golden tensor's values, cut into n parts; nil where there is
+// no such tensor.
+func (g *golden) tensor(t *testing.T, key string, n int) [][]float32 {
 	t.Helper()
 	tensor, ok := g.values.Tensor(key)
 	if !ok {
@@ -139,26 +138,130 @@ func (g *golden) tensor(t *testing.T, key string) []float32 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return values
+	return slices.Collect(slices.Chunk(values, len(values)/n))
 }
 
-// config is the layer config that the reference guesses.
-func (g *golden) config() modules.Config {
-	config := modules.Config{}
-	for site, template := range g.LayerConfig {
-		config[site] = template
-	}
-	return config
-}
-
-// siteOf is the site whose module a layer config gives for a layer type.
-func siteOf(t *testing.T, model *lm.Model, layerType lm.Site, config modules.Config) lm.Site {
+// record returns the activations of the probe at a layer type, and the logits.
+func record(t *testing.T, model *lm.Model, tokens []int, site lm.Site) (layers map[int][][]float32, logits [][]float32) {
 	t.Helper()
-	site, err := modules.SiteOf(model.Modules(), layerType, config)
+	r, err := steer.Record(t.Context(), model, tokens, steer.RecordOptions{Site: site, Logits: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return site
+	return r.Layers, r.Logits
+}
+
+// train trains a vector on the golden's pairs.
+func (g *golden) train(t *testing.T, model *lm.Model, site lm.Site, aggregator steer.Aggregator) *steer.Vector {
+	t.Helper()
+	var samples []steer.Sample
+	for _, p := range g.Pairs {
+		samples = append(samples, steer.Sample{Positive: p.Positive, Negative: p.Negative})
+	}
+	vector, err := steer.Train(t.Context(), model, samples, steer.TrainOptions{Aggregator: aggregator, Site: site})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vector
+}
+
+// vectorOf is a golden's vector at some layers. The key names the layer type:
+// train.TYPE.AGGREGATOR.
+func (g *golden) vectorOf(t *testing.T, key string, layers ...int) *steer.Vector {
+	t.Helper()
+	values := g.tensor(t, key, g.Layers)
+	vector := &steer.Vector{Site: lm.Site(strings.Split(key, ".")[1]), Layers: map[int][]float32{}}
+	for _, layer := range layers {
+		vector.Layers[layer] = values[layer]
+	}
+	return vector
+}
+
+// vector is the golden mean vector at layers 1 and 2.
+func (g *golden) vector(t *testing.T, _ *lm.Model) *steer.Vector {
+	t.Helper()
+	return g.vectorOf(t, "train.decoder_block.mean", 1, 2)
+}
+
+// edit builds the edit of a steered case.
+func (g *golden) edit(t *testing.T, s steering) lm.Edit {
+	t.Helper()
+	multiplier, opts := 1.0, []steer.EditOption(nil)
+	if s.Multiplier != nil {
+		multiplier = *s.Multiplier
+	}
+	switch s.Operator {
+	case "ablation":
+		opts = append(opts, steer.Using(steer.Ablate()))
+	case "ablation_then_addition":
+		opts = append(opts, steer.Using(steer.AblateThenAdd()))
+	}
+	switch {
+	case s.MinToken != nil:
+		opts = append(opts, steer.OnTokens(steer.From(*s.MinToken)))
+	case s.TokensKind == "list":
+		opts = append(opts, steer.OnTokens(steer.At(decode[[]int](t, s.Tokens)...)))
+	case s.TokensKind == "mask":
+		var mask []bool
+		for _, v := range decode[[]float64](t, s.Tokens) {
+			mask = append(mask, v != 0)
+		}
+		opts = append(opts, steer.OnTokens(steer.Mask(mask...)))
+	case s.TokensKind == "slice":
+		bounds := decode[[]*int](t, s.Tokens)
+		from, to, step := 0, steer.End, 1
+		for i, target := range []*int{&from, &to, &step} {
+			if bounds[i] != nil {
+				*target = *bounds[i]
+			}
+		}
+		opts = append(opts, steer.OnTokens(steer.Range(from, to, step)))
+	}
+	edit, err := g.vectorOf(t, s.Vector, s.Layers...).Edit(multiplier, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return edit
+}
+
+// steered returns the logits of the probe under an edit.
+func (g *golden) steered(t *testing.T, model *lm.Model, edit lm.Edit) [][]float32 {
+	t.Helper()
+	_, logits := record(t, with(t, model, edit), g.Probe.IDs, lm.DecoderBlock)
+	return logits
+}
+
+// generate decodes all cases of generation in one call, each steered in its own way.
+func (g *golden) generate(t *testing.T, model *lm.Model) [][]int {
+	t.Helper()
+	var prompts []lm.Input
+	for _, c := range g.Generation.Cases {
+		in := lm.Input{Tokens: g.Generation.IDs}
+		if c.Vector != "" {
+			var err error
+			if in.Steering, err = model.Steering(g.edit(t, c.steering)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		prompts = append(prompts, in)
+	}
+	out, err := model.Generate(t.Context(), prompts, lm.GenerateOptions{MaxTokens: g.Generation.Max, IgnoreEnd: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids [][]int
+	for _, o := range out {
+		ids = append(ids, o.IDs)
+	}
+	return ids
+}
+
+func decode[T any](t *testing.T, data []byte) (out T) {
+	t.Helper()
+	if err := json.Unmarshal(data, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func TestGoldens(t *testing.T) {
@@ -166,6 +269,7 @@ func TestGoldens(t *testing.T) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			g, model := openGolden(t, dir)
 			t.Run("tokens", func(t *testing.T) { testGoldenTokens(t, g, model) })
+			t.Run("modules", func(t *testing.T) { testGoldenModules(t, g, model) })
 			t.Run("record", func(t *testing.T) { testGoldenRecord(t, g, model) })
 			t.Run("train", func(t *testing.T) { testGoldenTrain(t, g, model) })
 			t.Run("steer", func(t *testing.T) { testGoldenSteer(t, g, model) })
@@ -189,224 +293,95 @@ func testGoldenTokens(t *testing.T, g *golden, model *lm.Model) {
 	}
 }
 
-func testGoldenRecord(t *testing.T, g *golden, model *lm.Model) {
-	for _, entry := range g.Tensors {
-		want := g.tensor(t, entry.Key)
-		config := g.config()
-		opts := steer.RecordOptions{Layers: []int{entry.Layer}}
-		switch kind, _, _ := strings.Cut(entry.Key, "."); {
-		case want == nil:
-			continue
-		case kind == "logits":
-			opts = steer.RecordOptions{Logits: true}
-		case kind == "act_custom":
-			for name, template := range entry.LayerConfig {
-				config[lm.Site(name)] = modules.Template(template)
-			}
-		case kind != "act":
-			continue
+// The description names for every layer type the module that is right.
+func testGoldenModules(t *testing.T, g *golden, model *lm.Model) {
+	for site, m := range g.Modules {
+		if got := model.Decoder().Modules[site]; got != m.Right {
+			t.Errorf("%s is module %q, want %q", site, got, m.Right)
 		}
-		t.Run(entry.Key, func(t *testing.T) {
-			opts.Site = siteOf(t, model, entry.LayerType, config)
-			r, err := steer.Record(t.Context(), model, g.Probe.IDs, opts)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := r.Logits
-			if !opts.Logits {
-				got = r.Layers[entry.Layer]
-			}
-			within(t, slices.Concat(got...), want, activationTolerance)
-		})
 	}
+}
+
+func testGoldenRecord(t *testing.T, g *golden, model *lm.Model) {
+	check := func(t *testing.T, site lm.Site, want [][]float32) {
+		layers, _ := record(t, model, g.Probe.IDs, site)
+		for layer, rows := range want {
+			var got []float32
+			for _, position := range g.Probe.Positions {
+				got = append(got, layers[layer][position]...)
+			}
+			t.Run(strconv.Itoa(layer), func(t *testing.T) { within(t, got, rows, activationTolerance) })
+		}
+	}
+	// In the order of computation: the first that fails holds the mistake.
+	for _, site := range arch.Sites() {
+		if want := g.tensor(t, "act."+string(site), g.Layers); want != nil {
+			t.Run(string(site), func(t *testing.T) { check(t, site, want) })
+		}
+		if want := g.tensor(t, "act_guess."+string(site), g.Layers); want != nil {
+			t.Run("guessed "+string(site), func(t *testing.T) {
+				guess := modules.Template(g.Modules[site].Guess)
+				at, err := modules.SiteOf(model.Modules(), site, modules.Config{site: guess})
+				if err != nil {
+					t.Skipf("no site shows module %s", guess)
+				}
+				check(t, at, want)
+			})
+		}
+	}
+	t.Run("logits", func(t *testing.T) {
+		_, logits := record(t, model, g.Probe.IDs, lm.DecoderBlock)
+		within(t, slices.Concat(logits...), g.tensor(t, "logits", 1)[0], activationTolerance)
+	})
 }
 
 func testGoldenTrain(t *testing.T, g *golden, model *lm.Model) {
-	all := make([]steer.Sample, len(g.Pairs))
-	for i, p := range g.Pairs {
-		all[i] = steer.Sample{Positive: p.Positive, Negative: p.Negative}
-	}
-	type run struct {
+	for _, test := range []struct {
 		site       lm.Site
-		aggregator string
-		read       int
-	}
-	trained := map[run]*steer.Vector{}
-	for _, entry := range g.Tensors {
-		want := g.tensor(t, entry.Key)
-		if want == nil || !strings.HasPrefix(entry.Key, "train") {
+		name       string
+		aggregator steer.Aggregator
+	}{
+		{lm.DecoderBlock, "mean", steer.Mean()},
+		{lm.DecoderBlock, "pca", steer.PCA()},
+		{lm.DecoderBlock, "logistic_exact", steer.Logistic(steer.LogisticOptions{})},
+		{lm.SelfAttn, "mean", steer.Mean()},
+		{lm.MLP, "mean", steer.Mean()},
+	} {
+		want := g.tensor(t, "train."+string(test.site)+"."+test.name, g.Layers)
+		if want == nil {
 			continue
 		}
-		t.Run(entry.Key, func(t *testing.T) {
-			var opts steer.TrainOptions
-			samples := all
-			r := run{entry.LayerType, entry.Aggregator, -1}
-			switch {
-			case strings.HasPrefix(entry.Key, "train_exact."):
-				r = run{lm.DecoderBlock, "exact", -1}
-			case strings.HasPrefix(entry.Key, "train_custom."):
-				r = run{lm.DecoderBlock, "custom", 0}
-			default:
-				r.read = decode[int](t, entry.ReadToken)
-			}
-			vector := trained[r]
-			if vector == nil {
-				opts.Site, opts.Read = siteOf(t, model, r.site, g.config()), steer.ReadAt(r.read)
-				switch r.aggregator {
+		t.Run(string(test.site)+"/"+test.name, func(t *testing.T) {
+			vector := g.train(t, model, test.site, test.aggregator)
+			for layer, want := range want {
+				switch got := vector.Layers[layer]; test.name {
 				case "mean":
+					within(t, got, want, meanTolerance)
 				case "pca":
-					opts.Aggregator = steer.PCA()
-				case "custom":
-					samples = slices.Clone(all)
-					for i, c := range g.CustomIndex {
-						if c.Positive != nil {
-							samples[i].ReadPositive = steer.ReadAt(*c.Positive)
-						}
-						if c.Negative != nil {
-							samples[i].ReadNegative = steer.ReadAt(*c.Negative)
-						}
-					}
-					opts.Layers = []int{0, -1}
-					opts.Read = steer.ReadFunc("custom", func(prompt string) int {
-						if n := utf8.RuneCountInString(prompt); n > 5 {
-							return n%2 - 1
-						}
-						return -1
-					})
+					closeDirection(t, got, want, pcaCosine)
 				default:
-					opts.Aggregator = steer.Logistic(steer.LogisticOptions{})
+					closeDirection(t, got, want, logisticCosine)
 				}
-				if r.read == -2 {
-					samples = nil
-					for _, i := range g.PairsForMinusTwo {
-						samples = append(samples, all[i])
-					}
-				}
-				var err error
-				if vector, err = steer.Train(t.Context(), model, samples, opts); err != nil {
-					t.Fatal(err)
-				}
-				trained[r] = vector
-			}
-			got := vector.Layers[entry.Layer]
-			switch r.aggregator {
-			case "mean", "custom":
-				within(t, got, want, meanTolerance)
-			case "pca":
-				closeDirection(t, got, want, pcaCosine)
-			case "logistic": // at the default tolerance of the reference's solver
-				within(t, got, want, 2e-4)
-			default:
-				closeDirection(t, got, want, logisticCosine)
 			}
 		})
 	}
-}
-
-// edit builds the edit of a steered case.
-func (g *golden) edit(t *testing.T, model *lm.Model, s steering, site lm.Site) lm.Edit {
-	t.Helper()
-	if site == "" {
-		site = lm.DecoderBlock
-	}
-	key, _, _ := strings.Cut(s.Vector, " ")
-	vector := &steer.Vector{Site: site, Layers: map[int][]float32{}}
-	for _, layer := range s.VectorLayers {
-		from := layer
-		if layer < 0 {
-			from += model.Layers()
-		}
-		vector.Layers[layer] = g.tensor(t, fmt.Sprintf("%s.%d", key, from))
-	}
-	multiplier, opts := 1.0, []steer.EditOption(nil)
-	if s.Multiplier != nil {
-		multiplier = *s.Multiplier
-	}
-	switch s.Operator {
-	case "ablation":
-		opts = append(opts, steer.Using(steer.Ablate()))
-	case "ablation_then_addition":
-		opts = append(opts, steer.Using(steer.AblateThenAdd()))
-	}
-	switch {
-	case s.MinToken != nil:
-		opts = append(opts, steer.OnTokens(steer.From(*s.MinToken)))
-	case s.TokensKind == "list":
-		opts = append(opts, steer.OnTokens(steer.At(decode[[]int](t, s.Tokens)...)))
-	case s.TokensKind == "Tensor":
-		var mask []bool
-		for _, v := range decode[[]float64](t, s.Tokens) {
-			mask = append(mask, v != 0)
-		}
-		opts = append(opts, steer.OnTokens(steer.Mask(mask...)))
-	case s.TokensKind == "slice":
-		bounds := decode[[]*int](t, s.Tokens)
-		from, to, step := 0, steer.End, 1
-		for i, target := range []*int{&from, &to, &step} {
-			if bounds[i] != nil {
-				*target = *bounds[i]
-			}
-		}
-		opts = append(opts, steer.OnTokens(steer.Range(from, to, step)))
-	}
-	edit, err := vector.Edit(multiplier, opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return edit
-}
-
-func decode[T any](t *testing.T, data []byte) (out T) {
-	t.Helper()
-	if err := json.Unmarshal(data, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 func testGoldenSteer(t *testing.T, g *golden, model *lm.Model) {
-	for _, entry := range g.Tensors {
-		want := g.tensor(t, entry.Key)
-		if want == nil || !strings.HasPrefix(entry.Key, "steer.") {
-			continue
-		}
-		t.Run(strings.TrimPrefix(entry.Key, "steer."), func(t *testing.T) {
-			site := siteOf(t, model, entry.LayerType, g.config())
-			edit := g.edit(t, model, entry.steering, site)
-			r, err := steer.Record(t.Context(), with(t, model, edit), g.Probe.IDs, steer.RecordOptions{Layers: []int{0}, Logits: true})
-			if err != nil {
-				t.Fatal(err)
-			}
-			within(t, slices.Concat(r.Logits...), want, activationTolerance)
+	for _, s := range g.Steer {
+		t.Run(s.Key, func(t *testing.T) {
+			want := g.tensor(t, "steer."+s.Key, 1)[0]
+			got := slices.Concat(g.steered(t, model, g.edit(t, s))...)
+			within(t, got[len(got)-len(want):], want, activationTolerance)
 		})
 	}
 }
 
-// Every case of generation decodes in one call, each steered in its own way.
 func testGoldenGenerate(t *testing.T, g *golden, model *lm.Model) {
-	var prompts []lm.Input
-	for _, c := range g.Generation.Cases {
-		in := lm.Input{Tokens: g.Generation.IDs}
-		if c.Vector != "" {
-			var err error
-			if in.Steering, err = model.Steering(g.edit(t, model, c.steering, "")); err != nil {
-				t.Fatal(err)
-			}
+	for i, ids := range g.generate(t, model) {
+		if c := g.Generation.Cases[i]; !slices.Equal(ids, c.NewIDs) {
+			t.Errorf("%s: wrote %v, want %v", c.Key, ids, c.NewIDs)
 		}
-		prompts = append(prompts, in)
-	}
-	out, err := model.Generate(t.Context(), prompts, lm.GenerateOptions{MaxTokens: g.Generation.Max, IgnoreEnd: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, c := range g.Generation.Cases {
-		t.Run(c.Key, func(t *testing.T) {
-			if !slices.Equal(out[i].IDs, c.NewIDs) {
-				t.Errorf("wrote %v, want %v", out[i].IDs, c.NewIDs)
-			} else if out[i].Text != c.Text {
-				t.Errorf("wrote %q, want %q", out[i].Text, c.Text)
-			}
-		})
 	}
 }
 

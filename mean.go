@@ -17,11 +17,7 @@ type mean struct {
 }
 
 func (m *mean) Add(positive, negative []float32) {
-	negative = negative[:m.sums.width]
-	for i, p := range positive[:m.sums.width] {
-		m.sums.add(i, p-negative[i])
-	}
-	m.sums.added()
+	m.sums.addDifferences(positive, negative)
 	m.count++
 }
 

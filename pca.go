@@ -2,6 +2,7 @@ package steer
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 
@@ -11,28 +12,84 @@ import (
 
 // PCA takes the first principal component of the differences and their
 // negatives, uncentred, of length 1, with the sign that the mean difference has
-// along it (pca_aggregator of the reference). It keeps all differences.
-func PCA() Aggregator { return differencesAggregator{"pca", principal} }
+// along it (pca_aggregator of the reference). It keeps the differences while they
+// are fewer than twice the width, and from there on their scatter matrix in
+// integers, for which each difference is rounded to 2^-18 of its largest element.
+func PCA() Aggregator { return pcaAggregator{} }
 
-func principal(differences *rows) ([]float32, error) {
-	width, sum := differences.width, make([]float64, differences.width)
-	wide := make([]float64, width)
-	for row := range differences.each() {
-		floats.Add(sum, widen(wide, row))
+type pcaAggregator struct{}
+
+func (pcaAggregator) Name() string { return "pca" }
+
+func (pcaAggregator) New(width int) Accumulator {
+	return &pca{rows: rows{width: width}, sums: exactSums{width: width}}
+}
+
+type pca struct {
+	rows              // the differences, while they are few
+	sums    exactSums // of the differences
+	scatter           // of all differences, once they are many
+	count   int
+}
+
+func (p *pca) Samples() int { return p.count }
+
+func (p *pca) many() bool { return p.count >= 2*p.width }
+
+func (p *pca) Add(positive, negative []float32) {
+	for i := range p.width {
+		p.values = append(p.values, positive[i]-negative[i])
 	}
-	apply := func(dst, v []float64) { // Σ δ (δ·v)
-		clear(dst)
-		for row := range differences.each() {
-			floats.AddScaled(dst, floats.Dot(widen(wide, row), v), wide)
+	p.sums.addDifferences(positive, negative)
+	p.count++
+	p.settle()
+}
+
+// settle moves the rows to the scatter matrix when they are many. Whether they are
+// depends on the number of all samples alone.
+func (p *pca) settle() {
+	if !p.many() {
+		return
+	}
+	for row := range p.each() {
+		p.fold(row)
+	}
+	if p.values = p.values[:0]; cap(p.values) > p.width {
+		p.values = make([]float32, 0, p.width)
+	}
+}
+
+func (p *pca) Merge(other Accumulator) error {
+	o, ok := other.(*pca)
+	if !ok || o.width != p.width {
+		return errMerge(p, other)
+	}
+	p.values = append(p.values, o.values...)
+	p.scatter.merge(&o.scatter)
+	p.sums.merge(&o.sums)
+	p.count += o.count
+	p.settle()
+	return nil
+}
+
+func (p *pca) Direction() ([]float32, error) {
+	sum, err := p.sums.values()
+	if err != nil {
+		return nil, err
+	}
+	width, apply := p.width, p.applyRows
+	if p.many() {
+		matrix, err := p.matrix(width)
+		if err != nil {
+			return nil, err
 		}
-	}
-	if differences.Samples() >= width {
-		scatter := scatterOf(differences)
 		apply = func(dst, v []float64) {
 			for i := range dst {
-				dst[i] = floats.Dot(scatter[i*width:(i+1)*width], v)
+				dst[i] = floats.Dot(matrix[i*width:(i+1)*width], v)
 			}
 		}
+	} else if err := p.prepare(); err != nil {
+		return nil, err
 	}
 	v, err := leadingEigenvector(width, apply)
 	if err != nil {
@@ -49,19 +106,13 @@ func principal(differences *rows) ([]float32, error) {
 	return direction, nil
 }
 
-// scatterOf returns Σ δδᵀ [width, width].
-func scatterOf(differences *rows) []float64 {
-	width := differences.width
-	scatter, wide := make([]float64, width*width), make([]float64, width)
-	for row := range differences.each() {
-		widen(wide, row)
-		for i, v := range wide {
-			if v != 0 {
-				floats.AddScaled(scatter[i*width:(i+1)*width], v, wide)
-			}
-		}
+// applyRows writes Σ δ (δ·v) into dst.
+func (p *pca) applyRows(dst, v []float64) {
+	clear(dst)
+	wide := make([]float64, p.width)
+	for row := range p.each() {
+		floats.AddScaled(dst, floats.Dot(widen(wide, row), v), wide)
 	}
-	return scatter
 }
 
 func widen(dst []float64, row []float32) []float64 {
@@ -69,6 +120,44 @@ func widen(dst []float64, row []float32) []float64 {
 		dst[i] = float64(v)
 	}
 	return dst
+}
+
+func (p *pca) MarshalBinary() ([]byte, error) {
+	out, err := p.sums.appendTo(appendHeader(nil, p.width, p.count))
+	if err != nil {
+		return nil, err
+	}
+	// What has a length of its own comes last.
+	if p.many() {
+		return p.scatter.appendTo(out), nil
+	}
+	few, err := p.rows.MarshalBinary()
+	return append(out, few...), err
+}
+
+func (p *pca) UnmarshalBinary(data []byte) error {
+	count, data, err := readHeader(data, p.width)
+	if err != nil {
+		return err
+	}
+	read := pca{rows: rows{width: p.width}, sums: exactSums{width: p.width}, count: count}
+	length, err := read.sums.length(data)
+	if err != nil {
+		return err
+	}
+	if err := read.sums.read(data[:length]); err != nil {
+		return err
+	}
+	if data = data[length:]; read.many() {
+		err = read.scatter.read(data, p.width, count)
+	} else if err = read.rows.UnmarshalBinary(data); err == nil && read.rows.Samples() != count {
+		err = fmt.Errorf("%d rows of %d samples", read.rows.Samples(), count)
+	}
+	if err != nil {
+		return err
+	}
+	*p = read
+	return nil
 }
 
 // leadingEigenvector finds the eigenvector of the largest eigenvalue of a

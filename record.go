@@ -13,7 +13,7 @@ import (
 // layer's decoder_block.
 type RecordOptions struct {
 	Site   lm.Site // "": decoder_block
-	Layers []int   // negative ones count from the last; nil: all that show the site
+	Layers []int   // negative ones count from the last; nil: all that have the site
 	Logits bool
 }
 

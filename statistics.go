@@ -37,7 +37,6 @@ type origin struct {
 	Widths       []int   `json:"widths"` // [layers]
 	Aggregator   string  `json:"aggregator"`
 	Read         string  `json:"read_token"`
-	ChatTemplate string  `json:"chat_template"`
 }
 
 func newStatistics(from origin, aggregator Aggregator) *Statistics {
@@ -70,7 +69,7 @@ func (o origin) differs(other origin) error {
 		{"model family", o.Family, other.Family}, {"weights", o.WeightsHash, other.WeightsHash}, {"number format", o.DType, other.DType},
 		{"instruction set", o.Instructions, other.Instructions}, {"steering of the model", o.Steering, other.Steering}, {"layer type", o.Site, other.Site},
 		{"layers", fmt.Sprint(o.Layers), fmt.Sprint(other.Layers)}, {"widths", fmt.Sprint(o.Widths), fmt.Sprint(other.Widths)},
-		{"aggregator", o.Aggregator, other.Aggregator}, {"reading", o.Read, other.Read}, {"chat template", o.ChatTemplate, other.ChatTemplate},
+		{"aggregator", o.Aggregator, other.Aggregator}, {"reading", o.Read, other.Read},
 	} {
 		if part.a != part.b {
 			return fmt.Errorf("the %s differs: %q and %q", part.name, part.a, part.b)
@@ -80,15 +79,15 @@ func (o origin) differs(other origin) error {
 }
 
 // add takes the activations of one sample.
-func (s *Statistics) add(id sampleID, a SampleActivations) {
+func (s *Statistics) add(id sampleID, a sampleActivations) {
 	for i, layer := range s.from.Layers {
-		positive, negative := a.Positive[layer], a.Negative[layer]
+		positive, negative := a.positive[layer], a.negative[layer]
 		s.accumulators[i].Add(positive, negative)
 		s.norms.add(i, float32(length(positive)))
 	}
 	s.norms.added()
 	for i, layer := range s.from.Layers {
-		s.norms.add(i, float32(length(a.Negative[layer])))
+		s.norms.add(i, float32(length(a.negative[layer])))
 	}
 	s.norms.added()
 	s.samples = append(s.samples, id)
@@ -109,8 +108,9 @@ func (s *Statistics) Samples() int { return len(s.samples) }
 // Merge adds what other statistics hold, of the same model, layers, reading and
 // aggregator, computed in the same number format by the same instructions, so that
 // the parts of a set of samples, however it was split, give the vector of the whole
-// to the bit. A sample that is in both counts twice. The other statistics keep what
-// they have.
+// to the bit. Any parts will do; those that hold neighbours of the sorted prompts
+// share the most prefixes. A sample that is in both counts twice. The other
+// statistics keep what they have.
 func (s *Statistics) Merge(other *Statistics) error {
 	if s == other {
 		return errors.New("merge statistics: they are the same")
@@ -139,7 +139,7 @@ func (s *Statistics) Vector() (*Vector, error) {
 	f := s.from
 	v := &Vector{Site: f.Site, Layers: map[int][]float32{}, ActivationNorms: map[int]float64{}, Provenance: Provenance{
 		Model: f.Model, Family: f.Family, ModelLayers: f.ModelLayers, WeightsHash: f.WeightsHash, Steering: f.Steering, PairsHash: hashSamples(s.samples),
-		Aggregator: f.Aggregator, Read: f.Read, ChatTemplate: f.ChatTemplate, Version: Version(),
+		Aggregator: f.Aggregator, Read: f.Read, Version: Version(),
 	}}
 	for i, layer := range f.Layers {
 		direction, err := s.accumulators[i].Direction()
@@ -175,14 +175,14 @@ func checkDirection(vector []float32) error {
 // resume marks the samples that are in the statistics; ids are those of all. It is
 // an error where the statistics hold others.
 func (s *Statistics) resume(ids []sampleID) ([]bool, error) {
-	held := make(map[sampleID]int, len(s.samples))
+	there := make(map[sampleID]int, len(s.samples))
 	for _, id := range s.samples {
-		held[id]++
+		there[id]++
 	}
 	done, left := make([]bool, len(ids)), len(s.samples)
 	for i, id := range ids {
-		if held[id] > 0 {
-			held[id]--
+		if there[id] > 0 {
+			there[id]--
 			left--
 			done[i] = true
 		}

@@ -16,7 +16,7 @@ import (
 // difference at the last token of each prompt, at every layer's decoder_block.
 type TrainOptions struct {
 	Site       lm.Site    // "": decoder_block
-	Layers     []int      // negative ones count from the last; nil: all that show the site
+	Layers     []int      // negative ones count from the last; nil: all that have the site
 	Read       Reading    // of samples that do not say themselves; nil: ReadAt(-1)
 	Aggregator Aggregator // nil: Mean()
 
@@ -32,8 +32,13 @@ type TrainOptions struct {
 	Resume bool
 }
 
-// stateEvery is how often the state of a run is written.
-const stateEvery = 10 * time.Second
+// stateEvery is how often the state of a run is written, and stateShare how many
+// times longer than a write took the run goes on before the next, so that large
+// statistics do not slow it down.
+const (
+	stateEvery = 10 * time.Second
+	stateShare = 20
+)
 
 // Train learns a steering vector: [Collect] and [Statistics.Vector].
 func Train(ctx context.Context, model *lm.Model, samples []Sample, opts TrainOptions) (*Vector, error) {
@@ -93,16 +98,17 @@ func collect(ctx context.Context, model *lm.Model, samples []Sample, opts TrainO
 			return nil, fmt.Errorf("resume: %w", err)
 		}
 	}
-	before, written := s.Usage.Computed, time.Now()
-	usage, err := e.run(ctx, done, func(a SampleActivations) error {
-		s.add(ids[a.Sample], a)
-		s.Usage.Given += len(e.inputs[2*a.Sample].Tokens) + len(e.inputs[2*a.Sample+1].Tokens)
+	before, next := s.Usage.Computed, time.Now().Add(stateEvery)
+	usage, err := e.run(ctx, done, func(a sampleActivations) error {
+		s.add(ids[a.sample], a)
+		s.Usage.Given += len(e.inputs[2*a.sample].Tokens) + len(e.inputs[2*a.sample+1].Tokens)
 		s.Usage.Computed = before + computed
-		if opts.State == "" || time.Since(written) < stateEvery {
+		if opts.State == "" || time.Now().Before(next) {
 			return nil
 		}
+		begin := time.Now()
 		err := s.Save(opts.State)
-		written = time.Now()
+		next = time.Now().Add(max(stateEvery, stateShare*time.Since(begin)))
 		return err
 	})
 	if err != nil {
@@ -162,9 +168,9 @@ func Aggregate(activations *Activations, aggregator Aggregator) (*Vector, error)
 	}
 	s := newStatistics(from, aggregator)
 	for sample := range count {
-		a := SampleActivations{Sample: sample, Positive: map[int][]float32{}, Negative: map[int][]float32{}}
+		a := sampleActivations{sample: sample, positive: map[int][]float32{}, negative: map[int][]float32{}}
 		for _, layer := range from.Layers {
-			a.Positive[layer], a.Negative[layer] = activations.Positive[layer][sample], activations.Negative[layer][sample]
+			a.positive[layer], a.negative[layer] = activations.Positive[layer][sample], activations.Negative[layer][sample]
 		}
 		s.add(sampleID{}, a)
 	}

@@ -28,8 +28,10 @@ func FuzzLoadVector(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := v.Edit(1); err != nil {
-			t.Fatalf("a vector that loads does not act: %v", err)
+		for layer, norm := range v.Norms() {
+			if _, err := v.Edit(1, steer.AtLayers(layer)); (err != nil) != (norm == 0) {
+				t.Fatalf("layer %d of length %v acts or not: %v", layer, norm, err)
+			}
 		}
 	})
 }

@@ -49,7 +49,7 @@ type Sequence struct {
 	given  int            // tokens that were there at the beginning
 	regime int            // of the positions
 	marks  []forest.Mark  // of the tokens; nil: all zero
-	branch *forest.Branch // of the tokens that are computed; nil: none is
+	branch *forest.Branch // of the tokens that are computed or packed; nil: none is
 	next   int            // the token that a step has chosen, before it is accepted
 	writer writer
 	finish Finish
@@ -82,7 +82,7 @@ func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Seque
 	s.regime = b.model.Decoder().Regime(len(s.tokens))
 	s.marks = s.marked(s.regime).Marks
 	s.writer = writer{sequence: s.number, opts: &s.opts}
-	s.writer.sampler = sampler{&s.opts, rand.New(rand.NewPCG(opts.Seed, in.Seed))}
+	s.writer.sampler = sampler{opts: &s.opts, random: rand.New(rand.NewPCG(opts.Seed, in.Seed))}
 	if b.model.tokens != nil {
 		s.writer.stream = b.model.tokens.NewStream(!opts.IgnoreEnd)
 	}
@@ -129,12 +129,14 @@ func (b *Batch) Step(ctx context.Context) error {
 		return err
 	}
 	for _, s := range ready {
-		if s.err != nil {
+		switch {
+		case s.Done(): // what was told of another's token has removed it
+		case s.err != nil:
 			b.end(s, FinishError, s.err)
-			continue
-		}
-		if finish := s.accept(s.next); finish != "" {
-			b.end(s, finish, nil)
+		default:
+			if finish := s.accept(s.next); finish != "" {
+				b.end(s, finish, nil)
+			}
 		}
 	}
 	return nil
@@ -153,13 +155,19 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 			b.store.tree.Discard()
 		}
 	}()
+	for _, s := range b.open {
+		s.outgrow()
+	}
+	// A sequence is packed once: the run's segments have its path, which must not be
+	// extended any more.
 	for i, s := range b.open {
 		if s.left() == 1 && len(s.tokens) > s.given {
 			b.pack(i, 1)
 		}
 	}
+	limit := p.rows() + b.runTokens
 	for i, s := range b.open {
-		if room := b.runTokens - p.rows(); room > 0 && (s.left() > 1 || len(s.tokens) == s.given) {
+		if room := limit - p.rows(); room > 0 && (s.left() > 1 || len(s.tokens) == s.given) {
 			b.pack(i, room)
 		}
 	}
@@ -202,12 +210,6 @@ func (s *Sequence) left() int {
 // what is computed.
 func (b *Batch) pack(number, most int) {
 	s, p := b.open[number], b.packed
-	if regime := b.model.Decoder().Regime(len(s.tokens)); regime != s.regime {
-		// The sequence has outgrown the positions that its keys were computed with: it
-		// is computed anew.
-		s.release()
-		s.regime, s.marks = regime, s.marked(regime).Marks
-	}
 	if s.branch == nil {
 		s.branch = b.store.tree.Branch()
 	}
@@ -230,6 +232,15 @@ func (b *Batch) pack(number, most int) {
 	}
 	if to == last+1 {
 		p.readers[row] = append(p.readers[row], number)
+	}
+}
+
+// outgrow begins a sequence anew whose keys were computed with positions that
+// are not those of its length any more.
+func (s *Sequence) outgrow() {
+	if regime := s.model.Decoder().Regime(len(s.tokens)); regime != s.regime {
+		s.release()
+		s.regime, s.marks = regime, s.marked(regime).Marks
 	}
 }
 

@@ -57,10 +57,10 @@ func requests(t *testing.T, m *lm.Model) []request {
 	for i := range long {
 		long[i] = (i*i + 3) % 200
 	}
-	seeded := func(seed uint64) lm.Input { return lm.Input{Tokens: []int{51, 506, 220}, Seed: seed} }
+	seeded := func(seed uint64) lm.Input { return lm.Input{Tokens: []int{51, 106, 220}, Seed: seed} }
 	return []request{
-		{in: lm.Input{Tokens: []int{51, 506, 220}}, opts: greedy},
-		{in: lm.Input{Tokens: []int{51, 506, 220}}, opts: greedy, begins: 3}, // the same again, some steps behind
+		{in: lm.Input{Tokens: []int{51, 106, 220}}, opts: greedy},
+		{in: lm.Input{Tokens: []int{51, 106, 220}}, opts: greedy, begins: 3}, // the same again, some steps behind
 		{in: seeded(1), opts: free},
 		{in: seeded(2), opts: free, begins: 1},
 		{in: seeded(2), opts: free, begins: 2},
@@ -148,7 +148,7 @@ func inBatch(t *testing.T, m *lm.Model, all []request, chunk int) [][]int {
 func TestASampledTextDependsOnItsSeedsAlone(t *testing.T) {
 	model := open(t)
 	opts := lm.GenerateOptions{Temperature: 2, Seed: 3, MaxTokens: 10, IgnoreEnd: true}
-	in := func(seed uint64) lm.Input { return lm.Input{Tokens: []int{51, 506}, Seed: seed} }
+	in := func(seed uint64) lm.Input { return lm.Input{Tokens: []int{51, 106}, Seed: seed} }
 	out, err := model.Generate(t.Context(), []lm.Input{in(0), in(1), in(0), in(1)}, opts)
 	if err != nil {
 		t.Fatal(err)
@@ -476,7 +476,7 @@ func TestMistakesAreErrorsBeforeAnythingIsComputed(t *testing.T) {
 		{"another width", "has 3 elements", lm.Edit{Operator: addition, Layers: layer(0, make([]float32, 3))}},
 		{"not a number", "element 7 is NaN", lm.Edit{Operator: addition, Layers: layer(0, nan)}},
 		{"an unknown site", `site "nowhere" is not known`, lm.Edit{Operator: addition, Site: "nowhere", Layers: layer(0, make([]float32, width))}},
-		{"a layer twice", "given twice", lm.Edit{Operator: addition, Layers: map[int][]float32{3: make([]float32, width), -1: make([]float32, width)}}},
+		{"a layer twice", "given twice", lm.Edit{Operator: addition, Layers: map[int][]float32{2: make([]float32, width), -1: make([]float32, width)}}},
 	} {
 		if _, err := model.With(test.edit); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", test.name, err)
@@ -506,7 +506,7 @@ func TestMistakesAreErrorsBeforeAnythingIsComputed(t *testing.T) {
 
 func TestTheSmallestTemperatureIsGreedy(t *testing.T) {
 	model := open(t)
-	in := []lm.Input{{Tokens: []int{51, 506}}}
+	in := []lm.Input{{Tokens: []int{51, 106}}}
 	greedy, err := model.Generate(t.Context(), in, lm.GenerateOptions{MaxTokens: 8, IgnoreEnd: true})
 	if err != nil {
 		t.Fatal(err)

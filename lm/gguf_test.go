@@ -1,6 +1,7 @@
 package lm_test
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -13,9 +14,11 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/steervec/steer/internal/seeded"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
+	"github.com/steervec/steer/lm/checkpoint/translate"
 	"github.com/steervec/steer/lm/internal/ggufwrite"
 )
 
@@ -24,39 +27,25 @@ import (
 var asGGUF = map[string]struct {
 	set    map[string]any // fields of config.json; nil removes one
 	absent string         // why there is no GGUF of it
+	family string         // what it is read as; "": the same
 	loose  bool           // numbers in the metadata were rounded to float32
 }{
-	"gpt2_base":         {absent: "gelu is not a gpt2 of llama.cpp's"},
-	"gpt_neo":           {absent: "llama.cpp has no gpt_neo"},
-	"gptj":              {absent: "llama.cpp has no gptj"},
-	"helium":            {absent: "llama.cpp has no helium"},
-	"opt":               {absent: "llama.cpp has no opt"},
-	"opt_postnorm":      {absent: "llama.cpp has no opt"},
-	"falcon_alibi":      {absent: "llama.cpp has no falcon with ALiBi"},
-	"llama_dynamicrope": {absent: "GGUF has no dynamic scaling"},
-	"gemma2":            {set: map[string]any{"query_pre_attn_scalar": 16}}, // the head size, as llama.cpp takes it
-	"gemma3_text":       {set: map[string]any{"query_pre_attn_scalar": 16}},
-	"gpt_neox_seq":      {set: map[string]any{"hidden_act": "gelu"}},
-	"llama_llama3rope":  {loose: true},
-	"phi3_longrope":     {loose: true},
-	"llama_yarnrope":    {loose: true},
-	"granite":           {loose: true},
-}
-
-// folders returns the goldens' folders by name.
-func folders(t *testing.T) map[string]string {
-	t.Helper()
-	found := map[string]string{}
-	for _, pattern := range []string{"../testdata/goldens/*/config.json", sharedFolder() + "/goldens/*/config.json"} {
-		matches, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range matches {
-			found[filepath.Base(filepath.Dir(m))] = filepath.Dir(m)
-		}
-	}
-	return found
+	"gpt2_base":           {absent: "gelu is not a gpt2 of llama.cpp's"},
+	"falcon_alibi":        {absent: "llama.cpp has no falcon with ALiBi"},
+	"llama_dynamicrope":   {absent: "GGUF has no dynamic scaling"},
+	"gemma2":              {set: map[string]any{"query_pre_attn_scalar": 10}}, // the head size, as llama.cpp takes it
+	"gemma3_text":         {set: map[string]any{"query_pre_attn_scalar": 10}},
+	"mistral_headdim":     {family: "llama"}, // without a window nothing tells them apart
+	"qwen2_window":        {set: map[string]any{"use_sliding_window": false}},
+	"starcoder2_nowindow": {absent: "llama.cpp's starcoder2 has biases"},
+	"olmo3":               {loose: true},
+	"olmoe":               {set: map[string]any{"clip_qkv": nil}},                           // the format has no word for it
+	"smollm3":             {set: map[string]any{"no_rope_layers": nil, "layer_types": nil}}, // every fourth, as llama.cpp takes it
+	"gpt_neox_seq":        {set: map[string]any{"hidden_act": "gelu"}},
+	"llama_llama3rope":    {loose: true},
+	"phi3_longrope":       {loose: true},
+	"llama_yarnrope":      {loose: true},
+	"granite":             {loose: true},
 }
 
 // sharedFolder is the folder of test data beside the project.
@@ -67,16 +56,12 @@ func sharedFolder() string {
 	return "../../shared"
 }
 
-// adjusted reads a checkpoint's folder with some fields of its config changed.
+// adjusted makes a golden's checkpoint with some fields of its config changed.
 func adjusted(t *testing.T, dir string, set map[string]any) fstest.MapFS {
 	t.Helper()
-	folder := fstest.MapFS{}
-	for _, name := range []string{"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		folder[name] = &fstest.MapFile{Data: data}
+	folder, err := seeded.Files(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
 	var config map[string]any
 	if err := json.Unmarshal(folder["config.json"].Data, &config); err != nil {
@@ -95,7 +80,19 @@ func adjusted(t *testing.T, dir string, set map[string]any) fstest.MapFS {
 // The same weights, read from safetensors and from GGUF, give the same tokens
 // and the same logits.
 func TestGGUFEqualsSafetensors(t *testing.T) {
-	for name, dir := range folders(t) {
+	folders, err := filepath.Glob("../testdata/goldens/*/config.json")
+	if err != nil || len(folders) == 0 {
+		t.Fatalf("no goldens are there: %v", err)
+	}
+	known := map[string]bool{}
+	for _, architecture := range translate.Architectures() {
+		for _, modelType := range translate.ModelTypes(architecture) {
+			known[modelType] = true
+		}
+	}
+	for _, config := range folders {
+		dir := filepath.Dir(config)
+		name := filepath.Base(dir)
 		t.Run(name, func(t *testing.T) {
 			how := asGGUF[name]
 			if how.absent != "" {
@@ -106,16 +103,19 @@ func TestGGUFEqualsSafetensors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if !known[want.Decoder().Family] {
+				t.Skipf("no architecture of llama.cpp's is read as %s", want.Decoder().Family)
+			}
 			file, err := ggufwrite.Convert(folder, 0, false)
 			if err != nil {
 				t.Fatal(err)
 			}
 			got := openGGUF(t, name, file, lm.Float32)
-			if got.Decoder().Family != want.Decoder().Family {
-				t.Errorf("the family is %s, want %s", got.Decoder().Family, want.Decoder().Family)
+			if family := cmp.Or(how.family, want.Decoder().Family); got.Decoder().Family != family {
+				t.Errorf("the family is %s, want %s", got.Decoder().Family, family)
 			}
-			tokens := tokensOf(t, want, mixedText)
-			if ids := tokensOf(t, got, mixedText); !slices.Equal(ids, tokens) {
+			tokens := tokensOf(t, want, shortText)
+			if ids := tokensOf(t, got, shortText); !slices.Equal(ids, tokens) {
 				t.Errorf("tokens %v, want %v", ids, tokens)
 			}
 			if !slices.Equal(got.EndTokens(), want.EndTokens()) {
@@ -163,7 +163,7 @@ func TestGGUFBlocksStandForTheirNumbers(t *testing.T) {
 				if got.Description() != want.Description() {
 					t.Errorf("computes as %v, want %v", got.Description(), want.Description())
 				}
-				sameLogits(t, got, want, []int{1, 300, 7, 7, 511, 0, 42}, 0)
+				sameLogits(t, got, want, []int{1, 200, 7, 7, 262, 0, 42}, 0)
 			})
 		}
 	}
@@ -174,7 +174,7 @@ func randomLlama(t *testing.T) fstest.MapFS {
 	t.Helper()
 	const hidden, inner, layers = 256, 512, 2
 	folder := adjusted(t, "../testdata/goldens/llama_bf16", map[string]any{
-		"hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers, "head_dim": hidden / 4,
+		"hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": hidden / 4,
 	})
 	r := rand.New(rand.NewPCG(1, 2))
 	var tensors []safetensors.Tensor
@@ -189,8 +189,8 @@ func randomLlama(t *testing.T) fstest.MapFS {
 		}
 		tensors = append(tensors, safetensors.New(name, shape, values))
 	}
-	add("model.embed_tokens.weight", 0, 1, 512, hidden)
-	add("lm_head.weight", 0, 0.1, 512, hidden)
+	add("model.embed_tokens.weight", 0, 1, 263, hidden)
+	add("lm_head.weight", 0, 0.1, 263, hidden)
 	add("model.norm.weight", 1, 0.1, hidden)
 	for layer := range layers {
 		p := fmt.Sprintf("model.layers.%d.", layer)
@@ -286,6 +286,9 @@ func TestGGUFOfLlamaCpp(t *testing.T) {
 
 // mixedText has words, numbers, signs, white space and a special token.
 const mixedText = "Once upon a time, there was a 3 year old <|endoftext|> Girl.\n\nShe said: \"It's fun!\""
+
+// shortText is the same for models of few positions.
+const shortText = "He <|endoftext|> 12\n\n\"it's the ring\""
 
 // Small trained models with SentencePiece vocabularies survive GGUF as well.
 func TestGGUFOfTrainedModels(t *testing.T) {

@@ -11,10 +11,26 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/steervec/steer/internal/seeded"
 	"github.com/steervec/steer/lm"
 )
 
-const gpt2 = "../testdata/goldens/gpt2"
+// gpt2 is a checkpoint on disk.
+var gpt2 string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "lm")
+	if err != nil {
+		panic(err)
+	}
+	gpt2 = filepath.Join(dir, "gpt2")
+	if err := seeded.Write("../testdata/goldens/gpt2", gpt2); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
 
 var addition = lm.OperatorFunc("addition", func(delta, _, vector []float32) { copy(delta, vector) })
 
@@ -31,7 +47,7 @@ func open(t *testing.T) *lm.Model {
 func TestOneModelServesManyCallersAtOnce(t *testing.T) {
 	model := open(t)
 	width := model.Decoder().Hidden
-	prompt := []int{51, 506, 220, 454}
+	prompt := []int{51, 206, 220, 254}
 	generate := func(strength float32) []int {
 		vector := make([]float32, width)
 		for i := range vector {
@@ -71,7 +87,7 @@ func TestSamplingIsRepeatableAndLimited(t *testing.T) {
 	model := open(t)
 	write := func(opts lm.GenerateOptions) []int {
 		opts.MaxTokens, opts.IgnoreEnd = 12, true
-		out, err := model.Generate(t.Context(), []lm.Input{{Tokens: []int{51, 506}}}, opts)
+		out, err := model.Generate(t.Context(), []lm.Input{{Tokens: []int{51, 206}}}, opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +122,7 @@ func TestSamplingIsRepeatableAndLimited(t *testing.T) {
 
 func TestAStopStringEndsTheTextBeforeIt(t *testing.T) {
 	model := open(t)
-	prompt := []lm.Input{{Tokens: []int{51, 328, 75, 477}}}
+	prompt := []lm.Input{{Tokens: []int{51, 128, 75, 177}}}
 	opts := lm.GenerateOptions{MaxTokens: 20, IgnoreEnd: true}
 	whole, err := model.Generate(t.Context(), prompt, opts)
 	if err != nil {
@@ -131,7 +147,7 @@ func TestAStopStringEndsTheTextBeforeIt(t *testing.T) {
 // nothing.
 func TestScoresAreLogProbabilities(t *testing.T) {
 	model := open(t)
-	prompt := []int{51, 506, 220}
+	prompt := []int{51, 206, 220}
 	var all []lm.Continuation
 	for token := range model.Decoder().Vocabulary {
 		all = append(all, lm.Continuation{Prompt: lm.Input{Tokens: prompt}, Tokens: []int{token}})
@@ -185,9 +201,9 @@ func TestDamagedCheckpointsAreNamed(t *testing.T) {
 		{"empty weights", "model.safetensors", "", "model.safetensors"},
 		{"header of a vast length", "model.safetensors", "\xff\xff\xff\xff\xff\xff\xff\x7f{}", "model.safetensors"},
 		{"missing tensor", "model.safetensors", strings.Replace(weights, "transformer.ln_f.bias", "transformer.ln_g.bias", 1), `"transformer.ln_f.bias" is missing`},
-		{"other hidden size", "config.json", strings.Replace(config, `"n_embd": 64`, `"n_embd": 128`, 1), "the config asks for"},
-		{"more layers than tensors", "config.json", strings.Replace(config, `"n_layer": 4`, `"n_layer": 5`, 1), "transformer.h.4"},
-		{"more positions than learned", "config.json", strings.Replace(config, `"n_positions": 256`, `"n_positions": 512`, 1), "transformer.wpe.weight"},
+		{"other hidden size", "config.json", strings.Replace(config, `"n_embd": 48`, `"n_embd": 96`, 1), "the config asks for"},
+		{"more layers than tensors", "config.json", strings.Replace(config, `"n_layer": 3`, `"n_layer": 4`, 1), "transformer.h.3"},
+		{"more positions than learned", "config.json", strings.Replace(config, `"n_positions": 96`, `"n_positions": 192`, 1), "transformer.wpe.weight"},
 		{"broken config", "config.json", "{", "config.json"},
 		{"broken tokenizer", "tokenizer.json", "{", "tokenizer.json"},
 		{"broken generation config", "generation_config.json", `{"eos_token_id":"x"}`, "generation_config.json"},

@@ -125,7 +125,7 @@ func load(ctx context.Context, c *checkpoint.Checkpoint, o openOptions) (*Model,
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fail(err)
 	}
-	if m.ends, err = endTokens(c); err != nil {
+	if m.ends, err = c.EndTokens(); err != nil {
 		return fail(err)
 	}
 	if m.engine, err = o.engine(ctx, c, o.dtype); err != nil {
@@ -203,7 +203,8 @@ func (m *Model) ID() string { return m.id }
 // Revision returns the commit of a model from the Hub, else "".
 func (m *Model) Revision() string { return m.revision }
 
-// Fingerprint returns a hash of the model's config and weights.
+// Fingerprint returns a hash of the config, the weights' headers and samples of every
+// tensor: another fine-tune is another model.
 func (m *Model) Fingerprint() string { return m.fingerprint }
 
 // Decoder returns the description of the model. It must not be changed.

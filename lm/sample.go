@@ -11,6 +11,11 @@ import (
 type sampler struct {
 	opts   *GenerateOptions
 	random *rand.Rand
+
+	// The last number drawn, and for which position: a step that failed after it is
+	// done again with the same.
+	number   float64
+	position int
 }
 
 type candidate struct {
@@ -20,7 +25,7 @@ type candidate struct {
 
 // choose picks the next token given the logits [vocabulary] and the tokens so
 // far. Among equal logits the lowest token comes first.
-func (s sampler) choose(logits []float32, tokens []int) int {
+func (s *sampler) choose(logits []float32, tokens []int) int {
 	if r := s.opts.RepetitionPenalty; r != 0 && r != 1 {
 		logits = slices.Clone(logits)
 		seen := map[int]bool{}
@@ -45,12 +50,12 @@ func (s sampler) choose(logits []float32, tokens []int) int {
 		}
 		return best
 	}
-	return s.draw(s.candidates(logits))
+	return s.draw(s.candidates(logits), len(tokens))
 }
 
 // candidates returns the tokens that the limits leave, likeliest first, with
 // their probabilities.
-func (s sampler) candidates(logits []float32) []candidate {
+func (s *sampler) candidates(logits []float32) []candidate {
 	// Logits are taken relative to the largest, so that the smallest temperature
 	// divides nothing beyond what a number can be.
 	largest := slices.Max(logits)
@@ -92,12 +97,15 @@ func (s sampler) candidates(logits []float32) []candidate {
 	return all
 }
 
-func (s sampler) draw(candidates []candidate) int {
+func (s *sampler) draw(candidates []candidate, position int) int {
+	if s.position != position {
+		s.number, s.position = s.random.Float64(), position
+	}
 	var sum float64
 	for _, c := range candidates {
 		sum += c.p
 	}
-	left := s.random.Float64() * sum
+	left := s.number * sum
 	for _, c := range candidates {
 		if left -= c.p; left < 0 {
 			return c.token

@@ -102,7 +102,7 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	}
 }
 
-// codeLines returns the lines of a document's blocks of code.
+// codeLines returns the lines of a document's blocks of commands.
 func codeLines(t *testing.T, document string) (lines []string) {
 	t.Helper()
 	text, err := os.ReadFile(document)
@@ -111,8 +111,8 @@ func codeLines(t *testing.T, document string) (lines []string) {
 	}
 	inside := false
 	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "```") {
-			inside = !inside
+		if language, fence := strings.CutPrefix(strings.TrimSpace(line), "```"); fence {
+			inside = slices.Contains([]string{"sh", "bash", "console"}, language)
 		} else if inside {
 			lines = append(lines, line)
 		}

@@ -84,6 +84,7 @@ type shownModel struct {
 	Revision     string         `json:"revision"`
 	WeightsHash  string         `json:"weights_hash"`
 	Family       string         `json:"family"`
+	Wrapper      string         `json:"wrapper,omitempty"` // the multimodal model whose text model this is
 	Layers       int            `json:"layers"`
 	Hidden       int            `json:"hidden"`
 	Vocabulary   int            `json:"vocabulary"`
@@ -113,7 +114,7 @@ func inspectModel(w io.Writer, c *checkpoint.Checkpoint, asJSON bool) error {
 	if err != nil {
 		return fmt.Errorf("open model %s: %w", c.ID(), err)
 	}
-	m := shownModel{Kind: "model", Model: c.ID(), Revision: c.Revision(), WeightsHash: c.Fingerprint(), Family: d.Family, Layers: len(d.Blocks), Hidden: d.Hidden,
+	m := shownModel{Kind: "model", Model: c.ID(), Revision: c.Revision(), WeightsHash: c.Fingerprint(), Family: d.Family, Wrapper: d.Wrapper, Layers: len(d.Blocks), Hidden: d.Hidden,
 		Vocabulary: d.Vocabulary, Positions: d.MaxPositions, Parameters: c.Parameters(), DType: c.Stored()}
 	for _, f := range c.WeightFiles() {
 		m.Files = append(m.Files, shownFile{f.Name, f.Size, f.SHA256})
@@ -147,6 +148,9 @@ func inspectModel(w io.Writer, c *checkpoint.Checkpoint, asJSON bool) error {
 	text.line("revision", m.Revision)
 	text.line("weights", m.WeightsHash)
 	text.line("family", m.Family)
+	if m.Wrapper != "" {
+		text.line("text model of", m.Wrapper+", whose other tensors are not read")
+	}
 	text.line("layers", m.Layers)
 	text.line("hidden size", m.Hidden)
 	text.line("vocabulary", m.Vocabulary)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/steervec/steer/internal/output"
+	"github.com/steervec/steer/internal/seeded"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 )
@@ -160,7 +161,7 @@ func TestNotesAreToldAndPartOfTheResult(t *testing.T) {
 		{"a seed that counts", append(generate, "--seed", "7", "--temperature", "1"), nil},
 		{"a long prompt", []string{"generate", "--model", "demo", "--prompt", strings.Repeat("Tom was happy. ", 200), "--max-tokens", "1"}, []string{"more than the 512 positions"}},
 		{"a long text", []string{"generate", "--model", "demo", "--prompt", "Tom", "--max-tokens", "600", "--ignore-eos"}, []string{"more than the 512 positions"}},
-		{"a model that ends", []string{"generate", "--model", gpt2, "--prompt", "Tom", "--max-tokens", "600", "--ignore-eos"}, []string{"has no more than 256 positions"}},
+		{"a model that ends", []string{"generate", "--model", gpt2, "--prompt", "Tom", "--max-tokens", "600", "--ignore-eos"}, []string{"has no more than 96 positions"}},
 		{"a long text to score", []string{"score", "--model", "demo", "--prompt", strings.Repeat("Tom was happy. ", 200), "--continuation", " a"}, []string{"more than the 512 positions"}},
 	} {
 		_, out, diagnostics := steerWith(t.Context(), "", append(slices.Clone(test.args), "--json")...)
@@ -254,12 +255,16 @@ func TestAnInterruptedGenerationPrintsWhatItHas(t *testing.T) {
 }
 
 func TestAVectorOfAnotherModelIsRefusedOrNoted(t *testing.T) {
-	vector := trained(t, "3")
+	vector := trained(t, "2")
 	code, _, diagnostics := steerWith(t.Context(), "", "generate", "--model", gpt2, "--prompt", "a", "--vector", vector)
 	if code == exitOK || !strings.Contains(diagnostics, "of family llama; model gpt2 is of family gpt2") {
 		t.Errorf("another family: exit code %d: %s", code, diagnostics)
 	}
-	code, _, diagnostics = steerWith(t.Context(), "", "generate", "--model", "../../testdata/goldens/llama_bf16", "--prompt", "a", "--vector", vector)
+	llama := filepath.Join(t.TempDir(), "llama")
+	if err := seeded.Write(goldens+"llama", llama); err != nil {
+		t.Fatal(err)
+	}
+	code, _, diagnostics = steerWith(t.Context(), "", "generate", "--model", llama, "--prompt", "a", "--vector", vector)
 	if code == exitOK || !strings.Contains(diagnostics, "160 elements") {
 		t.Errorf("another width: exit code %d: %s", code, diagnostics)
 	}

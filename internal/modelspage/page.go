@@ -62,6 +62,28 @@ func Page(goldens map[string]Golden) (string, error) {
 		}
 		line("| [`%s`](#%s) | %s | %s |", family, family, strings.Join(containers[family], ", "), strings.Join(names, ", "))
 	}
+	line("")
+	line("Public checkpoints of these types, with about how many parameters they have, and the memory, in steps of two, of the smallest machine that holds them in")
+	line("bfloat16. No test opens them.")
+	line("")
+	line("| model type | checkpoint | billions | GB | |")
+	line("|---|---|---|---|---|")
+	for _, family := range arch.Families() {
+		for _, k := range knownCheckpoints[family] {
+			line("| `%s` | `%s` | %v | %d | %s |", family, k.name, k.billions, k.memory(), k.note)
+		}
+	}
+	line("")
+	line("A multimodal checkpoint whose `text_config` names one of these types is read as its text model, and so are those that go by another name:")
+	line("")
+	line("| model type | read as |")
+	line("|---|---|")
+	aliases := arch.Aliases()
+	for _, alias := range slices.Sorted(maps.Keys(aliases)) {
+		line("| `%s` | `%s` |", alias, aliases[alias])
+	}
+	line("")
+	line("`TestMultimodalCheckpointsAreReadAsTheirTextModel` wraps goldens as gemma3, llama4, mistral3, llava, qwen2_vl, qwen2_5_vl, qwen3_vl and glm4v do.")
 	for _, family := range arch.Families() {
 		line("")
 		line("## %s", family)
@@ -146,7 +168,9 @@ func orNone(module string) string {
 func sizes(d *arch.Decoder) string {
 	a, m := &d.Blocks[0].Attention, &d.Blocks[0].MLP
 	heads := fmt.Sprintf("%d heads of %d", a.Heads, a.HeadSize)
-	if a.KVHeads != a.Heads {
+	if a.Latent != nil {
+		heads = fmt.Sprintf("%d heads", a.Heads)
+	} else if a.KVHeads != a.Heads {
 		heads = fmt.Sprintf("%d heads of %d on %d key/value heads", a.Heads, a.HeadSize, a.KVHeads)
 	}
 	return fmt.Sprintf("%d layers, hidden %d, %s, inner %d, vocabulary %d", len(d.Blocks), d.Hidden, heads, m.Inner, d.Vocabulary)
@@ -178,15 +202,22 @@ func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 	if b.ResidualAfterNorm {
 		add("The residual is taken after the norm.")
 	}
-	if b.SublayersAddResidual {
+	switch {
+	case b.AttentionAddsResidual && b.MLPAddsResidual:
 		add("The modules of attention and MLP give out their result with the residual added.")
+	case b.MLPAddsResidual:
+		add("The module of the MLP gives out its result with the residual added.")
 	}
 
 	add("%s", positions(d, fields.Scaling))
 	var attention []string
 	switch {
 	case a.Fused.Weight != "" && a.Groups > 1:
-		attention = append(attention, fmt.Sprintf("queries, keys and values in one tensor, in %d groups", a.Groups))
+		order := "queries, keys and values"
+		if a.ValuesBeforeKeys {
+			order = "queries, values and keys"
+		}
+		attention = append(attention, fmt.Sprintf("%s in one tensor, in %d groups", order, a.Groups))
 	case a.Fused.Weight != "":
 		attention = append(attention, "queries, keys and values in one tensor")
 	}
@@ -203,12 +234,15 @@ func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 		scope := map[arch.NormScope]string{
 			arch.EachHead: "on each head of queries and keys", arch.EachHeadOwnWeight: "on each head of queries and keys, with weights of its own", arch.AllHeads: "over all heads of queries and of keys",
 		}[a.NormScope]
+		if a.NormAfterRope {
+			scope += ", after the rotation"
+		}
 		attention = append(attention, kindOf(a.QueryNorm)+" "+scope)
 	}
 	if a.Clip != 0 {
 		attention = append(attention, fmt.Sprintf("queries, keys and values clamped to ±%v", a.Clip))
 	}
-	if usual := float32(1 / math.Sqrt(float64(a.HeadSize))); a.Scale != usual {
+	if usual := float32(1 / math.Sqrt(float64(keySize(a)))); a.Scale != usual {
 		text := fmt.Sprintf("scores scaled by %v", a.Scale)
 		if last := d.Blocks[len(d.Blocks)-1].Attention.Scale; last != a.Scale {
 			text += fmt.Sprintf(" on the first layer to %v on the last", last)
@@ -219,6 +253,23 @@ func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 	}
 	if a.SoftCap != 0 {
 		attention = append(attention, fmt.Sprintf("scores capped softly at %v", a.SoftCap))
+	}
+	if l := a.Latent; l != nil {
+		text := fmt.Sprintf("keys and values of all heads made of one latent of %d elements, beside %d that turn, which is what the cache holds; heads of %d and %d elements of keys and %d of values",
+			l.Rank, l.RopeSize, l.KeySize, l.RopeSize, l.ValueSize)
+		if l.QueryRank > 0 {
+			text += fmt.Sprintf("; queries through %d elements", l.QueryRank)
+		}
+		attention = append(attention, text)
+	}
+	if e := a.Experts; e != nil {
+		attention = append(attention, fmt.Sprintf("queries and output of %d among %d experts for each token, with %d heads each", e.PerToken, e.Count, a.KVHeads))
+	}
+	if a.Differential != nil {
+		attention = append(attention, "the second half of the heads taken from the first (differential attention)")
+	}
+	if a.Sinks != "" {
+		attention = append(attention, "a sink beside the positions of each head")
 	}
 	if len(attention) > 0 {
 		add("Attention: %s.", strings.Join(attention, "; "))
@@ -268,6 +319,14 @@ func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 	return out, nil
 }
 
+// keySize is the number of elements of a head's keys.
+func keySize(a *arch.Attention) int {
+	if a.Latent != nil {
+		return a.Latent.KeySize + a.Latent.RopeSize
+	}
+	return a.HeadSize
+}
+
 func kindOf(n *arch.Norm) string {
 	kind := "RMS norm"
 	if n.Kind == arch.Layer {
@@ -311,6 +370,8 @@ func positions(d *arch.Decoder, scaling map[string]any) string {
 		}
 	}
 	switch {
+	case d.Embedding.Sinusoidal:
+		return fmt.Sprintf("Positions as sines and cosines, counted from %d.", d.Embedding.PositionOffset)
 	case d.Embedding.Positions != "" && d.Embedding.PositionOffset != 0:
 		return fmt.Sprintf("Learned positions, counted from %d.", d.Embedding.PositionOffset)
 	case d.Embedding.Positions != "":
@@ -328,7 +389,7 @@ func positions(d *arch.Decoder, scaling map[string]any) string {
 		return "No positions."
 	}
 	text := "Rotary positions"
-	if a.Rope.Size != a.HeadSize {
+	if a.Rope.Size != a.HeadSize && a.Latent == nil {
 		text += fmt.Sprintf(" on %d of %d elements", a.Rope.Size, a.HeadSize)
 	}
 	if a.Rope.Interleaved {
@@ -356,24 +417,48 @@ func windows(d *arch.Decoder) string {
 		a := &d.Blocks[i].Attention
 		if a.Window != 0 {
 			layers, window = append(layers, fmt.Sprint(i)), a.Window
-		} else if a.Rope == nil && a.Alibi == nil && d.Embedding.Positions == "" {
+		} else if a.Rope == nil && a.Alibi == nil && d.Embedding.Positions == "" && !d.Embedding.Sinusoidal {
 			bare = append(bare, fmt.Sprint(i))
 		}
 	}
-	if len(layers) == 0 {
-		return ""
+	var sentences []string
+	switch {
+	case len(layers) == len(d.Blocks):
+		sentences = append(sentences, fmt.Sprintf("A window of %d positions on every layer.", window))
+	case len(layers) > 0:
+		sentences = append(sentences, fmt.Sprintf("A window of %d positions on layers %s.", window, strings.Join(layers, ", ")))
 	}
-	text := fmt.Sprintf("A window of %d positions on every layer.", window)
-	if len(layers) < len(d.Blocks) {
-		text = fmt.Sprintf("A window of %d positions on layers %s.", window, strings.Join(layers, ", "))
-	}
+	sentences = append(sentences, chunks(d)...)
 	if rope := otherRope(d); rope != "" {
-		text += " " + rope
+		sentences = append(sentences, rope)
 	}
-	if len(bare) > 0 {
-		text += fmt.Sprintf(" Layers %s have no positions.", strings.Join(bare, ", "))
+	if len(bare) > 0 && len(bare) < len(d.Blocks) {
+		sentences = append(sentences, fmt.Sprintf("Layers %s have no positions.", strings.Join(bare, ", ")))
 	}
-	return text
+	return strings.Join(sentences, " ")
+}
+
+// chunks says which layers see chunks of positions, and which scale their queries.
+func chunks(d *arch.Decoder) (out []string) {
+	var chunked, tempered []string
+	var chunk int
+	var temperature *arch.Temperature
+	for i := range d.Blocks {
+		a := &d.Blocks[i].Attention
+		if a.Chunk != 0 {
+			chunked, chunk = append(chunked, fmt.Sprint(i)), a.Chunk
+		}
+		if a.Temperature != nil {
+			tempered, temperature = append(tempered, fmt.Sprint(i)), a.Temperature
+		}
+	}
+	if chunked != nil {
+		out = append(out, fmt.Sprintf("Chunks of %d positions on layers %s.", chunk, strings.Join(chunked, ", ")))
+	}
+	if tempered != nil {
+		out = append(out, fmt.Sprintf("Queries of layers %s grow with the logarithm of their position, by %v from %v on.", strings.Join(tempered, ", "), temperature.Scale, temperature.Floor))
+	}
+	return out
 }
 
 // otherRope says whether some layers turn by other frequencies than the first.
@@ -401,29 +486,33 @@ func otherRope(d *arch.Decoder) string {
 }
 
 func mlps(d *arch.Decoder) (out []string) {
-	activation := map[arch.Activation]string{arch.SiLU: "SiLU", arch.GELU: "GELU", arch.GELUTanh: "GELU by tanh", arch.ReLU: "ReLU"}
+	activation := map[arch.Activation]string{arch.SiLU: "SiLU", arch.GELU: "GELU", arch.GELUTanh: "GELU by tanh", arch.ReLU: "ReLU",
+		arch.ReLU2: "squared ReLU", arch.QuickGELU: "SiLU of slope 1.702", arch.LearnedIELU: "xIELU with constants of each layer"}
 	seen := map[string][]string{}
 	for i := range d.Blocks {
 		m := &d.Blocks[i].MLP
 		text := "MLP"
 		if e := m.Experts; e != nil {
-			text = fmt.Sprintf("%d experts of inner size %d, %d for each token", e.Count, m.Inner, e.PerToken)
-			if e.Normalize {
-				text += ", their weights made to sum to 1"
-			}
-			if e.Shared != nil {
-				text += fmt.Sprintf(", and one of %d for all behind a gate", e.Shared.Inner)
-			}
+			text = experts(m)
 		}
 		if m.Gate.Weight != "" || m.GateUp.Weight != "" {
 			text += ", gated"
 		}
 		text += ", " + activation[m.Activation]
-		if m.GateUp.Weight != "" {
+		if m.GateLimit != 0 {
+			text += fmt.Sprintf(" of at most %v, up within ±%v and %v added", m.GateLimit, m.GateLimit, m.UpOffset)
+		}
+		switch {
+		case m.GateUp.Weight != "" && m.Alternating:
+			text += ", rows of gate and up alternating in one tensor"
+		case m.GateUp.Weight != "":
 			text += ", gate and up in one tensor"
 		}
 		if m.Down.Bias != "" {
 			text += ", biases"
+		}
+		if b := d.Blocks[i].MLPBeside; b != nil {
+			text += fmt.Sprintf(", and beside them a dense MLP of inner size %d", b.Inner)
 		}
 		if len(seen[text]) == 0 {
 			out = append(out, text)
@@ -438,4 +527,41 @@ func mlps(d *arch.Decoder) (out []string) {
 		}
 	}
 	return out
+}
+
+// experts says how a mixture routes.
+func experts(m *arch.MLP) string {
+	e := m.Experts
+	text := fmt.Sprintf("%d experts of inner size %d, %d for each token", e.Count, m.Inner, e.PerToken)
+	switch e.Scoring {
+	case arch.Sigmoid:
+		text += " by the sigmoid of their score"
+	case arch.SparseMixer:
+		text += " by a sparse mixer"
+	}
+	if e.Correction != "" {
+		text += " with a correction"
+	}
+	if e.Groups > 1 {
+		text += fmt.Sprintf(", from the best %d of %d groups", e.GroupsPerToken, e.Groups)
+	}
+	if e.Normalize {
+		text += ", their weights made to sum to 1"
+	}
+	if e.Scale != 0 && e.Scale != 1 {
+		text += fmt.Sprintf(", times %v", e.Scale)
+	}
+	if e.WeighInput {
+		text += ", which multiply what they read"
+	}
+	if e.Shared != nil {
+		text += fmt.Sprintf(", and one of %d for all", e.Shared.Inner)
+		if e.SharedGate.Weight != "" {
+			text += " behind a gate"
+		}
+	}
+	if !strings.Contains(m.Down.Weight, "{expert}") {
+		text += ", all in one tensor"
+	}
+	return text
 }

@@ -34,9 +34,10 @@ func bloom(c *Config) *Decoder {
 	for layer := range layers {
 		p := block("transformer.h", layer)
 		d.Blocks = append(d.Blocks, Block{
-			SublayersAddResidual: true,
-			ResidualAfterNorm:    c.Bool("apply_residual_connection_post_layernorm", false),
-			BeforeAttention:      layerNorm(p+"input_layernorm", epsilon, InputLayerNorm),
+			AttentionAddsResidual: true,
+			MLPAddsResidual:       true,
+			ResidualAfterNorm:     c.Bool("apply_residual_connection_post_layernorm", false),
+			BeforeAttention:       layerNorm(p+"input_layernorm", epsilon, InputLayerNorm),
 			Attention: Attention{
 				Heads: heads, KVHeads: heads, HeadSize: size,
 				Fused: linear(p+"self_attention.query_key_value", true), Groups: heads,

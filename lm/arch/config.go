@@ -10,14 +10,15 @@ import (
 	"strings"
 )
 
-// Parse turns the bytes of a config.json into the decoder that it describes.
-// An unknown model_type gets an error that lists the known ones.
+// Parse turns the bytes of a config.json into the decoder that it describes, of a
+// multimodal model into that of its text model. An unknown model_type gets an error that lists the known ones.
 func Parse(config []byte) (*Decoder, error) {
 	c, err := newConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
-	modelType := c.String("model_type", "")
+	outer := c
+	c, modelType, wrapper := outer.text()
 	if modelType == "" {
 		return nil, errors.New("config.json: model_type is missing")
 	}
@@ -27,7 +28,10 @@ func Parse(config []byte) (*Decoder, error) {
 	}
 	decoder := describe(c)
 	if c.err == nil {
-		decoder.Family = modelType
+		c.err = outer.err
+	}
+	if c.err == nil {
+		decoder.Family, decoder.Wrapper = modelType, wrapper
 		c.err = decoder.check()
 	}
 	if c.err != nil {
@@ -269,8 +273,12 @@ func (c *Config) activation(name, otherwise string) Activation {
 		return GELUTanh
 	case "relu":
 		return ReLU
+	case "relu2":
+		return ReLU2
+	case "xielu":
+		return LearnedIELU
 	}
-	c.fail("%s %q is not supported; known are silu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu", name, text)
+	c.fail("%s %q is not supported; known are silu, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu, relu2", name, text)
 	return SiLU
 }
 

@@ -1,6 +1,7 @@
 package arch
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -86,18 +87,16 @@ func TestUnscaledRopeTurnsByThePublishedFrequencies(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(llamaConfig))
-	for _, pattern := range []string{"../../testdata/goldens/*/config.json", "../../../shared/goldens/*/config.json"} {
-		paths, err := filepath.Glob(pattern)
+	paths, err := filepath.Glob("../../testdata/goldens/*/config.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
 		if err != nil {
 			f.Fatal(err)
 		}
-		for _, path := range paths {
-			data, err := os.ReadFile(path)
-			if err != nil {
-				f.Fatal(err)
-			}
-			f.Add(data)
-		}
+		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d, err := Parse(data)
@@ -116,6 +115,26 @@ func FuzzParse(f *testing.F) {
 		}
 		checkFinite(t, d)
 	})
+}
+
+// The bias of ALiBi is added once, as published checkpoints were trained; twice
+// where a config asks for the reference's eager attention.
+func TestFalconAddsItsBiasOnce(t *testing.T) {
+	const config = `{"model_type": "falcon", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 50,
+		"alibi": true, "multi_query": false, "parallel_attn": false%s}`
+	slopes := func(more string) []float32 {
+		d, err := Parse(fmt.Appendf(nil, config, more))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Blocks[0].Attention.Alibi.Slopes
+	}
+	once, twice := slopes(""), slopes(`, "attn_implementation": "eager"`)
+	for i, want := range []float32{0.25, 0.0625, 0.015625, 0.00390625} {
+		if once[i] != want || twice[i] != 2*want {
+			t.Errorf("head %d has slope %v, and %v with eager attention; want %v and twice that", i, once[i], twice[i], want)
+		}
+	}
 }
 
 // checkFinite fails where a number of the description can make a NaN of finite
@@ -151,5 +170,24 @@ func checkFinite(t *testing.T, d *Decoder) {
 				}
 			}
 		}
+	}
+}
+
+// Wrapped configs leave out what their text model usually has.
+func TestWrappedConfigsAreCompleted(t *testing.T) {
+	d, err := Parse([]byte(`{"model_type": "gemma3", "text_config": {"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240,
+		"num_hidden_layers": 34, "sliding_window": 1024, "rope_scaling": {"factor": 8.0, "rope_type": "linear"}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := d.Blocks[5].Attention
+	if d.Hidden != 2560 || len(d.Blocks) != 34 || d.Vocabulary != 262208 || a.Heads != 8 || a.KVHeads != 4 || a.HeadSize != 256 || a.Window != 0 || d.Blocks[0].Attention.Window != 1024 {
+		t.Errorf("read as %+v with attention %+v", d, a)
+	}
+	half := a.Rope.Size / 2
+	cos, sin := make([]float32, half), make([]float32, half)
+	a.Rope.Angles(8, 0, cos, sin)
+	if want := float32(math.Sin(1)); sin[0] != want {
+		t.Errorf("position 8 turns by sine %v, want %v: an eighth of its distance", sin[0], want)
 	}
 }

@@ -21,8 +21,12 @@ type Decoder struct {
 	Head      Head
 
 	// Prefix begins most tensor names. A checkpoint that was saved from the
-	// model without its head may lack it everywhere.
+	// model without its head may lack it everywhere; see [Decoder.Names].
 	Prefix string
+
+	// Wrapper is the model_type of the multimodal model whose text model this is;
+	// "": it stands alone.
+	Wrapper string
 
 	// Modules gives the path of the Hugging Face module whose output each site
 	// is, with {num} for the layer. A site that no module's output shows is absent.
@@ -42,6 +46,10 @@ type Embedding struct {
 	// position + PositionOffset is added; "": none.
 	Positions      string
 	PositionOffset int
+
+	// Sinusoidal adds a row of sines and cosines of position + PositionOffset
+	// instead: [AddSinusoid].
+	Sinusoidal bool
 
 	Norm *Norm // nil: none
 }
@@ -63,15 +71,19 @@ type Block struct {
 	BeforeMLP, AfterMLP, AfterMLPAdd *Norm
 	MLP                              MLP
 
+	// MLPBeside reads what the MLP reads, and its result is added to the MLP's
+	// past the site mlp; nil: none.
+	MLPBeside *MLP
+
 	// ResidualScale multiplies what attention and MLP add to the stream; 0: 1.
 	ResidualScale float32
 
 	// ResidualAfterNorm adds to the normalised input in place of the input itself.
 	ResidualAfterNorm bool
 
-	// SublayersAddResidual says that the modules of the sites self_attn and mlp
-	// give out their result with the residual added already.
-	SublayersAddResidual bool
+	// AttentionAddsResidual and MLPAddsResidual say that the module of the site
+	// self_attn, or mlp, gives out its result with the residual added already.
+	AttentionAddsResidual, MLPAddsResidual bool
 }
 
 // Norm normalises rows of the width of its place.
@@ -96,87 +108,6 @@ type Linear struct {
 	Weight, Bias string // tensors; "" in Weight: the part is absent; "" in Bias: none
 	Transposed   bool   // the checkpoint stores the weight as [in, out]
 }
-
-// Attention is grouped-query attention: Heads queries share KVHeads keys and
-// values.
-type Attention struct {
-	Heads, KVHeads, HeadSize int
-
-	// The projections are either three tensors or one fused tensor, whose rows
-	// repeat, Groups times, the queries, then the keys, then the values of
-	// Heads/Groups and KVHeads/Groups heads.
-	Query, Key, Value Linear
-	Fused             Linear
-	Groups            int
-
-	Output Linear
-
-	QueryNorm, KeyNorm *Norm // before the rotation; nil: none
-	NormScope          NormScope
-	Clip               float32 // queries, keys and values are clamped to ±Clip; 0: not
-
-	Rope    *Rope   // nil: the block has no rotary positions
-	Alibi   *Alibi  // nil: none
-	Window  int     // a token sees this many positions, itself included; 0: all
-	Scale   float32 // of the scores
-	SoftCap float32 // scores become cap*tanh(score/cap); 0: as they are
-}
-
-// NormScope says over which elements the query and key norms run.
-type NormScope uint8
-
-const (
-	// EachHead normalises each head with one weight [head size].
-	EachHead NormScope = iota
-	// EachHeadOwnWeight normalises each head with its own weight. The tensor is
-	// [heads, head size], or one tensor per head where the name holds {head}.
-	EachHeadOwnWeight
-	// AllHeads normalises the heads together, as one row [heads*head size].
-	AllHeads
-)
-
-// Alibi adds slope*(key position) to the scores of each head
-// (Press, Smith and Lewis 2022).
-type Alibi struct {
-	Slopes    []float32 // [heads]
-	RoundBias bool      // the product is rounded to bfloat16
-	ScaleBias bool      // the bias is multiplied by the attention's scale
-}
-
-// MLP is the feed-forward part of a block: down(activation(up(x))), or with a
-// gate down(activation(gate(x)) * up(x)), or a mixture of such experts.
-type MLP struct {
-	Activation Activation
-	Inner      int // width of the hidden layer
-
-	Gate, Up, Down Linear
-	GateUp         Linear // the gate's rows, then those of up, in one tensor; replaces both
-
-	Experts *Experts // nil: dense
-}
-
-// Experts is a mixture of MLPs of which each token uses a few
-// (Shazeer et al. 2017). The fields of the enclosing MLP describe one expert;
-// {expert} in its tensor names stands for the expert's number.
-type Experts struct {
-	Router    Linear // [experts, hidden]
-	Count     int
-	PerToken  int
-	Normalize bool // the chosen experts' weights are made to sum to 1
-
-	Shared     *MLP   // an expert that every token uses; nil: none
-	SharedGate Linear // [1, hidden], whose sigmoid weighs the shared expert; no weight: 1
-}
-
-// Activation is the function between an MLP's layers.
-type Activation string
-
-const (
-	SiLU     Activation = "silu"
-	GELU     Activation = "gelu"
-	GELUTanh Activation = "gelu_tanh"
-	ReLU     Activation = "relu"
-)
 
 // Head turns the last hidden states into logits.
 type Head struct {

@@ -36,11 +36,15 @@ func falcon(c *Config) *Decoder {
 	}
 	attention.Scale = inverseRoot(attention.HeadSize)
 	if c.Bool("alibi", false) {
-		// transformers' eager attention adds the bias twice, to the scores and with
-		// the mask, each time scaled; the goldens hold us to that.
+		// transformers adds the bias once, scaled as the scores are. Its eager attention
+		// adds it once more with the mask; a config may ask for that by name.
+		times := float32(1)
+		if c.String("attn_implementation", "sdpa") == "eager" {
+			times = 2
+		}
 		slopes := alibiSlopes(c, heads)
 		for i, s := range slopes {
-			slopes[i] = 2 * bfloat16.Widen(bfloat16.Round(s))
+			slopes[i] = times * bfloat16.Widen(bfloat16.Round(s))
 		}
 		attention.Alibi = &Alibi{Slopes: slopes, RoundBias: true, ScaleBias: true}
 	} else {

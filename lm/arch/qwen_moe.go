@@ -48,7 +48,7 @@ func experts(c *Config, d *Decoder) {
 		}
 		p := block("model.layers", i) + "mlp."
 		d.Blocks[i].MLP = MLP{
-			Activation: d.Blocks[i].MLP.Activation, Inner: c.Int("moe_intermediate_size"),
+			Activation: d.Blocks[i].MLP.Activation, Inner: c.Int("moe_intermediate_size", "intermediate_size"),
 			Gate: linear(p+"experts.{expert}.gate_proj", false),
 			Up:   linear(p+"experts.{expert}.up_proj", false),
 			Down: linear(p+"experts.{expert}.down_proj", false),

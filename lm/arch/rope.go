@@ -135,7 +135,9 @@ func scaledRope(c *Config, size int, theta float64, scaling *Config) *Rope {
 		length := trained()
 		if scaling.Has("original_max_position_embeddings") {
 			original := scaling.Positive("original_max_position_embeddings", 1)
-			factor = float64(length) / float64(original)
+			if !scaling.Has("factor") {
+				factor = float64(length) / float64(original)
+			}
 			length = original
 		}
 		r.yarn(scaling, theta, factor, length)

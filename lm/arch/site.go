@@ -48,8 +48,7 @@ func (d *Decoder) HasSite(layer int, site Site) bool {
 // Width returns the number of elements of an activation at the site.
 func (d *Decoder) Width(layer int, site Site) int {
 	if site == AttnHeads {
-		a := &d.Blocks[layer].Attention
-		return a.Heads * a.HeadSize
+		return d.Blocks[layer].Attention.OutputWidth()
 	}
 	return d.Hidden
 }

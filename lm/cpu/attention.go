@@ -42,28 +42,44 @@ func (p *pass) rotate() {
 // project computes the queries, keys and values of every node, normalised and
 // turned.
 func (p *pass) project(layer int, b *block) {
-	p.product(&p.qkv, p.input, b.queryKeyValue)
+	if b.latent != nil {
+		p.projectLatent(layer, b.latent)
+		return
+	}
 	a := &p.model.decoder.Blocks[layer].Attention
+	if b.mixed != nil {
+		p.mixQueries(a, b)
+	} else {
+		p.product(&p.qkv, p.input, b.queryKeyValue)
+	}
 	width := (a.Heads + 2*a.KVHeads) * a.HeadSize
 	angles := p.angles[a.Rope]
 	each(len(p.Tokens), func(node int) {
 		row := p.qkv[node*width : (node+1)*width]
+		queries := row[:a.Heads*a.HeadSize]
+		keys := row[a.Heads*a.HeadSize : (a.Heads+a.KVHeads)*a.HeadSize]
+		if !a.NormAfterRope {
+			b.queryNorm.applyHeads(queries, a)
+			b.keyNorm.applyHeads(keys, a)
+		}
 		if a.Clip > 0 {
 			for i, v := range row {
 				row[i] = min(max(v, -a.Clip), a.Clip)
 			}
 		}
-		queries := row[:a.Heads*a.HeadSize]
-		keys := row[a.Heads*a.HeadSize : (a.Heads+a.KVHeads)*a.HeadSize]
-		b.queryNorm.applyHeads(queries, a)
-		b.keyNorm.applyHeads(keys, a)
-		if a.Rope == nil {
-			return
+		if a.Rope != nil {
+			half := a.Rope.Size / 2
+			cos, sin := angles.cos[node*half:][:half], angles.sin[node*half:][:half]
+			for at := 0; at < len(queries)+len(keys); at += a.HeadSize {
+				kernel.Rope(row[at:at+a.HeadSize], cos, sin, a.Rope.Interleaved)
+			}
 		}
-		half := a.Rope.Size / 2
-		cos, sin := angles.cos[node*half:][:half], angles.sin[node*half:][:half]
-		for at := 0; at < len(queries)+len(keys); at += a.HeadSize {
-			kernel.Rope(row[at:at+a.HeadSize], cos, sin, a.Rope.Interleaved)
+		if a.NormAfterRope {
+			b.queryNorm.applyHeads(queries, a)
+			b.keyNorm.applyHeads(keys, a)
+		}
+		if a.Temperature != nil {
+			kernel.Scale(queries, a.Temperature.At(p.positions[node]))
 		}
 	})
 }
@@ -177,10 +193,32 @@ func alone(tasks int, f func(task int)) {
 
 // attend computes every head of the rows that are still computed.
 func (p *pass) attend(layer int) {
+	b, a := &p.model.blocks[layer], &p.model.decoder.Blocks[layer].Attention
+	if a.Differential != nil {
+		p.subtract(layer)
+		return
+	}
+	p.gather(layer, size(&p.heads, p.rows()*a.Heads*a.HeadSize), func(h int) int { return h })
+	if b.latent != nil {
+		p.expandLatent(a, b.latent)
+	}
+}
+
+// output projects what the heads gathered into the sublayer's result.
+func (p *pass) output(layer int, b *block) {
+	if b.mixed != nil {
+		p.mixOutput(&p.model.decoder.Blocks[layer].Attention, b.mixed)
+		return
+	}
+	p.product(&p.sublayer, p.heads, b.output)
+}
+
+// gather writes what each head gathers of the values [rows, heads*head size].
+// valueOf gives the key/value head whose values belong to a head's keys.
+func (p *pass) gather(layer int, heads []float32, valueOf func(h int) int) {
 	a := &p.model.decoder.Blocks[layer].Attention
 	group := a.Heads / a.KVHeads
 	in, out := (a.Heads+2*a.KVHeads)*a.HeadSize, a.Heads*a.HeadSize
-	heads := size(&p.heads, p.rows()*out)
 	stretches := p.stretches
 	share := kernel.Parallel
 	if p.pairs()*a.Heads*a.HeadSize < 1<<16 {
@@ -194,8 +232,11 @@ func (p *pass) attend(layer int) {
 			Query: p.qkv[s.node*in+h*group*a.HeadSize:], QueryStride: in,
 			Out: heads[s.row*out+h*group*a.HeadSize:], OutStride: out,
 			Tokens: s.rows, Heads: group, Size: a.HeadSize,
-			Position: s.position, Keys: p.session.keys[layer][h], Values: p.session.values[layer][h], Spans: s.spans,
-			Window: a.Window, Scale: a.Scale, SoftCap: a.SoftCap,
+			Position: s.position, Keys: p.session.keys[layer][h], Values: p.session.values[layer][valueOf(h)], Spans: s.spans,
+			Window: a.Window, Chunk: a.Chunk, Scale: a.Scale, SoftCap: a.SoftCap,
+		}
+		if sinks := p.model.blocks[layer].sinks; sinks != nil {
+			attention.Sinks = sinks[h*group : (h+1)*group]
 		}
 		if a.Alibi != nil {
 			attention.Slopes = a.Alibi.Slopes[h*group : (h+1)*group]

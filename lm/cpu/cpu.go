@@ -98,6 +98,9 @@ func (s *Session) Run(ctx context.Context, run *engine.Run) error {
 			return fmt.Errorf("a run that begins at layer %d cannot read layer %d", run.First, t.Layer)
 		}
 	}
+	if len(run.Tokens) == 0 {
+		return ctx.Err()
+	}
 	s.grow(run.Slots)
 	return s.begin(run).blocks(ctx)
 }

@@ -31,6 +31,7 @@ type embedding struct {
 	scale     float32
 	project   *linear
 	positions []float32 // [positions, hidden]
+	sinusoids bool
 	offset    int
 	norm      *norm
 }
@@ -38,22 +39,29 @@ type embedding struct {
 type block struct {
 	beforeAttention, afterAttention, afterAttentionAdd *norm
 	queryKeyValue                                      *linear // [(heads + 2*key/value heads)*head size, hidden]
+	latent                                             *latent // in place of queryKeyValue; nil: none
+	mixed                                              *mixed  // in place of queries and output; nil: none
 	queryNorm, keyNorm                                 *norm
+	sinks                                              []float32 // [heads]; nil: none
+	difference                                         float32   // λ of differential attention
 	output                                             *linear
 
 	beforeMLP, afterMLP, afterMLPAdd *norm
 	mlp                              mlp
+	beside                           *mlp // nil: none
 }
 
 type mlp struct {
+	*arch.MLP
 	activation     kernel.Activation
+	xielu          *kernel.XIELU // in place of the activation; nil: none
 	inner          int
 	gate, up, down *linear // gate nil: none
 
-	router     *linear // nil: dense
+	router     *linear   // nil: dense
+	correction []float32 // of the experts' scores; nil: none
+	bias       []float32 // of what the experts give together; nil: none
 	experts    []mlp
-	perToken   int
-	normalize  bool
 	shared     *mlp
 	sharedGate *linear
 }
@@ -79,7 +87,7 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 	if _, err := kernel.Instructions(); err != nil {
 		return nil, err
 	}
-	l := &loader{ctx: ctx, source: source, prefix: decoder.Prefix}
+	l := &loader{ctx: ctx, tensors: source, decoder: decoder}
 	m := &Model{decoder: decoder}
 	l.precision = l.choose(decoder, dtype)
 	m.precision = l.precision
@@ -89,7 +97,7 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 	if width == 0 {
 		width = d.Hidden
 	}
-	m.embedding = embedding{width: width, scale: d.Embedding.Scale, offset: d.Embedding.PositionOffset}
+	m.embedding = embedding{width: width, scale: d.Embedding.Scale, sinusoids: d.Embedding.Sinusoidal, offset: d.Embedding.PositionOffset}
 	m.head.project = l.linear(d.Head.Project, width, d.Hidden)
 	tokens := l.linear(arch.Linear{Weight: d.Embedding.Tokens}, d.Vocabulary, width)
 	m.head.linear = tokens
@@ -104,7 +112,7 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 	m.embedding.tokens = tokens.weight
 	m.embedding.project = l.linear(d.Embedding.Project, d.Hidden, width)
 	if d.Embedding.Positions != "" {
-		m.embedding.positions = l.positions(d.Embedding.Positions, d.MaxPositions+d.Embedding.PositionOffset, d.Hidden)
+		m.embedding.positions = l.matrix(d.Embedding.Positions, d.MaxPositions+d.Embedding.PositionOffset, d.Hidden)
 	}
 	m.embedding.norm = l.norm(d.Embedding.Norm, d.Hidden)
 	m.norm = l.norm(d.Norm, d.Hidden)
@@ -116,14 +124,22 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 			afterAttention:    l.norm(b.AfterAttention, d.Hidden),
 			afterAttentionAdd: l.norm(b.AfterAttentionAdd, d.Hidden),
 			queryKeyValue:     l.queryKeyValue(a, d.Hidden),
+			latent:            l.latent(a, d.Hidden),
+			mixed:             l.mixed(a, d.Hidden),
 			queryNorm:         l.headNorm(a.QueryNorm, a, a.Heads),
 			keyNorm:           l.headNorm(a.KeyNorm, a, a.KVHeads),
-			output:            l.linear(a.Output, d.Hidden, a.Heads*a.HeadSize),
+			sinks:             l.optional(a.Sinks, a.Heads),
+			difference:        l.difference(a),
+			output:            l.output(a, d.Hidden),
 			beforeMLP:         l.norm(b.BeforeMLP, d.Hidden),
 			afterMLP:          l.norm(b.AfterMLP, d.Hidden),
 			afterMLPAdd:       l.norm(b.AfterMLPAdd, d.Hidden),
 			mlp:               l.mlp(&b.MLP, d.Hidden),
 		})
+		if b.MLPBeside != nil {
+			beside := l.mlp(b.MLPBeside, d.Hidden)
+			m.blocks[i].beside = &beside
+		}
 		if l.err != nil {
 			return nil, l.err
 		}
@@ -135,8 +151,8 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 // loader keeps the first error; what it returns after one means nothing.
 type loader struct {
 	ctx        context.Context
-	source     engine.Source
-	prefix     string
+	tensors    engine.Source
+	decoder    *arch.Decoder
 	precision  kernel.Precision
 	parameters int
 	err        error
@@ -160,13 +176,12 @@ func (l *loader) choose(d *arch.Decoder, dtype engine.DType) kernel.Precision {
 	return kernel.F32
 }
 
-// find looks a tensor up under its full name and without the family's prefix.
+// find looks a tensor up under all the names that it may have.
 func (l *loader) find(name string) (safetensors.Tensor, bool) {
-	if t, ok := l.source.Tensor(name); ok {
-		return t, true
-	}
-	if short, ok := strings.CutPrefix(name, l.prefix); ok {
-		return l.source.Tensor(short)
+	for _, name := range l.decoder.Names(name) {
+		if t, ok := l.tensors.Tensor(name); ok {
+			return t, true
+		}
 	}
 	return safetensors.Tensor{}, false
 }
@@ -185,7 +200,7 @@ func (l *loader) tensor(name string, shape ...int) kernel.View {
 		l.fail("tensor %q is missing from the checkpoint", name)
 		return kernel.View{}
 	}
-	if n, ok := l.source.(engine.Noise); ok {
+	if n, ok := l.tensors.(engine.Noise); ok {
 		t = n.Fill(t, shape)
 	}
 	if !slices.Equal(t.Shape, shape) {
@@ -196,7 +211,7 @@ func (l *loader) tensor(name string, shape ...int) kernel.View {
 	v.Release = func(data []byte) {
 		part := t
 		part.Data = data
-		l.source.Release(part)
+		l.tensors.Release(part)
 	}
 	for _, n := range t.Shape[:len(t.Shape)-1] {
 		v.Rows *= n
@@ -224,6 +239,27 @@ func (l *loader) vector(name string, n int) []float32 {
 	}
 	out := make([]float32, n)
 	v.Row(0, out)
+	return out
+}
+
+// optional is vector for a name that may be "": nil then.
+func (l *loader) optional(name string, n int) []float32 {
+	if name == "" {
+		return nil
+	}
+	return l.vector(name, n)
+}
+
+// matrix reads a tensor [count, n] as float32.
+func (l *loader) matrix(name string, count, n int) []float32 {
+	v := l.tensor(name, count, n)
+	if l.err != nil {
+		return nil
+	}
+	out := make([]float32, count*n)
+	for r := range count {
+		v.Row(r, out[r*n:(r+1)*n])
+	}
 	return out
 }
 
@@ -266,6 +302,12 @@ func (l *loader) linear(part arch.Linear, out, in int) *linear {
 // queries, then all keys, then all values.
 func (l *loader) queryKeyValue(a *arch.Attention, hidden int) *linear {
 	queries, keys := a.Heads*a.HeadSize, a.KVHeads*a.HeadSize
+	switch {
+	case a.Latent != nil:
+		return nil
+	case a.Experts != nil:
+		return l.fused(a, hidden, 0, keys)
+	}
 	if a.Fused.Weight != "" {
 		return l.fused(a, hidden, queries, keys)
 	}
@@ -310,7 +352,11 @@ func (l *loader) fused(a *arch.Attention, hidden, queries, keys int) *linear {
 	q, k := queries/a.Groups, keys/a.Groups
 	var views []kernel.View
 	var ordered []float32
-	for _, part := range []struct{ from, n int }{{0, q}, {q, k}, {q + k, k}} {
+	key, value := q, q+k
+	if a.ValuesBeforeKeys {
+		key, value = value, key
+	}
+	for _, part := range []struct{ from, n int }{{0, q}, {key, k}, {value, k}} {
 		for g := range a.Groups {
 			from := g*(q+2*k) + part.from
 			views = append(views, rows(v, from, part.n))
@@ -334,7 +380,17 @@ func (l *loader) norm(n *arch.Norm, width int) *norm {
 	if n.Bias != "" {
 		loaded.bias = l.vector(n.Bias, width)
 	}
+	loaded.addOffset()
 	return loaded
+}
+
+// addOffset adds the offset to a layer norm's weight, since its kernel takes none.
+func (n *norm) addOffset() {
+	if n.Kind == arch.Layer {
+		for i := range n.weight {
+			n.weight[i] += n.Offset
+		}
+	}
 }
 
 // headNorm reads the weight of a query or key norm, whose shape its scope says.
@@ -368,57 +424,6 @@ func (l *loader) headNorm(n *arch.Norm, a *arch.Attention, heads int) *norm {
 		return all
 	}
 	loaded.weight, loaded.bias = read(n.Weight), read(n.Bias)
+	loaded.addOffset()
 	return loaded
-}
-
-func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
-	m := mlp{inner: p.Inner, activation: activations[p.Activation]}
-	if p.Experts == nil {
-		m.gate = l.linear(p.Gate, p.Inner, hidden)
-		m.up = l.linear(p.Up, p.Inner, hidden)
-		if p.GateUp.Weight != "" {
-			v := l.weight(p.GateUp, 2*p.Inner, hidden)
-			if l.err == nil {
-				m.gate = &linear{weight: kernel.Pack(l.precision, rows(v, 0, p.Inner))}
-				m.up = &linear{weight: kernel.Pack(l.precision, rows(v, p.Inner, p.Inner))}
-			}
-		}
-		m.down = l.linear(p.Down, hidden, p.Inner)
-		return m
-	}
-	e := p.Experts
-	m.perToken, m.normalize = e.PerToken, e.Normalize
-	m.router = l.linear(e.Router, e.Count, hidden)
-	for i := 0; i < e.Count && l.err == nil; i++ {
-		name := func(part arch.Linear) arch.Linear {
-			part.Weight = strings.ReplaceAll(part.Weight, "{expert}", strconv.Itoa(i))
-			part.Bias = strings.ReplaceAll(part.Bias, "{expert}", strconv.Itoa(i))
-			return part
-		}
-		one := arch.MLP{Activation: p.Activation, Inner: p.Inner, Gate: name(p.Gate), Up: name(p.Up), Down: name(p.Down)}
-		m.experts = append(m.experts, l.mlp(&one, hidden))
-	}
-	if e.Shared != nil {
-		shared := l.mlp(e.Shared, hidden)
-		m.shared = &shared
-		m.sharedGate = l.linear(e.SharedGate, 1, hidden)
-	}
-	return m
-}
-
-var activations = map[arch.Activation]kernel.Activation{
-	arch.SiLU: kernel.SiLU, arch.GELU: kernel.GELU, arch.GELUTanh: kernel.GELUTanh, arch.ReLU: kernel.ReLU,
-}
-
-// positions reads learned positions [count, hidden].
-func (l *loader) positions(name string, count, hidden int) []float32 {
-	v := l.tensor(name, count, hidden)
-	if l.err != nil {
-		return nil
-	}
-	out := make([]float32, v.Rows*hidden)
-	for r := range v.Rows {
-		v.Row(r, out[r*hidden:])
-	}
-	return out
 }

@@ -1,9 +1,7 @@
 package cpu
 
 import (
-	"cmp"
 	"math"
-	"slices"
 
 	"github.com/steervec/steer/lm/cpu/kernel"
 )
@@ -46,11 +44,7 @@ func (p *pass) experts(shares []share, dst, x []float32) {
 	}
 	kernel.Products(calls...)
 	each(rows, func(i int) {
-		if first.gate != nil {
-			kernel.ActivateGated(first.activation, gate[i*inner:(i+1)*inner], up[i*inner:])
-		} else {
-			kernel.Activate(first.activation, up[i*inner:(i+1)*inner])
-		}
+		first.activate(gate[i*inner:(i+1)*inner], up[i*inner:(i+1)*inner])
 	})
 	calls = calls[:0]
 	for _, s := range shares {
@@ -59,6 +53,28 @@ func (p *pass) experts(shares []share, dst, x []float32) {
 	kernel.Products(calls...)
 	clear(calls)
 	p.calls = calls
+}
+
+// activate turns a row of the hidden layer, gate and up, into what the last
+// product reads, in place of the gate. Without a gate both are one.
+func (m *mlp) activate(gate, up []float32) {
+	if m.GateLimit > 0 {
+		kernel.Clamp(gate, float32(math.Inf(-1)), m.GateLimit)
+		kernel.Clamp(up, -m.GateLimit, m.GateLimit)
+	}
+	if m.UpOffset != 0 {
+		for i := range up {
+			up[i] += m.UpOffset
+		}
+	}
+	switch {
+	case m.xielu != nil:
+		m.xielu.Activate(up)
+	case m.gate != nil:
+		kernel.ActivateGated(m.activation, gate, up)
+	default:
+		kernel.Activate(m.activation, up)
+	}
 }
 
 func (l *linear) call(dst, x []float32, rows int) kernel.Call {
@@ -76,13 +92,20 @@ type choice struct {
 // and adds up what they give, weighted (Shazeer et al. 2017). Experts add in
 // their own order, so a row's bits do not depend on the others.
 func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
-	hidden := p.model.decoder.Hidden
+	hidden, perToken := p.model.decoder.Hidden, m.Experts.PerToken
 	chosen := p.choose(x, rows, m)
-	shares := place(chosen, m)
+	var shares []share
+	for _, g := range place(chosen, m.Experts.Count) {
+		shares = append(shares, share{&m.experts[g.expert], g.from, g.rows})
+	}
 	gathered, given := size(&p.gathered, len(chosen)*hidden), size(&p.expert, len(chosen)*hidden)
 	each(rows, func(r int) {
-		for _, c := range chosen[r*m.perToken : (r+1)*m.perToken] {
-			copy(gathered[c.row*hidden:(c.row+1)*hidden], x[r*hidden:])
+		for _, c := range chosen[r*perToken : (r+1)*perToken] {
+			row := gathered[c.row*hidden : (c.row+1)*hidden]
+			copy(row, x[r*hidden:])
+			if m.Experts.WeighInput {
+				kernel.Scale(row, c.weight)
+			}
 		}
 	})
 	p.experts(shares, given, gathered)
@@ -90,8 +113,15 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 	each(rows, func(r int) {
 		to := sum[r*hidden : (r+1)*hidden]
 		clear(to)
-		for _, c := range chosen[r*m.perToken : (r+1)*m.perToken] {
-			kernel.AddScaled(to, given[c.row*hidden:], c.weight)
+		if m.bias != nil {
+			copy(to, m.bias)
+		}
+		for _, c := range chosen[r*perToken : (r+1)*perToken] {
+			weight := c.weight
+			if m.Experts.WeighInput {
+				weight = 1
+			}
+			kernel.AddScaled(to, given[c.row*hidden:], weight)
 		}
 	})
 	if m.shared == nil {
@@ -105,25 +135,30 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 	each(rows, func(i int) {
 		weight := float32(1)
 		if m.sharedGate != nil {
-			weight = float32(1 / (1 + math.Exp(-float64(gate[i]))))
+			weight = sigmoid(gate[i])
 		}
 		kernel.AddScaled(sum[i*hidden:(i+1)*hidden], p.expert[i*hidden:], weight)
 	})
 }
 
+func sigmoid(x float32) float32 { return float32(1 / (1 + math.Exp(-float64(x)))) }
+
+// group is the rows of one expert among those that are gathered.
+type group struct{ expert, from, rows int }
+
 // place gives each choice its row among the gathered ones, expert by expert, and
-// returns the share of each expert that was chosen.
-func place(chosen []choice, m *mlp) []share {
-	counts := make([]int, len(m.experts))
+// returns the groups of the experts that were chosen.
+func place(chosen []choice, experts int) []group {
+	counts := make([]int, experts)
 	for _, c := range chosen {
 		counts[c.expert]++
 	}
-	var shares []share
-	next, from := make([]int, len(m.experts)), 0
+	var groups []group
+	next, from := make([]int, experts), 0
 	for e, n := range counts {
 		next[e] = from
 		if n > 0 {
-			shares = append(shares, share{&m.experts[e], from, n})
+			groups = append(groups, group{e, from, n})
 		}
 		from += n
 	}
@@ -132,36 +167,5 @@ func place(chosen []choice, m *mlp) []share {
 		c.row = next[c.expert]
 		next[c.expert]++
 	}
-	return shares
-}
-
-// choose routes: for each row the experts that it uses, in their order, and with
-// what weight, the softmax of the router's scores; [rows, perToken].
-func (p *pass) choose(x []float32, rows int, m *mlp) []choice {
-	count := len(m.experts)
-	scores := make([]float32, rows*count)
-	kernel.Product(scores, x, rows, m.router.weight, m.router.bias)
-	chosen := make([]choice, rows*m.perToken)
-	each(rows, func(r int) {
-		s := scores[r*count : (r+1)*count]
-		kernel.Softmax(s)
-		order := make([]int, count)
-		for i := range order {
-			order[i] = i
-		}
-		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(s[b], s[a]) })
-		used := order[:m.perToken]
-		total := float32(1)
-		if m.normalize {
-			total = 0
-			for _, e := range used {
-				total += s[e]
-			}
-		}
-		slices.Sort(used)
-		for i, e := range used {
-			chosen[r*m.perToken+i] = choice{expert: e, weight: s[e] / total}
-		}
-	})
-	return chosen
+	return groups
 }

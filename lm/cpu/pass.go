@@ -36,11 +36,18 @@ type buffers struct {
 	sublayer []float32 // [rows, hidden]: what attention or the MLP gives
 	qkv      []float32 // [nodes, (heads + 2*key/value heads)*head size]
 	heads    []float32 // [rows, heads*head size]
+	latent   []float32 // [nodes, query rank or rank+rope size]
+	queries  []float32 // [nodes, heads*size of a query before it is brought to the latent]
 	gate, up []float32 // [rows, inner]
 	input    []float32 // what the sublayer reads: normed, or the residual itself
 	logits   []float32 // [logitRows, vocabulary]
 	gathered []float32 // [rows, hidden], once for each expert that a row uses
 	expert   []float32 // the same, of what the experts give
+	beside   []float32 // [rows, hidden]: what an MLP beside the block's gives
+	scores   []float32 // [rows, experts]
+	left     []float32 // [rows, experts]: of those that are not chosen yet
+	chosen   []choice  // [rows, experts per token]
+	mixed    []choice  // [nodes, experts per token] of attention
 	calls    []kernel.Call
 
 	positions []int         // of each node
@@ -77,10 +84,13 @@ func (p *pass) blocks(ctx context.Context) error {
 		// attention over ancestors
 		p.attend(layer)
 		p.reach(layer, arch.AttnHeads, p.heads)
-		p.product(&p.sublayer, p.heads, b.output)
+		p.output(layer, b)
 		// a parallel mlp reads the block's input
-		if d.Parallel && b.beforeMLP != nil {
+		switch {
+		case d.Parallel && b.beforeMLP != nil:
 			p.normalise(layer, b.beforeMLP)
+		case d.Parallel:
+			p.keepInput()
 		}
 		// attention into the residual stream
 		p.add(layer, arch.SelfAttn, b.afterAttention, b.afterAttentionAdd)
@@ -99,6 +109,9 @@ func (p *pass) blocks(ctx context.Context) error {
 		}
 		// mlp into the residual stream
 		p.mlp(&p.sublayer, p.input, p.rows(), &b.mlp)
+		if b.beside != nil {
+			p.mlp(&p.beside, p.input, p.rows(), b.beside)
+		}
 		p.add(layer, arch.MLPOutput, b.afterMLP, b.afterMLPAdd)
 		p.reach(layer, arch.DecoderBlock, p.residual)
 	}
@@ -209,6 +222,9 @@ func (p *pass) embed() {
 		if e.positions != nil {
 			kernel.AddScaled(row, e.positions[(p.positions[i]+e.offset)*hidden:], 1)
 		}
+		if e.sinusoids {
+			arch.AddSinusoid(row, p.positions[i]+e.offset)
+		}
 		if e.norm != nil {
 			e.norm.apply(row, row)
 		}
@@ -219,6 +235,9 @@ func (p *pass) embed() {
 func (n *norm) apply(dst, x []float32) {
 	if n.Kind == arch.RMS {
 		kernel.RMSNorm(dst, x, n.weight, n.Epsilon, n.Offset)
+		if n.bias != nil {
+			kernel.AddScaled(dst[:len(x)], n.bias, 1)
+		}
 	} else {
 		kernel.LayerNorm(dst, x, n.weight, n.bias, n.Epsilon)
 	}
@@ -245,6 +264,15 @@ func (p *pass) normalise(layer int, n *norm) {
 	}
 }
 
+// keepInput copies the input where it is the residual stream itself, to which
+// something is added before the input is read again.
+func (p *pass) keepInput() {
+	if len(p.input) > 0 && &p.input[0] == &p.residual[0] {
+		p.input = size(&p.normed, len(p.residual))
+		copy(p.input, p.residual)
+	}
+}
+
 // product is dst = x·Wᵀ + bias over the rows that are still computed.
 func (p *pass) product(dst *[]float32, x []float32, l *linear) {
 	kernel.Product(size(dst, p.rows()*l.weight.Out), x, p.rows(), l.weight, l.bias)
@@ -253,15 +281,22 @@ func (p *pass) product(dst *[]float32, x []float32, l *linear) {
 // add puts what a sublayer gave into the residual stream.
 func (p *pass) add(layer int, site arch.Site, after, afterAdd *norm) {
 	b := &p.model.decoder.Blocks[layer]
-	if b.SublayersAddResidual {
+	added := b.AttentionAddsResidual
+	if site == arch.MLPOutput {
+		added = b.MLPAddsResidual
+	}
+	if added {
 		kernel.AddScaled(p.sublayer, p.residual, 1)
 	}
 	p.reach(layer, site, p.sublayer)
+	if site == arch.MLPOutput && p.model.blocks[layer].beside != nil {
+		kernel.AddScaled(p.sublayer, p.beside, 1)
+	}
 	if after != nil {
 		p.applyRows(after, p.sublayer, p.sublayer)
 		p.reach(layer, after.Site, p.sublayer)
 	}
-	if b.SublayersAddResidual {
+	if added {
 		p.residual, p.sublayer = p.sublayer, p.residual
 	} else {
 		scale := b.ResidualScale

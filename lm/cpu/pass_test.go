@@ -3,6 +3,8 @@ package cpu_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -201,5 +203,34 @@ func TestARunThatBeginsAtALayerEqualsTheWholePass(t *testing.T) {
 	steered.Taps = []engine.Tap{{Layer: first - 1, Site: arch.DecoderBlock, Rows: []int{0}}}
 	if err := s.Run(t.Context(), steered); err == nil {
 		t.Error("a layer is read that is not computed")
+	}
+}
+
+// Weights that mean nothing can be made for every family.
+func TestEveryFamilyRunsWithRandomWeights(t *testing.T) {
+	configs, err := filepath.Glob("../../testdata/goldens/*/config.json")
+	if err != nil || len(configs) == 0 {
+		t.Fatalf("no goldens are there: %v", err)
+	}
+	for _, path := range configs {
+		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) {
+			config, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := cpu.Open(t.Context(), engine.Noise(config), engine.Auto)
+			if err != nil {
+				t.Fatal(err)
+			}
+			run := chain(3, 1, 4)
+			given := 0
+			run.LogitRows, run.Logits = []int{0, 2}, func(_ int, logits []float32) { given += len(logits) }
+			if err := m.NewSession().Run(t.Context(), run); err != nil {
+				t.Fatal(err)
+			}
+			if given != 2*m.Decoder().Vocabulary {
+				t.Errorf("%d logits, want %d", given, 2*m.Decoder().Vocabulary)
+			}
+		})
 	}
 }

@@ -68,8 +68,10 @@ type Description struct {
 // grows with the slots that runs name. It has one user at a time.
 type Session interface {
 	// Run computes a packed run: the keys and values of its nodes go into their
-	// slots, taps and logits are called. When ctx ends it returns with its error;
-	// what the slots of the run's nodes hold then means nothing.
+	// slots, taps and logits are called. When ctx ends it returns with its error,
+	// maybe after some were called; what the slots of nodes hold that were not
+	// computed before then means nothing. A node that was, and that a run computes
+	// once more, keeps what its slot holds.
 	Run(ctx context.Context, run *Run) error
 	Close()
 }

@@ -157,3 +157,36 @@ func TestLayersAreCollectedUpToTheFirstGap(t *testing.T) {
 		})
 	}
 }
+
+// Layer n of a matcher is the module that it gives for n; where that is another
+// layer or another site of the model, what is asked for would not be what is read.
+func TestAMatcherGivesTheLayersOfOneSiteInTheirOrder(t *testing.T) {
+	modules := map[string]lm.Address{}
+	for layer := range 3 {
+		modules["h."+strconv.Itoa(layer)] = lm.Address{Layer: layer, Site: lm.DecoderBlock}
+		modules["h."+strconv.Itoa(layer)+".mlp"] = lm.Address{Layer: layer, Site: lm.MLP}
+	}
+	for _, test := range []struct {
+		name    string
+		matcher Matcher
+		want    lm.Site
+		err     string
+	}{
+		{"its own site", Template("h.{num}.mlp"), lm.MLP, ""},
+		{"another site", Template("h.{num}"), lm.DecoderBlock, ""},
+		{"none", nil, "mlp", ""},
+		{"shifted", Func(func(layer int) string { return "h." + strconv.Itoa(layer+1) }), "", `gives for layer 0 the module "h.1", which is layer 1`},
+		{"permuted", Func(func(layer int) string { return "h." + strconv.Itoa((3-layer)%3) }), "", `gives for layer 1 the module "h.2"`},
+		{"two sites", Func(func(layer int) string { return "h." + strconv.Itoa(layer) + []string{"", ".mlp", ""}[layer%3] }), "", `gives for layer 1 the module "h.1.mlp", which is layer 1, mlp`},
+		{"nothing", Template("g.{num}"), "", "finds no module"},
+	} {
+		config := Config{}
+		if test.matcher != nil {
+			config[lm.MLP] = test.matcher
+		}
+		got, err := SiteOf(modules, lm.MLP, config)
+		if text := fmt.Sprint(err); got != test.want || test.err == "" && err != nil || !strings.Contains(text, test.err) {
+			t.Errorf("%s: %q (%v), want %q and an error with %q", test.name, got, err, test.want, test.err)
+		}
+	}
+}

@@ -76,6 +76,8 @@ var chatSeeds = []string{
 	`{% set ns = namespace(n=0) %}{% for a, b in {'x': 1}.items() %}{% set ns.n = ns.n + b %}{% else %}-{% endfor %}{{ ns.n }}`,
 	`{{ messages|tojson(indent=2) }}{{ messages|map(attribute='role')|join(', ') }}{{ messages[::-1]|length }}`,
 	`{%- raw -%} {{ }} {%- endraw -%}{# comment #}{{ "%s %d" % ("a", 1) }}{{ strftime_now('%d %b %Y') }}`,
+	`{{ ("<%s>"|safe) % messages[0].content + ("{}"|safe).format("&") ~ ("a"|e)|upper }}{{ (messages|safe)[::-1] in "x" }}`,
+	`{% set a = 'é' * 30000000 %}{% for i in range(100) %}{{ a|length }}{{ {a: 1}[a] }}{{ a.split('é')|join }}{% endfor %}`,
 	`{{ 'a b c'.split(' ')[1:]|list|string|replace("'", '"') if 1 is odd and not false else none }}`,
 }
 

@@ -32,12 +32,21 @@ func FuzzParse(f *testing.F) {
 		}
 		f.Add(data, []byte(`{"chat_template":[{"name":"default","template":"{{ 1 }}"}]}`), "ab a b")
 	}
+	growing := func(component string) []byte {
+		return []byte(`{"model":{"type":"WordLevel","vocab":{"<unk>":0,"a":1},"unk_token":"<unk>"},` + component + `}`)
+	}
+	f.Add(growing(`"normalizer":{"type":"Sequence","normalizers":[{"type":"Replace","pattern":{"String":"a"},"content":"aaa"},{"type":"Prepend","prepend":"é"},{"type":"NFKD"},{"type":"ByteLevel"}]}`), []byte(`{}`), "a\ufdfa\u1c89")
+	f.Add(growing(`"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"\\w"},"behavior":"Isolated"},{"type":"Metaspace","replacement":"a"},{"type":"ByteLevel"}]},"decoder":{"type":"Replace","pattern":{"Regex":"."},"content":"aaaa"}`), []byte(`{}`), "ab \U00010d40")
 	f.Fuzz(func(t *testing.T, main, settings []byte, text string) {
 		tok, err := Parse(main, settings)
 		if err != nil {
 			return
 		}
+		begin := time.Now()
 		e, err := tok.Encode(text, EncodeOptions{})
+		if took := time.Since(begin); took > 3*searchTime {
+			t.Errorf("took %v", took)
+		}
 		if err != nil {
 			return
 		}

@@ -104,7 +104,7 @@ func (re regex) find(s string, c *clock) ([]part, error) {
 		}
 		return at
 	}
-	m, err := re.FindStringMatch(s)
+	m, err := re.FindStringMatch(inOldCharacters(s))
 	for ; m != nil && err == nil; m, err = re.FindNextMatch(m) {
 		if c.over.Load() {
 			err = errSearchTime
@@ -122,7 +122,7 @@ func (re regex) find(s string, c *clock) ([]part, error) {
 // translateRegex rewrites an Oniguruma expression where regexp2 (.NET's
 // syntax) would refuse it: the possessive quantifiers a?+, a*+ and a++ become
 // atomic groups (?>a?), and a{1,3}+, which repeats the repetition,
-// (?:a{1,3})+.
+// (?:a{1,3})+. \w, which is less to .NET, becomes a class.
 func translateRegex(source string) (string, error) {
 	if len(source) > 1<<16 {
 		return "", errors.New("is over 64 KiB long")
@@ -134,6 +134,10 @@ func translateRegex(source string) (string, error) {
 	for i := 0; i < len(source); i++ {
 		start := len(out)
 		switch c := source[i]; {
+		case c == '\\' && i+1 < len(source) && (source[i+1] == 'w' || source[i+1] == 'W'):
+			out = append(out, wordClass(source[i+1])...)
+			i++
+			atom, quantified = start, false
 		case c == '\\' && i+1 < len(source):
 			out = append(out, c, source[i+1])
 			i++
@@ -146,7 +150,7 @@ func translateRegex(source string) (string, error) {
 			atom, quantified = start, false
 		case c == '[':
 			end := classEnd(source, i)
-			out = append(out, source[i:end]...)
+			out = append(out, inClass(source[i:end])...)
 			i = end - 1
 			atom, quantified = start, false
 		case c == '(':
@@ -189,6 +193,37 @@ func translateRegex(source string) (string, error) {
 	return string(out), nil
 }
 
+// word is what \w is to Oniguruma, inside of a class: besides the categories, the
+// letters in circles and squares, and some numbers of Latin-1.
+const word = `\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}²³¹¼-¾Ⓐ-ⓩ🄰-🅉🅐-🅩🅰-🆉`
+
+// wordClass is the class that \w or \W stands for.
+func wordClass(letter byte) string {
+	if letter == 'W' {
+		return "[^" + word + "]"
+	}
+	return "[" + word + "]"
+}
+
+// inClass writes \w in a class as what it is. \W stays: there is no other way
+// to write it in a class with more in it.
+func inClass(class string) string {
+	var out strings.Builder
+	for i := 0; i < len(class); i++ {
+		if class[i] != '\\' || i+1 == len(class) {
+			out.WriteByte(class[i])
+			continue
+		}
+		i++
+		if class[i] == 'w' {
+			out.WriteString(word)
+		} else {
+			out.WriteString(class[i-1 : i+1])
+		}
+	}
+	return out.String()
+}
+
 // counted is a repetition count.
 var counted = regexp.MustCompile(`^\{\d*,?\d*\}`)
 
@@ -227,6 +262,7 @@ func parsePattern(data json.RawMessage) (pattern, error) {
 
 // isWord says whether r belongs to \w: letters, marks, digits, connectors.
 func isWord(r rune) bool {
+	r = oldLike(r)
 	return unicode.In(r, unicode.L, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc,
 		unicode.Other_Alphabetic, unicode.Join_Control)
 }

@@ -101,7 +101,7 @@ func parseSplitter(data json.RawMessage, depth int) (splitter, error) {
 		if p.IndividualDigits {
 			how = isolated
 		}
-		return cut{eachRune(unicode.IsNumber), how, false}, nil
+		return cut{eachRune(func(r rune) bool { return unicode.IsNumber(oldLike(r)) }), how, false}, nil
 	case "Punctuation":
 		how := isolated
 		if p.Behavior != "" {

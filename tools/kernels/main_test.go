@@ -22,3 +22,18 @@ func TestTheCommittedAssemblyIsWhatIsGenerated(t *testing.T) {
 		}
 	}
 }
+
+// Who uses the library needs neither the generator's packages nor the linter's.
+func TestTheToolsAreInNoUsersSums(t *testing.T) {
+	for _, name := range []string{"go.mod", "go.sum"} {
+		data, err := os.ReadFile(filepath.Join("..", "..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, module := range []string{"github.com/mmcloughlin/avo", "honnef.co/go/tools"} {
+			if bytes.Contains(data, []byte(module)) {
+				t.Errorf("%s names %s, which belongs into tools/%s", name, module, name)
+			}
+		}
+	}
+}

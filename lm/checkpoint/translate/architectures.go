@@ -109,6 +109,13 @@ var plainMLP = []part{
 	{blk + "ffn_down", layers + "mlp.c_proj", asItIs},
 }
 
+var mixtralExperts = []part{
+	{blk + "ffn_gate_inp", layers + "block_sparse_moe.gate", asItIs},
+	{blk + "ffn_gate_exps", layers + "block_sparse_moe.experts.{expert}.w1", stacked},
+	{blk + "ffn_down_exps", layers + "block_sparse_moe.experts.{expert}.w2", stacked},
+	{blk + "ffn_up_exps", layers + "block_sparse_moe.experts.{expert}.w3", stacked},
+}
+
 var qwenExperts = []part{
 	{blk + "ffn_gate_inp", layers + "mlp.gate", asItIs},
 	{blk + "ffn_gate_exps", layers + "mlp.experts.{expert}.gate_proj", stacked},
@@ -155,12 +162,7 @@ const neox = "gpt_neox.layers.{num}."
 var architectures = map[string]architecture{
 	"llama": {
 		modelType: "llama", otherTypes: []string{"mistral", "mixtral"}, words: "llama-bpe", settle: settleLlama,
-		parts: combine(pairedParts, []part{
-			{blk + "ffn_gate_inp", layers + "block_sparse_moe.gate", asItIs},
-			{blk + "ffn_gate_exps", layers + "block_sparse_moe.experts.{expert}.w1", stacked},
-			{blk + "ffn_down_exps", layers + "block_sparse_moe.experts.{expert}.w2", stacked},
-			{blk + "ffn_up_exps", layers + "block_sparse_moe.experts.{expert}.w3", stacked},
-		}),
+		parts: combine(pairedParts, mixtralExperts),
 	},
 	"granite": {
 		modelType: "granite", words: "refact", settle: settleBiases, parts: pairedParts,
@@ -173,8 +175,58 @@ var architectures = map[string]architecture{
 		modelType: "olmo", words: "olmo", parts: pairedParts,
 		keys: map[string]string{"attention.clamp_kqv": "clip_qkv"},
 	},
+	"smollm3": {modelType: "smollm3", words: "smaug-bpe", settle: settleBiases, parts: pairedParts},
+	"arcee":   {modelType: "arcee", words: "llama-bpe", settle: settleBiases, parts: without(pairedParts, "ffn_gate")},
+	"nemotron": {
+		modelType: "nemotron", partial: "partial_rotary_factor", settle: settleBiases,
+		keys:  map[string]string{"attention.layer_norm_epsilon": "norm_eps"},
+		parts: changed(without(llamaParts, "ffn_gate"), plusOne, "output_norm", "attn_norm", "ffn_norm"),
+	},
+	"ernie4_5": {
+		modelType: "ernie4_5", parts: llamaParts,
+		settle: func(t *translation) { t.config["use_bias"] = t.has("blk.0.attn_q.bias") },
+	},
+	"seed_oss": {
+		modelType: "seed_oss", words: "seed-coder",
+		settle: func(t *translation) {
+			t.config["attention_bias"] = t.has("blk.0.attn_q.bias")
+			t.config["attention_out_bias"] = t.has("blk.0.attn_output.bias")
+		},
+		parts: combine(without(llamaParts, "ffn_norm"), []part{{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs}}),
+	},
+	"exaone4": {
+		modelType: "exaone4", words: "exaone4", settle: (*translation).slidingPattern,
+		parts: combine(without(llamaParts, "attn_norm", "ffn_norm"), headNorms, []part{
+			{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs},
+			{blk + "post_ffw_norm", layers + "post_feedforward_layernorm", asItIs},
+		}),
+	},
+	"phimoe": {
+		modelType: "phimoe",
+		settle: func(t *translation) {
+			t.config["attention_bias"] = t.has("blk.0.attn_q.bias")
+			t.config["lm_head_bias"] = t.has("output.bias")
+		},
+		parts: combine(without(llamaParts, "ffn_gate", "ffn_up", "ffn_down"), mixtralExperts, []part{
+			{"rope_factors_long", "", factorTable},
+			{"rope_factors_short", "", factorTable},
+		}),
+	},
+	"glm4": {
+		modelType: "glm4", words: "glm4", partial: "partial_rotary_factor",
+		settle: func(t *translation) { t.config["attention_bias"] = t.has("blk.0.attn_q.bias") },
+		parts: combine(without(llamaParts, "ffn_gate", "ffn_up"), []part{
+			{blk + "ffn_up", layers + "mlp.gate_up_proj", asItIs},
+			{blk + "post_attention_norm", layers + "post_self_attn_layernorm", asItIs},
+			{blk + "post_ffw_norm", layers + "post_mlp_layernorm", asItIs},
+		}),
+	},
+	"olmoe": {
+		modelType: "olmoe", words: "olmo", constants: map[string]any{"norm_topk_prob": false},
+		parts: combine(without(llamaParts, "ffn_gate", "ffn_up", "ffn_down"), headNorms, qwenExperts[:4]),
+	},
 	"olmo2": {
-		modelType: "olmo2", words: "dbrx",
+		modelType: "olmo2", otherTypes: []string{"olmo3"}, words: "dbrx", settle: settleOlmo2,
 		parts: combine(without(llamaParts, "attn_norm", "ffn_norm"), headNorms, []part{
 			{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs},
 			{blk + "post_ffw_norm", layers + "post_feedforward_layernorm", asItIs},
@@ -271,6 +323,14 @@ func settleLlama(t *translation) {
 		t.config["model_type"] = "mistral"
 	}
 	settleBiases(t)
+}
+
+// settleOlmo2 tells apart what llama.cpp calls olmo2: olmo3 has sliding windows.
+func settleOlmo2(t *translation) {
+	if t.config["sliding_window"] != nil {
+		t.config["model_type"] = "olmo3"
+		t.slidingPattern()
+	}
 }
 
 func settleBiases(t *translation) {

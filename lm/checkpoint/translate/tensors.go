@@ -54,7 +54,11 @@ func (t *translation) parts() {
 		if !tensor.Type.Expands() {
 			t.fail("tensor %q holds %v, which is not supported", stored, tensor.Type)
 		}
-		t.add(tensor, p.how, strings.ReplaceAll(p.name, "{num}", layer)+suffix)
+		how := p.how
+		if how == plusOne && suffix == ".bias" {
+			how = asItIs
+		}
+		t.add(tensor, how, strings.ReplaceAll(p.name, "{num}", layer)+suffix)
 		if t.err != nil {
 			return
 		}

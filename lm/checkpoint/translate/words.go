@@ -16,6 +16,7 @@ const (
 	qwen2Words   = contractions + `|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 	tekkenWords  = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 	gpt4oWords   = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+` + contractions + `?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*` + contractions + `?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	seedWords    = contractions + `|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+`
 	bloomWords   = ` ?[^(\s|[.,!?…。，、।۔،])]+`
 )
 
@@ -62,6 +63,10 @@ var cuts = map[string]cut{
 	"llama-v3":         llama3Cut,
 	"dbrx":             dbrxCut,
 	"smaug-bpe":        dbrxCut,
+	"exaone4":          gpt2Cut,
+	"glm4":             dbrxCut,
+	"chatglm-bpe":      dbrxCut,
+	"seed-coder":       {steps: []any{split(seedWords), toBytes}},
 	"qwen2":            qwen2Cut,
 	"stablelm2":        {steps: []any{split(qwen2Words), toBytes}},
 	"deepseek-r1-qwen": {steps: []any{split(qwen2Words), toBytes}, addBOS: true},

@@ -57,6 +57,7 @@ type Attention struct {
 	Spans    []Span    // the path in position order, from 0 to at least the last token
 
 	Window  int     // a token sees this many positions, itself included; 0: all
+	Chunk   int     // a token sees the positions from the last multiple of Chunk on; 0: all
 	Scale   float32 // of the scores
 	SoftCap float32 // scores become cap*tanh(score/cap); 0: as they are
 
@@ -65,6 +66,10 @@ type Attention struct {
 	// bfloat16 and ScaleBias multiplies it by Scale, as Falcon does both.
 	Slopes               []float32
 	RoundBias, ScaleBias bool
+
+	// Sinks [Heads] are scores of no position: they take their part of the softmax
+	// and give nothing (Xiao et al. 2023); nil for none.
+	Sinks []float32
 }
 
 // Run computes softmax(scale·q·kᵀ)·v for every token and head, some rows at a
@@ -105,10 +110,14 @@ func (a *Attention) apart() {
 
 // first returns the first position that a token at that position sees.
 func (a *Attention) first(position int) int {
+	first := 0
 	if a.Window > 0 {
-		return max(0, position-a.Window+1)
+		first = max(first, position-a.Window+1)
 	}
-	return 0
+	if a.Chunk > 0 {
+		first = max(first, position/a.Chunk*a.Chunk)
+	}
+	return first
 }
 
 // stretch is how many positions are attended to at a time. Stretches begin at
@@ -154,7 +163,11 @@ func (s *attend) end() {
 			r := t*s.Heads + h
 			out := s.Out[t*s.OutStride+h*s.Size:][:s.Size]
 			copy(out, s.sums[r*s.Size:])
-			Scale(out, float32(1/s.weights[r]))
+			total := s.weights[r]
+			if s.Sinks != nil {
+				total += math.Exp(float64(s.Sinks[h]) - float64(s.most[r]))
+			}
+			Scale(out, float32(1/total))
 		}
 	}
 }

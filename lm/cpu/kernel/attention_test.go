@@ -15,6 +15,8 @@ type attentionCase struct {
 	window                        int
 	softCap                       float32
 	slopes                        bool
+	chunk                         int
+	sinks                         bool
 }
 
 var attentionCases = []attentionCase{
@@ -28,6 +30,8 @@ var attentionCases = []attentionCase{
 	{tokens: 20, heads: 1, size: 32, position: 1010, spans: []Span{{0, 1030}}, window: 600, softCap: 3},
 	{tokens: 6, heads: 8, size: 16, position: 30, spans: []Span{{0, 36}}, slopes: true},
 	{tokens: 2, heads: 5, size: 96, position: 509, spans: []Span{{0, 511}}, softCap: 50},
+	{tokens: 30, heads: 3, size: 16, position: 505, spans: []Span{{5, 540}}, chunk: 20},
+	{tokens: 9, heads: 4, size: 24, position: 1020, spans: []Span{{0, 700}, {720, 329}}, sinks: true, window: 700},
 }
 
 // build fills slots with the keys and values of positions; what is in other
@@ -40,7 +44,7 @@ func (c attentionCase) build(seed uint64, spans []Span) *Attention {
 	slots = (slots + KeyTile - 1) / KeyTile * KeyTile
 	a := &Attention{
 		Tokens: c.tokens, Heads: c.heads, Size: c.size, Position: c.position, Spans: spans,
-		Window: c.window, Scale: 0.3, SoftCap: c.softCap,
+		Window: c.window, Chunk: c.chunk, Scale: 0.3, SoftCap: c.softCap,
 		Keys: make([]float32, slots*c.size), Values: make([]float32, slots*c.size),
 		QueryStride: c.heads*c.size + 3, OutStride: c.heads*c.size + 5,
 	}
@@ -57,6 +61,11 @@ func (c attentionCase) build(seed uint64, spans []Span) *Attention {
 			fill(random, key, a.Values[(s.Slot+i)*c.size:(s.Slot+i+1)*c.size])
 			StoreKeys(a.Keys, s.Slot+i, key, c.size, 1, c.size)
 			position++
+		}
+	}
+	if c.sinks {
+		for h := range c.heads {
+			a.Sinks = append(a.Sinks, 3*float32(h)-1)
 		}
 	}
 	if c.slopes {
@@ -82,7 +91,13 @@ func (a *Attention) want(t, h int) []float64 {
 	if a.Window > 0 {
 		first = max(0, last-a.Window+1)
 	}
+	if a.Chunk > 0 {
+		first = last - last%a.Chunk
+	}
 	out, total := make([]float64, a.Size), 0.0
+	if a.Sinks != nil {
+		total = math.Exp(float64(a.Sinks[h]))
+	}
 	for p := first; p <= last; p++ {
 		score := 0.0
 		for d := range a.Size {

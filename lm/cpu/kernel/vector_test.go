@@ -45,6 +45,8 @@ func TestActivationsAreThoseOfFloat64(t *testing.T) {
 				return x / (1 + math.Exp(-2*math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x)))
 			}},
 			{"ReLU", ReLU, func(x float64) float64 { return max(x, 0) }},
+			{"ReLU2", ReLU2, func(x float64) float64 { return float64(float32(max(x, 0) * max(x, 0))) }},
+			{"QuickGELU", QuickGELU, func(x float64) float64 { return x / (1 + math.Exp(-1.702*x)) }},
 		} {
 			got := slices.Clone(x)
 			Activate(test.kind, got)
@@ -67,6 +69,23 @@ func TestActivationsAreThoseOfFloat64(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestXIELUIsThatOfFloat64(t *testing.T) {
+	a := XIELU{Positive: 0.8, Negative: 0.9, Beta: 0.5, Epsilon: -1e-6}
+	x := []float32{-100, -3, -1, -1e-3, -1e-7, 0, 1e-7, 1e-3, 1, 3, 100}
+	got := slices.Clone(x)
+	a.Activate(got)
+	for i, v := range x {
+		x := float64(v)
+		want := 0.8*x*x + 0.5*x
+		if x <= 0 {
+			want = (math.Expm1(min(x, -1e-6))-x)*0.9 + 0.5*x
+		}
+		if !near(got[i], want, 1e-6, 1e-7) {
+			t.Errorf("xIELU(%v) is %v, want %v", v, got[i], want)
+		}
+	}
 }
 
 func TestSoftCapIsATanh(t *testing.T) {

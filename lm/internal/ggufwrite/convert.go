@@ -149,8 +149,32 @@ func (c *converter) metadata(weights *safetensors.File) error {
 		layerNorm()
 		epsilon = 1e-5
 		extra["attention.clamp_kqv"] = float32(c.number("clip_qkv"))
-	case "olmo2":
+	case "phimoe":
+		names = combineNames(moeNames, llamaNames)
+	case "olmo2", "olmo3", "exaone4":
+		if modelType == "olmo3" {
+			c.arch = "olmo2"
+		}
 		names = combineNames(afterNames, llamaNames)
+		if modelType != "olmo2" {
+			var sliding []bool
+			for _, kind := range c.config["layer_types"].([]any) {
+				sliding = append(sliding, kind == "sliding_attention")
+			}
+			extra["attention.sliding_window_pattern"] = sliding
+		}
+	case "smollm3", "arcee", "ernie4_5":
+	case "seed_oss":
+		names = combineNames([]string{"post_attention_layernorm", "post_attention_norm"}, llamaNames)
+	case "glm4":
+		turning *= c.number("partial_rotary_factor")
+		names = combineNames([]string{"post_self_attn_layernorm", "post_attention_norm", "post_mlp_layernorm", "post_ffw_norm", "mlp.gate_up_proj", "ffn_up"}, llamaNames)
+	case "nemotron":
+		layerNorm()
+		epsilon = c.number("norm_eps")
+		turning *= c.number("partial_rotary_factor")
+	case "olmoe":
+		names = combineNames(moeNames, llamaNames)
 	case "qwen2", "qwen3":
 	case "qwen2_moe", "qwen3_moe":
 		c.arch = strings.ReplaceAll(modelType, "_", "")
@@ -249,7 +273,7 @@ func (c *converter) metadata(weights *safetensors.File) error {
 	if n := c.number("sliding_window"); n != 0 && !strings.HasPrefix(modelType, "qwen") {
 		set("attention.sliding_window", uint32(n))
 	}
-	if n := c.number("sliding_window_pattern"); n != 0 {
+	if n := c.number("sliding_window_pattern"); n != 0 && extra["attention.sliding_window_pattern"] == nil {
 		set("attention.sliding_window_pattern", uint32(n))
 	}
 	for _, key := range slices.Sorted(maps.Keys(extra)) {
@@ -292,6 +316,9 @@ func (c *converter) scaling(set func(string, any)) error {
 			original = c.number("max_position_embeddings")
 		}
 		set("rope.scaling.original_context_length", uint32(original))
+		if n := number("attention_factor"); n != 0 {
+			set("rope.scaling.attn_factor", float32(n))
+		}
 	case "llama3":
 		// The factors that transformers' frequencies are divided by.
 		var factors []float32
@@ -357,15 +384,15 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 		return fmt.Errorf("llama.cpp has no name for %s", name)
 	}
 	switch c.arch {
-	case "llama", "granite", "olmo":
+	case "llama", "granite", "olmo", "smollm3", "arcee":
 		switch to {
 		case "attn_q":
 			m = pair(m, c.heads)
 		case "attn_k":
 			m = pair(m, c.keyHeads)
 		}
-	case "gemma", "gemma2", "gemma3":
-		if strings.HasSuffix(to, "norm") {
+	case "gemma", "gemma2", "gemma3", "nemotron":
+		if strings.HasSuffix(to, "norm") && suffix == "weight" {
 			m.values = slices.Clone(m.values)
 			for i := range m.values {
 				m.values[i]++

@@ -1,0 +1,83 @@
+package arch
+
+// MLP is the feed-forward part of a block: down(activation(up(x))), or with a
+// gate down(activation(gate(x)) * up(x)), or a mixture of such experts.
+type MLP struct {
+	Activation Activation
+	Inner      int // width of the hidden layer
+
+	Gate, Up, Down Linear
+	GateUp         Linear // the gate's rows, then those of up, in one tensor; replaces both
+	Alternating    bool   // in GateUp, rows of the gate and of up alternate
+
+	GateLimit float32 // bounds the gate from above and up to ±GateLimit, before the activation; 0: not
+	UpOffset  float32 // added to up before it meets the gate
+	XIELU     *XIELU  // the constants of that activation
+
+	Experts *Experts // nil: dense
+}
+
+// Experts is a mixture of MLPs of which each token uses a few
+// (Shazeer et al. 2017). The fields of the enclosing MLP describe one expert;
+// {expert} in its tensor names stands for the expert's number. A name without it
+// is a tensor that holds all experts: [experts, out, in] or the same rows in two
+// dimensions, with Transposed [experts, in, out], and biases [experts, out].
+type Experts struct {
+	Router   Linear // [experts, hidden]
+	Count    int
+	PerToken int
+
+	Scoring Scoring
+
+	// Correction is the tensor [experts] or [1, experts] that is added to the
+	// scores when experts are chosen, but not to their weights (Wang et al. 2024);
+	// "": none.
+	Correction string
+
+	// The experts form Groups of neighbours, of which only those of the
+	// GroupsPerToken best can be chosen; Groups 0: all can. A group is as good as its
+	// best expert (DeepSeek-AI 2024, section 2.1.2), or as its two best together.
+	Groups, GroupsPerToken int
+	GroupByTwo             bool
+
+	Normalize  bool    // the chosen experts' weights are made to sum to 1
+	Scale      float32 // multiplies the weights then; 0: 1
+	WeighInput bool    // the weight multiplies what the expert reads, not what it gives
+
+	Bias       string // tensor [hidden], added to what the experts give together; "": none
+	Shared     *MLP   // an expert that every token uses; nil: none
+	SharedGate Linear // [1, hidden], whose sigmoid weighs the shared expert; no weight: 1
+}
+
+// Scoring turns the router's outputs into experts' scores, which are their weights.
+type Scoring uint8
+
+const (
+	Softmax Scoring = iota
+	Sigmoid
+	// SparseMixer chooses one expert after the other. Its weight is the softmax over
+	// those left whose outputs lie within 2 % of the best (Liu et al. 2023).
+	SparseMixer
+)
+
+// Activation is the function between an MLP's layers.
+type Activation string
+
+const (
+	SiLU     Activation = "silu"
+	GELU     Activation = "gelu"
+	GELUTanh Activation = "gelu_tanh"
+	ReLU     Activation = "relu"
+	// ReLU2 is ReLU, squared.
+	ReLU2 Activation = "relu2"
+	// QuickGELU is x·sigmoid(1.702·x).
+	QuickGELU Activation = "quick_gelu"
+	// LearnedIELU is the activation of [XIELU], with constants of its own on each layer.
+	LearnedIELU Activation = "xielu"
+)
+
+// XIELU names the tensors that hold an activation's constants, each of one
+// element: it is softplus(Positive)·x² + Beta·x above zero and else
+// (Beta + softplus(Negative))·(exp(min(x, Epsilon)) - 1 - x) + Beta·x
+// (Huang and Schlag 2025).
+type XIELU struct{ Positive, Negative, Beta, Epsilon string }

@@ -1,0 +1,287 @@
+package random
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
+)
+
+func digits(n int) string { return strconv.Itoa(n) }
+
+// drawing is a checkpoint under construction.
+type drawing struct {
+	*Checkpoint
+	*rand.Rand
+	options Options
+	prefix  string // of the tensors' names
+	ropes   []*arch.Rope
+}
+
+// New draws a checkpoint.
+func New(seed uint64, o Options) *Checkpoint {
+	if o.Positions == 0 {
+		o.Positions = 64
+	}
+	if o.Stored == "" {
+		o.Stored = safetensors.F32
+	}
+	d := &drawing{
+		Checkpoint: &Checkpoint{Decoder: &arch.Decoder{Family: "random"}, seed: seed, stored: o.Stored, tensors: map[string]tensor{}},
+		Rand:       rand.New(rand.NewPCG(seed, 0)),
+		options:    o,
+	}
+	d.decoder()
+	slices.Sort(d.Shape)
+	d.Shape = slices.Compact(d.Shape)
+	return d.Checkpoint
+}
+
+func (d *drawing) chance(percent int) bool { return d.IntN(100) < percent }
+
+func oneOf[T any](d *drawing, values ...T) T { return values[d.IntN(len(values))] }
+
+// note names what is drawn where it is drawn.
+func (d *drawing) note(is bool, format string, args ...any) bool {
+	if is {
+		d.Shape = append(d.Shape, fmt.Sprintf(format, args...))
+	}
+	return is
+}
+
+// between returns a float32 in [low, high).
+func (d *drawing) between(low, high float64) float32 {
+	return float32(low + (high-low)*d.Float64())
+}
+
+func (d *drawing) decoder() {
+	dec := d.Decoder
+	dec.Hidden = oneOf(d, 8, 12, 20, 32, 36, 64, 72, 130)
+	dec.Vocabulary = d.options.Vocabulary
+	if dec.Vocabulary == 0 {
+		dec.Vocabulary = 11 + d.IntN(140)
+	}
+	width := dec.Hidden
+	e := &dec.Embedding
+	if d.note(d.chance(20), "embedding: projected") {
+		width = oneOf(d, 6, 16, dec.Hidden, 90)
+		e.Width = width
+		e.Project = d.linear("project_in", dec.Hidden, width)
+		dec.Head.Project = d.linear("project_out", width, dec.Hidden)
+	}
+	e.Tokens = "tokens"
+	d.tensors[e.Tokens] = tensor{[]int{dec.Vocabulary, width}, 0, 1}
+	if d.note(d.chance(30), "embedding: scaled") {
+		e.Scale = d.between(0.5, 3)
+	}
+	if d.note(d.chance(30), "embedding: learned positions") {
+		e.Positions, e.PositionOffset = "positions", oneOf(d, 0, 2)
+		dec.MaxPositions = d.options.Positions
+		d.tensors[e.Positions] = tensor{[]int{dec.MaxPositions + e.PositionOffset, dec.Hidden}, 0, 0.5}
+	}
+	if d.note(d.chance(20), "embedding: norm") {
+		e.Norm = d.norm("embedding_norm", dec.Hidden)
+	}
+	if !d.note(d.chance(15), "head: no norm") {
+		dec.Norm = d.norm("norm", dec.Hidden)
+	}
+	dec.Head.Tied = d.note(d.chance(50), "head: tied")
+	if dec.Head.Tied {
+		if d.note(d.chance(30), "head: tied with bias") {
+			dec.Head.Bias = d.vector("head.bias", dec.Vocabulary, 0)
+		}
+	} else {
+		dec.Head.Linear = d.linear("head", dec.Vocabulary, width)
+	}
+	if d.note(d.chance(25), "head: scaled") {
+		dec.Head.Scale = d.between(0.2, 2)
+	}
+	if d.note(d.chance(25), "head: soft cap") {
+		dec.Head.SoftCap = d.between(2, 20)
+	}
+	layers := 1 + d.IntN(4)
+	d.drawRopes()
+	for layer := range layers {
+		d.prefix = fmt.Sprintf("layers.%d.", layer)
+		dec.Blocks = append(dec.Blocks, d.block())
+	}
+	d.prefix = ""
+}
+
+func (d *drawing) block() arch.Block {
+	hidden := d.Decoder.Hidden
+	b := arch.Block{Parallel: d.note(d.chance(25), "block: parallel")}
+	maybe := func(place string, percent int) *arch.Norm {
+		if !d.note(d.chance(percent), "norm %s", place) {
+			return nil
+		}
+		return d.norm(strings.ReplaceAll(place, " ", "_"), hidden)
+	}
+	b.BeforeAttention, b.BeforeMLP = maybe("before attention", 80), maybe("before mlp", 70)
+	if b.Parallel {
+		d.note(b.BeforeMLP == nil, "block: parallel behind one norm")
+		d.note(b.BeforeMLP == nil && b.BeforeAttention == nil, "block: parallel without norms")
+	} else {
+		b.AfterAttention, b.AfterAttentionAdd = maybe("after attention", 20), maybe("after attention is added", 20)
+		b.AfterMLP, b.AfterMLPAdd = maybe("after mlp", 20), maybe("after mlp is added", 20)
+	}
+	d.sites(&b)
+	if d.note(d.chance(20), "residual: scaled") {
+		b.ResidualScale = d.between(0.1, 1.5)
+	}
+	if !b.Parallel || b.BeforeMLP == nil {
+		b.ResidualAfterNorm = d.note(d.chance(15), "residual: after the norm")
+	}
+	if b.ResidualScale == 0 && b.AfterAttention == nil && b.AfterMLP == nil {
+		b.AttentionAddsResidual = d.note(d.chance(20), "residual: added by attention")
+		b.MLPAddsResidual = d.note(d.chance(20), "residual: added by the mlp")
+	}
+	b.Attention = d.attention()
+	b.MLP = d.mlp()
+	return b
+}
+
+// sites gives each of the sites of norms to one norm.
+func (d *drawing) sites(b *arch.Block) {
+	var norms []*arch.Norm
+	for _, n := range []*arch.Norm{b.BeforeAttention, b.AfterAttention, b.AfterAttentionAdd, b.BeforeMLP, b.AfterMLP, b.AfterMLPAdd} {
+		if n != nil {
+			norms = append(norms, n)
+		}
+	}
+	for _, site := range []arch.Site{arch.InputLayerNorm, arch.PostAttentionLayerNorm} {
+		if len(norms) > 0 && d.chance(85) {
+			i := d.IntN(len(norms))
+			norms[i].Site = site
+			norms = slices.Delete(norms, i, i+1)
+		}
+	}
+}
+
+// norm is a norm of rows of a width.
+func (d *drawing) norm(name string, width int) *arch.Norm {
+	return d.normOf(name, func(name string, centre float64) string { return d.vector(name, width, centre) })
+}
+
+func (d *drawing) normOf(name string, vector func(name string, centre float64) string) *arch.Norm {
+	n := &arch.Norm{Kind: oneOf(d, arch.RMS, arch.Layer), Epsilon: oneOf[float32](d, 1e-5, 1e-6)}
+	if !d.note(d.chance(15), "norm: without weight") {
+		if d.note(d.chance(25), "norm: offset, of kind %d", n.Kind) {
+			n.Offset = 1
+		}
+		n.Weight = vector(name+".weight", 1-float64(n.Offset))
+	}
+	if d.note(d.chance(50), "norm: bias, of kind %d", n.Kind) {
+		n.Bias = vector(name+".bias", 0)
+	}
+	return n
+}
+
+func (d *drawing) attention() arch.Attention {
+	hidden := d.Decoder.Hidden
+	a := arch.Attention{KVHeads: oneOf(d, 1, 1, 2, 3, 4), HeadSize: oneOf(d, 2, 4, 5, 6, 8, 8, 10, 16, 16, 20, 32)}
+	a.Heads = a.KVHeads * oneOf(d, 1, 1, 2, 3, 5)
+	d.note(a.Heads > a.KVHeads, "attention: grouped queries")
+	queries, keys := a.Heads*a.HeadSize, a.KVHeads*a.HeadSize
+	if d.note(d.chance(40), "attention: fused") {
+		a.Groups = oneOf(d, 1, a.KVHeads)
+		a.Fused = d.linear("qkv", queries+2*keys, hidden)
+	} else {
+		a.Query, a.Key, a.Value = d.linear("q", queries, hidden), d.linear("k", keys, hidden), d.linear("v", keys, hidden)
+	}
+	a.Output = d.linear("o", hidden, queries)
+	a.NormScope = oneOf(d, arch.EachHead, arch.EachHeadOwnWeight, arch.AllHeads)
+	if d.note(d.chance(25), "attention: query norm of scope %d", a.NormScope) {
+		a.QueryNorm = d.headNorm("q_norm", &a, a.Heads)
+	}
+	if d.note(d.chance(25), "attention: key norm of scope %d", a.NormScope) {
+		a.KeyNorm = d.headNorm("k_norm", &a, a.KVHeads)
+	}
+	if d.note(d.chance(20), "attention: clipped") {
+		a.Clip = d.between(0.5, 2)
+	}
+	a.Rope = d.rope(a.HeadSize)
+	if d.note(d.chance(20), "attention: alibi") {
+		a.Alibi = &arch.Alibi{RoundBias: d.note(d.chance(30), "alibi: rounded"), ScaleBias: d.note(d.chance(30), "alibi: scaled")}
+		for range a.Heads {
+			a.Alibi.Slopes = append(a.Alibi.Slopes, d.between(0, 0.7))
+		}
+	}
+	if d.note(d.chance(30), "attention: window") {
+		a.Window = 1 + d.IntN(12)
+	}
+	a.Scale = float32(1 / math.Sqrt(float64(a.HeadSize)))
+	if d.note(d.chance(20), "attention: scale of its own") {
+		a.Scale = d.between(0.1, 1)
+	}
+	if d.note(d.chance(20), "attention: soft cap") {
+		a.SoftCap = d.between(0.5, 10)
+	}
+	return a
+}
+
+func (d *drawing) headNorm(name string, a *arch.Attention, heads int) *arch.Norm {
+	return d.normOf(name, func(name string, centre float64) string {
+		switch a.NormScope {
+		case arch.EachHead:
+			return d.vector(name, a.HeadSize, centre)
+		case arch.AllHeads:
+			return d.vector(name, heads*a.HeadSize, centre)
+		}
+		return d.perHead(name, heads, a.HeadSize, centre)
+	})
+}
+
+func (d *drawing) mlp() arch.MLP {
+	m := d.dense("mlp.")
+	if !d.note(d.chance(25), "mlp: experts") {
+		if m.Gate.Weight != "" && d.note(d.chance(40), "mlp: gate and up fused") {
+			m.Gate, m.Up = arch.Linear{}, arch.Linear{}
+			m.GateUp = d.linear("mlp.gate_up", 2*m.Inner, d.Decoder.Hidden)
+		}
+		return m
+	}
+	e := &arch.Experts{Count: 2 + d.IntN(5), Normalize: d.note(d.chance(50), "experts: normalised")}
+	e.PerToken = 1 + d.IntN(e.Count)
+	e.Router = d.linear("router", e.Count, d.Decoder.Hidden)
+	for _, part := range []*arch.Linear{&m.Gate, &m.Up, &m.Down} {
+		part.Weight, part.Bias = d.ofExperts(part.Weight, e.Count), d.ofExperts(part.Bias, e.Count)
+	}
+	if d.note(d.chance(50), "experts: shared") {
+		shared := d.dense("shared.")
+		e.Shared = &shared
+		if d.note(d.chance(50), "experts: shared behind a gate") {
+			e.SharedGate = d.linear("shared_gate", 1, d.Decoder.Hidden)
+		}
+	}
+	m.Experts = e
+	return m
+}
+
+func (d *drawing) dense(name string) arch.MLP {
+	hidden := d.Decoder.Hidden
+	m := arch.MLP{Activation: oneOf(d, arch.SiLU, arch.GELU, arch.GELUTanh, arch.ReLU), Inner: oneOf(d, 6, 16, 30, 64, 100)}
+	d.note(true, "mlp: %s", m.Activation)
+	if d.note(d.chance(50), "mlp: gated") {
+		m.Gate = d.linear(name+"gate", m.Inner, hidden)
+	}
+	m.Up, m.Down = d.linear(name+"up", m.Inner, hidden), d.linear(name+"down", hidden, m.Inner)
+	return m
+}
+
+// ofExperts makes a tensor one of each expert.
+func (d *drawing) ofExperts(full string, experts int) string {
+	if full == "" {
+		return ""
+	}
+	t := d.tensors[full]
+	delete(d.tensors, full)
+	name := strings.TrimPrefix(full, d.prefix) + ".{expert}"
+	d.each(name, "{expert}", experts, t)
+	return d.prefix + name
+}

@@ -1,0 +1,266 @@
+// Package referee computes models plainly, in float64, one token after the other:
+// the engine that the fast ones are held to. It is written from the description
+// of package arch alone and shares no kernel with them.
+package referee
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/engine"
+	"github.com/steervec/steer/lm/forest"
+)
+
+// Model is a decoder with its weights as float64.
+type Model struct {
+	decoder    *arch.Decoder
+	rounds     bool // the inputs of products are rounded to bfloat16
+	parameters int
+
+	tokens, positions [][]float64
+	embeddingProject  *linear
+	embeddingNorm     *norm
+	blocks            []block
+	norm              *norm
+	headProject, head *linear
+}
+
+// Open loads a model from its config.json.
+func Open(ctx context.Context, source engine.Source, dtype engine.DType) (engine.Engine, error) {
+	decoder, err := arch.Parse(source.Config())
+	if err != nil {
+		return nil, err
+	}
+	m, err := Load(ctx, decoder, source, dtype)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Decoder returns the description that the model was loaded by.
+func (m *Model) Decoder() *arch.Decoder { return m.decoder }
+
+// Description says that this is the referee.
+func (m *Model) Description() engine.Description {
+	d := engine.Description{Name: "referee", DType: "f64", Instructions: "go", Parameters: m.parameters}
+	if m.rounds {
+		d.DType = "f64 of bf16"
+	}
+	return d
+}
+
+// Check allows everything.
+func (m *Model) Check(int, arch.Site, engine.Operator) error { return nil }
+
+// Session holds keys and values by layer and slot.
+type Session struct {
+	model *Model
+	cache []map[int]cached // [layers]
+
+	// closest is how near a router came to another choice of experts: the smallest
+	// difference between a probability that was chosen and one that was not. Where
+	// it is tiny, an engine that rounds may choose otherwise.
+	closest float64
+}
+
+// cached is what attention keeps of a token: a key and a value for each of the
+// key/value heads.
+type cached struct{ keys, values [][]float64 }
+
+// NewSession returns an empty session.
+func (m *Model) NewSession() engine.Session {
+	s := &Session{model: m, closest: math.Inf(1)}
+	for range m.blocks {
+		s.cache = append(s.cache, map[int]cached{})
+	}
+	return s
+}
+
+// Close drops what the session holds.
+func (s *Session) Close() { s.cache = nil }
+
+// Run computes the nodes one after the other, each through all blocks.
+func (s *Session) Run(ctx context.Context, run *engine.Run) error {
+	for _, t := range run.Taps {
+		if t.Layer < run.First {
+			return fmt.Errorf("a run that begins at layer %d cannot read layer %d", run.First, t.Layer)
+		}
+	}
+	row := 0
+	for _, segment := range run.Segments {
+		slots := flat(segment.Path)
+		for i := range segment.Nodes {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			position := segment.Position + i
+			t := &token{Session: s, run: run, row: row, position: position, length: segment.Length, slots: slots[:position+1]}
+			if run.First > 0 {
+				for layer := range run.First {
+					s.cache[layer][t.slots[position]] = s.cache[layer][segment.Twin.Slot(i)]
+				}
+				hidden := s.model.decoder.Hidden
+				t.residual = widen(run.Residual[row*hidden : (row+1)*hidden])
+			} else {
+				t.residual = s.model.embed(run.Tokens[row], position)
+			}
+			for layer := run.First; layer < len(s.model.blocks); layer++ {
+				t.block(layer)
+			}
+			t.logits()
+			row++
+		}
+	}
+	return nil
+}
+
+// flat returns the slots of a path one by one.
+func flat(path forest.Path) (slots []int) {
+	for _, span := range path {
+		for i := range span.Len {
+			slots = append(slots, span.Slot+i)
+		}
+	}
+	return slots
+}
+
+// token is a node on its way through the blocks.
+type token struct {
+	*Session
+	run      *engine.Run
+	row      int
+	position int
+	length   int   // of its sequence
+	slots    []int // of its ancestors and itself, by position
+	residual []float64
+}
+
+// embed returns the residual stream that enters the first block.
+func (m *Model) embed(token, position int) []float64 {
+	e := &m.decoder.Embedding
+	x := scaled(m.tokens[token], orOne(e.Scale))
+	if m.embeddingProject != nil {
+		x = m.product(m.embeddingProject, x)
+	}
+	if m.positions != nil {
+		x = sum(x, m.positions[position+e.PositionOffset])
+	}
+	return m.embeddingNorm.of(x)
+}
+
+// block takes the token through a block, as the formulas at [arch.Block] say.
+func (t *token) block(layer int) {
+	d, b := &t.model.decoder.Blocks[layer], &t.model.blocks[layer]
+	x := t.residual
+	input := t.normed(layer, b.beforeAttention, x)
+	if d.ResidualAfterNorm && b.beforeAttention != nil {
+		x = input
+	}
+	given := t.attention(layer, input)
+	if d.Parallel {
+		forMLP := input
+		if b.beforeMLP != nil {
+			forMLP = t.normed(layer, b.beforeMLP, x)
+		}
+		x = t.added(layer, arch.SelfAttn, arch.SelfAttn, x, given)
+		t.residual = t.added(layer, arch.MLPOutput, arch.MLPOutput, x, t.mlp(&b.mlp, forMLP))
+		t.reach(layer, arch.DecoderBlock, t.residual)
+		return
+	}
+	x = t.after(layer, arch.SelfAttn, x, given, b.afterAttention, b.afterAttentionAdd)
+	t.reach(layer, arch.ResidualMid, x)
+	input = t.normed(layer, b.beforeMLP, x)
+	if d.ResidualAfterNorm && b.beforeMLP != nil {
+		x = input
+	}
+	t.residual = t.after(layer, arch.MLPOutput, x, t.mlp(&b.mlp, input), b.afterMLP, b.afterMLPAdd)
+	t.reach(layer, arch.DecoderBlock, t.residual)
+}
+
+// normed is the norm of a row, shown at its site.
+func (t *token) normed(layer int, n *norm, x []float64) []float64 {
+	if n == nil {
+		return x
+	}
+	y := n.of(x)
+	t.reach(layer, n.Site, y)
+	return y
+}
+
+// added is the stream with what a sublayer gave, which is shown at the site.
+func (t *token) added(layer int, sublayer, site arch.Site, x, given []float64) []float64 {
+	d := &t.model.decoder.Blocks[layer]
+	if sublayer == arch.SelfAttn && d.AttentionAddsResidual || sublayer == arch.MLPOutput && d.MLPAddsResidual {
+		y := sum(x, given)
+		t.reach(layer, site, y)
+		return y
+	}
+	t.reach(layer, site, given)
+	return sum(x, scaled(given, orOne(d.ResidualScale)))
+}
+
+// after is the stream with what a sublayer gave, with the norms that stand there.
+func (t *token) after(layer int, site arch.Site, x, given []float64, after, afterAdd *norm) []float64 {
+	shown := site
+	if after != nil {
+		t.reach(layer, site, given)
+		given = t.normed(layer, after, given)
+		shown = ""
+	}
+	return t.normed(layer, afterAdd, t.added(layer, site, shown, x, given))
+}
+
+// reach lets the edits of an address change a row in place and its taps read it.
+func (t *token) reach(layer int, site arch.Site, x []float64) {
+	if site == "" {
+		return
+	}
+	for _, e := range t.run.Edits {
+		if e.Layer == layer && e.Site == site && contains(e.Rows, t.row) {
+			delta := make([]float32, len(x))
+			e.Operator.Delta(delta, narrow(x), e.Vector)
+			for i, v := range delta {
+				x[i] += float64(v)
+			}
+		}
+	}
+	for _, tap := range t.run.Taps {
+		if tap.Layer == layer && tap.Site == site && contains(tap.Rows, t.row) {
+			tap.Read(t.row, narrow(x))
+		}
+	}
+}
+
+// logits computes the token's logits where they are asked for.
+func (t *token) logits() {
+	if t.run.Logits == nil || !contains(t.run.LogitRows, t.row) {
+		return
+	}
+	m, h := t.model, &t.model.decoder.Head
+	x := m.norm.of(t.residual)
+	if m.headProject != nil {
+		x = m.product(m.headProject, x)
+	}
+	logits := scaled(m.product(m.head, x), orOne(h.Scale))
+	for i, v := range logits {
+		logits[i] = softCap(v, h.SoftCap)
+	}
+	t.run.Logits(t.row, narrow(logits))
+}
+
+func orOne(scale float32) float64 {
+	if scale == 0 {
+		return 1
+	}
+	return float64(scale)
+}
+
+func softCap(v float64, limit float32) float64 {
+	if limit == 0 {
+		return v
+	}
+	return float64(limit) * math.Tanh(v/float64(limit))
+}
