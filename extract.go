@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/steervec/steer/lm"
@@ -104,12 +103,12 @@ func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 			p := prompt{text: side.text, tokens: side.ids, given: side.ids != nil, response: side.response, encode: e.encode}
 			span, err := e.locate(&p, side.read)
 			if err != nil {
-				return nil, fmt.Errorf("sample %d, %s prompt: %w", i, side.name, err)
+				return nil, &SampleError{i, side.name, err}
 			}
 			in := lm.Input{Tokens: p.tokens, Mean: span}
 			if steered && p.response != 0 { // selections of a view mean the sample's own parts
 				if in.Prompt, err = p.responseToken(); err != nil {
-					return nil, fmt.Errorf("sample %d, %s prompt: %w", i, side.name, err)
+					return nil, &SampleError{i, side.name, err}
 				}
 			}
 			if span.To-span.From == 1 {
@@ -264,7 +263,7 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(sampleActi
 	})
 	if wrong := (*lm.InputError)(nil); errors.As(err, &wrong) {
 		side := sides[wrong.Input]
-		err = fmt.Errorf("sample %d, %s prompt: %w", side/2, [2]string{"positive", "negative"}[side%2], wrong.Err)
+		err = &SampleError{side / 2, [2]string{"positive", "negative"}[side%2], wrong.Err}
 	}
 	return usage, err
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"hash"
 	"slices"
 
@@ -30,6 +31,20 @@ type Sample struct {
 	// holds for the whole run.
 	ReadPositive, ReadNegative Reading
 }
+
+// SampleError is what is wrong with one of the samples.
+type SampleError struct {
+	Sample int    // from 0
+	Side   string // positive or negative
+	Err    error
+}
+
+func (e *SampleError) Error() string {
+	return fmt.Sprintf("sample %d, %s prompt: %v", e.Sample, e.Side, e.Err)
+}
+
+// Unwrap returns the error without the sample's number.
+func (e *SampleError) Unwrap() error { return e.Err }
 
 // sampleID tells samples apart: half a digest of what was given, the same for
 // every model, then half a digest of the tokens and what is read of them.

@@ -20,6 +20,7 @@ import (
 // File is what a file of pairs holds.
 type File struct {
 	Samples []steer.Sample
+	Lines   []int         // of the file, from 1, on which each sample begins
 	Read    steer.Reading // what files of this kind are read at; nil: the last token
 	Note    string        // what the reader should know about that, a sentence; "": nothing
 }
@@ -68,7 +69,7 @@ func Read(r io.Reader, name string) (File, error) {
 	if err != nil {
 		return File{}, fmt.Errorf("%s: %w", name, err)
 	}
-	file := File{Samples: records.samples}
+	file := File{Samples: records.samples, Lines: records.lines}
 	if records.kind == caaKind {
 		file.Read = steer.ReadAt(-2)
 		file.Note = `these are CAA's questions with answers such as "(A)": the token before the last is read, the letter, as CAA does`
@@ -114,6 +115,7 @@ func leadingBytes(data []byte) (first, second byte) {
 // records collects the records of a file.
 type records struct {
 	samples []steer.Sample
+	lines   []int  // on which they begin
 	kind    kind   // of all records
 	first   string // where the first record is
 }
@@ -129,13 +131,13 @@ const (
 )
 
 // add appends the sample that was found at a place, "line 3".
-func (p *records) add(where string, s steer.Sample, k kind) error {
+func (p *records) add(where string, line int, s steer.Sample, k kind) error {
 	if len(p.samples) == 0 {
 		p.kind, p.first = k, where
 	} else if k != p.kind {
 		return fmt.Errorf("%s: this is %s, but %s is %s; a file has one kind only", where, k, p.first, p.kind)
 	}
-	p.samples = append(p.samples, s)
+	p.samples, p.lines = append(p.samples, s), append(p.lines, line)
 	return nil
 }
 
@@ -148,8 +150,9 @@ func (p *records) readArray(data []byte) error {
 	lines := lineCounter{data: data, line: 1}
 	for decoder.More() {
 		start := skip(data, decoder.InputOffset(), " \t\r\n,")
-		where := fmt.Sprintf("element %d (line %d)", len(p.samples)+1, lines.at(start))
-		if err := p.readValue(decoder, data, start, where); err != nil {
+		line := lines.at(start)
+		where := fmt.Sprintf("element %d (line %d)", len(p.samples)+1, line)
+		if err := p.readValue(decoder, data, start, line, where); err != nil {
 			return err
 		}
 	}
@@ -171,15 +174,15 @@ func (p *records) readValues(data []byte) error {
 		if start == len(data) {
 			return nil
 		}
-		where := fmt.Sprintf("line %d", lines.at(start))
-		if err := p.readValue(decoder, data, start, where); err != nil {
+		line := lines.at(start)
+		if err := p.readValue(decoder, data, start, line, fmt.Sprintf("line %d", line)); err != nil {
 			return err
 		}
 	}
 }
 
 // readValue reads the record that begins at data[start:].
-func (p *records) readValue(decoder *json.Decoder, data []byte, start int, where string) error {
+func (p *records) readValue(decoder *json.Decoder, data []byte, start, line int, where string) error {
 	var raw json.RawMessage
 	if err := decoder.Decode(&raw); err != nil {
 		// A decoder's offsets leave out what it has read as tokens; a fresh one's do not.
@@ -195,7 +198,7 @@ func (p *records) readValue(decoder *json.Decoder, data []byte, start int, where
 	if err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
-	return p.add(where, sample, k)
+	return p.add(where, line, sample, k)
 }
 
 func parseRecord(raw json.RawMessage) (steer.Sample, kind, error) {
@@ -289,7 +292,7 @@ func (p *records) readCSV(data []byte) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", where, err)
 		}
-		if err := p.add(where, sample, k); err != nil {
+		if err := p.add(where, line, sample, k); err != nil {
 			return err
 		}
 	}

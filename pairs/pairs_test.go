@@ -3,6 +3,7 @@ package pairs_test
 import (
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,6 +41,24 @@ func TestPairsAreReadFromEveryForm(t *testing.T) {
 				t.Errorf("read %+v (%v), want %+v", got.Samples, err, test.want)
 			}
 		})
+	}
+}
+
+func TestEachPairKnowsItsLine(t *testing.T) {
+	for name, test := range map[string]struct {
+		text string
+		want []int
+	}{
+		"JSON Lines with empty ones": {"\n[\"a\", \"b\"]\n\n[\"c\", \"d\"]\n", []int{2, 4}},
+		"an array":                   {"[\n[\"a\", \"b\"],\n\n[\"c\", \"d\"]\n]", []int{2, 4}},
+		"CSV with a prompt of lines": {"positive,negative\n\"a\na\",b\nc,d\n", []int{2, 4}},
+	} {
+		file, err := pairs.Read(strings.NewReader(test.text), "pairs")
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if !slices.Equal(file.Lines, test.want) {
+			t.Errorf("%s: the lines are %v, want %v", name, file.Lines, test.want)
+		}
 	}
 }
 

@@ -12,22 +12,28 @@ import (
 )
 
 func aggregateCommand() *cobra.Command {
-	var in, out string
+	var in string
+	var out outFlags
 	var recipe steer.Aggregator
 	var asJSON bool
 	c := &cobra.Command{
 		Use:     "aggregate --activations A.safetensors --out V.safetensors",
 		Short:   "Turn extracted activations into a steering vector",
 		Long:    "Turn activations that steer extract wrote into a steering vector, with their provenance.",
-		Example: "  steer aggregate --activations activations.safetensors --aggregator pca --out happy.safetensors",
+		Example: "  steer aggregate --activations activations.safetensors --aggregator mean --out happy.safetensors",
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "activations", "out"); err != nil {
 				return err
 			}
-			if err := checkOutput(out); err != nil {
+			if in == "-" {
+				return usage("--activations - is refused: a safetensors file is not read from standard input")
+			}
+			release, err := out.reserve(c, in)
+			if err != nil {
 				return err
 			}
+			defer release()
 			activations, err := steer.LoadActivations(in)
 			if err != nil {
 				return err
@@ -36,19 +42,19 @@ func aggregateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := vector.Save(out); err != nil {
+			if err := vector.Save(out.path); err != nil {
 				return err
 			}
 			layers := slices.Sorted(maps.Keys(vector.Layers))
 			samples := len(activations.Positive[layers[0]])
 			if asJSON {
 				return printJSON(c.OutOrStdout(), struct {
-					Samples int    `json:"samples"`
-					Layers  []int  `json:"layers"`
-					Out     string `json:"out"`
-				}{samples, layers, out})
+					Pairs  int    `json:"pairs"`
+					Layers []int  `json:"layers"`
+					Out    string `json:"out"`
+				}{samples, layers, out.path})
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "vector of layers %s written to %s: from %d samples\n", layerList(layers), out, samples)
+			_, err = fmt.Fprintf(c.OutOrStdout(), "vector of layers %s written to %s: from %d samples\n", layerList(layers), out.path, samples)
 			return err
 		},
 	}
@@ -57,7 +63,7 @@ func aggregateCommand() *cobra.Command {
 		aggregator(flags, &recipe)
 	})
 	flagsUnder(c, "Output", func(flags *pflag.FlagSet) {
-		flags.StringVar(&out, "out", "", "safetensors `FILE` to write; it appears when it is complete")
+		out.add(flags)
 		jsonFlag(flags, &asJSON)
 	})
 	return c

@@ -51,7 +51,7 @@ const (
 )
 
 func demoCommand() *cobra.Command {
-	d := demonstration{}
+	d := demonstration{seed: 1}
 	asJSON := false
 	c := &cobra.Command{
 		Use:   "demo",
@@ -89,7 +89,7 @@ every other command.`,
 		choice(flags, &d.negative, "negative", slices.Concat(moods[1:], moods[:1]), name, "the mood that it points away from")
 	})
 	flagsUnder(c, "Choosing tokens", func(flags *pflag.FlagSet) {
-		flags.Uint64Var(&d.seed, "seed", 1, "equal seeds `N` give equal stories")
+		seedFlag(flags, &d.seed, "equal seeds give equal stories")
 	})
 	flagsUnder(c, "Output", func(flags *pflag.FlagSet) { jsonFlag(flags, &asJSON) })
 	return c
@@ -130,7 +130,7 @@ func (d *demonstration) run() (*demonstrated, error) {
 	if d.model, err = lm.Open(d.ctx, demo.Name); err != nil {
 		return nil, err
 	}
-	collectEarly()
+	limitGarbage()
 	told := &demonstrated{}
 	fmt.Fprintf(d.out, "A model of %.1f million parameters that writes little stories, and a vector that it learns now.\n\n",
 		float64(d.model.Description().Parameters)/1e6)
@@ -150,9 +150,9 @@ func (d *demonstration) run() (*demonstrated, error) {
 }
 
 const hubCommands = `  printf '["%s", "%s"]\n' 'I feel happy' 'I feel sad' 'What a good day' 'What a bad day' > pairs.jsonl
-  steer train --model Qwen/Qwen2.5-0.5B-Instruct --pairs pairs.jsonl --out mood.safetensors
-  steer generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt "How was your day?" --vector mood.safetensors:2
-  steer score --model Qwen/Qwen2.5-0.5B-Instruct --prompt "I feel" --continuation " wonderful" --vector mood.safetensors:2`
+  steer train --model Qwen/Qwen2.5-0.5B-Instruct --pairs pairs.jsonl --layers 12 --out mood.safetensors
+  steer generate --model Qwen/Qwen2.5-0.5B-Instruct --prompt "My day was" --vector mood.safetensors:0.7
+  steer score --model Qwen/Qwen2.5-0.5B-Instruct --prompt "I feel" --continuation " wonderful" --vector mood.safetensors:0.7`
 
 // train learns the vector from beginnings of stories that are the same up to
 // where their mood shows.

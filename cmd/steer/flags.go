@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/steervec/steer"
@@ -40,14 +42,14 @@ func (p *parsed[T]) Type() string { return p.kind }
 func number[N int | float64](flags *pflag.FlagSet, target *N, name string, low, high float64, help string) {
 	parse := func(text string) (N, error) {
 		value, err := strconv.ParseFloat(text, 64)
-		if err != nil || float64(N(value)) != value && !math.IsNaN(value) {
+		if errors.Is(err, strconv.ErrRange) {
+			err = nil // it is infinite, and out of range here as well
+		}
+		if err != nil || !math.IsNaN(value) && !math.IsInf(value, 0) && float64(N(value)) != value {
 			return 0, fmt.Errorf("it is not %s", kindOf(*target))
 		}
 		if !(low <= value && value <= high) {
-			if high == math.MaxInt32 {
-				return 0, fmt.Errorf("it is less than %v", low)
-			}
-			return 0, fmt.Errorf("it is not from %v to %v", low, high)
+			return 0, fmt.Errorf("it is not from %s to %s", plain(low), plain(high))
 		}
 		return N(value), nil
 	}
@@ -57,6 +59,9 @@ func number[N int | float64](flags *pflag.FlagSet, target *N, name string, low, 
 	}
 	flags.Var(&parsed[N]{target, text, "N", parse}, name, help)
 }
+
+// plain writes a number without an exponent.
+func plain(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
 
 func kindOf(number any) string {
 	if _, ok := number.(int); ok {
@@ -77,7 +82,7 @@ func choice[T any](flags *pflag.FlagSet, target *T, name string, names []string,
 	}}, name, help+": "+strings.Join(names, ", "))
 }
 
-// integers is a flag for a list such as 1,2,-1.
+// integers is a flag for a list such as 1,2,7.
 func integers(flags *pflag.FlagSet, target *[]int, name, help string) {
 	flags.Var(&parsed[[]int]{target, "", "LIST", parseIntegers}, name, help)
 }
@@ -94,8 +99,56 @@ func parseIntegers(text string) ([]int, error) {
 	return out, nil
 }
 
-// site is a flag for a layer type; the default is decoder_block.
-func site(flags *pflag.FlagSet, target *lm.Site, help string) {
+var errTwice = errors.New("is given twice")
+
+// wrongFlag says what is wrong with a flag's value.
+func wrongFlag(_ *cobra.Command, err error) error {
+	wrong := (*pflag.InvalidValueError)(nil)
+	switch {
+	case !errors.As(err, &wrong):
+		return err
+	case errors.Is(err, errTwice):
+		return fmt.Errorf("--%s %w", wrong.GetFlag().Name, errTwice)
+	}
+	return fmt.Errorf("--%s %q: %w", wrong.GetFlag().Name, wrong.GetValue(), wrong.Unwrap())
+}
+
+// seedFlag is a flag for where random numbers begin.
+func seedFlag(flags *pflag.FlagSet, target *uint64, help string) {
+	flags.Var(&parsed[uint64]{target, fmt.Sprint(*target), "N", func(text string) (uint64, error) {
+		seed, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("it is not a whole number from 0 to %d", uint64(math.MaxUint64))
+		}
+		return seed, nil
+	}}, "seed", help)
+}
+
+// once is the value of a flag that may be given one time only.
+type once struct {
+	pflag.Value
+	given bool
+}
+
+func (o *once) Set(text string) error {
+	if o.given {
+		return errTwice
+	}
+	o.given = true
+	return o.Value.Set(text)
+}
+
+// onlyOnce makes it an error to repeat a flag of a command that is not a list.
+func onlyOnce(c *cobra.Command) {
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Value.Type() != "stringArray" {
+			f.Value = &once{Value: f.Value}
+		}
+	})
+}
+
+// siteFlag is a flag for a layer type; the default is decoder_block.
+func siteFlag(flags *pflag.FlagSet, target *lm.Site, help string) {
 	names := []string{string(lm.DecoderBlock)}
 	for _, s := range arch.Sites() {
 		if s != lm.DecoderBlock {

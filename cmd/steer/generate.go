@@ -1,32 +1,52 @@
 package main
 
 import (
-	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
-	"time"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/steervec/steer/lm"
-	"github.com/steervec/steer/lm/tokenizer"
 )
+
+// generated is the result of one prompt.
+type generated struct {
+	ID        json.RawMessage `json:"id,omitempty"`
+	PromptIDs []int           `json:"prompt_ids"`
+	IDs       []int           `json:"ids"`
+	Text      string          `json:"text"`
+	Finish    lm.Finish       `json:"finish"`            // "" where it was interrupted
+	Partial   bool            `json:"partial,omitempty"` // it was interrupted
+	Seed      uint64          `json:"seed"`
+	result
+}
 
 func generateCommand() *cobra.Command {
 	var model modelFlags
 	var prompt promptFlags
 	var steering steeringFlags
 	opts := lm.GenerateOptions{MaxTokens: 128, RepetitionPenalty: 1}
-	var chat, asJSON bool
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "generate --model REF --prompt TEXT",
 		Short: "Continue a prompt, steered or not",
 		Long: `Continue a prompt, steered or not. The text is written as it comes; it begins
-where the prompt ends.`,
-		Example: `  steer generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt "How are you?" --vector happy.safetensors:2 --tokens response`,
-		Args:    noArguments,
+where the prompt ends.
+
+With --prompts all prompts of a file are continued together, and each gets a line of
+JSON with its id. A prompt's text is the same as alone.
+
+The length of a vector is that of the difference between its pairs: begin with a
+multiplier below 1 and with one layer. Where the text falls apart it is too much.`,
+		Example: `  steer generate --model demo --prompt "Once there was a little fox" --max-tokens 40
+  steer generate --model demo --prompt "Anna had a red kite. One day, Anna met Leo at the bridge." --vector happy.safetensors:0.7
+  steer generate --model demo --prompts prompts.txt --vector happy.safetensors:-0.7,tokens=response
+  steer generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt "How are you?"`,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model"); err != nil {
 				return err
@@ -34,34 +54,34 @@ where the prompt ends.`,
 			if err := prompt.read(c); err != nil {
 				return err
 			}
-			if chat && prompt.ids != nil {
-				return usage("--chat needs --prompt, not --prompt-ids")
+			for _, r := range prompt.requests {
+				if r.continuations != nil {
+					return usage("%scontinuations are for steer score", r.where)
+				}
 			}
-			steers, err := steering.load(c)
+			vectors, err := steering.load(c)
 			if err != nil {
 				return err
 			}
-			m, err := model.open(c.Context(), c.ErrOrStderr())
+			told := newNotes(c)
+			noteIdleFlags(c, told, &opts)
+			m, err := model.open(c)
 			if err != nil {
 				return err
 			}
-			var tokens []int
-			if chat {
-				tokens, err = chatTokens(c.Context(), m, prompt.text)
-			} else {
-				tokens, err = prompt.tokens(m)
-			}
-			if err != nil {
+			if err := prompt.encode(c.Context(), m); err != nil {
 				return err
 			}
-			if m, err = steers.apply(m); err != nil {
+			m, how, err := apply(m, vectors, told)
+			if err != nil {
 				return err
 			}
 			progress := newBar(c.ErrOrStderr(), "reading the prompt")
 			defer progress.finish()
 			opts.Progress = func(done, total int) { progress.set(int64(done), int64(total)) }
 			out := &printer{w: c.OutOrStdout()}
-			if !asJSON {
+			asText := !asJSON && !prompt.several()
+			if asText {
 				if _, err := m.Tokenizer(); err != nil {
 					return fmt.Errorf("%w; --json gives the ids without one", err)
 				}
@@ -70,42 +90,38 @@ where the prompt ends.`,
 					out.print(text)
 				}
 			}
-			generations, err := m.Generate(c.Context(), []lm.Input{{Tokens: tokens}}, opts)
+			generations, err := m.Generate(c.Context(), prompt.inputs(), opts)
 			progress.finish()
-			if !asJSON {
-				if err == nil || out.begun {
-					out.print("\n")
-				}
+			if asText && (err == nil || out.begun) {
+				out.print("\n")
+			}
+			noteEnds(m, told, generations, opts.MaxTokens)
+			err = prompt.placed(err, each)
+			if asText {
 				if err == nil {
 					err = out.err
 				}
 				return err
 			}
-			if err != nil {
-				return err
+			for i, g := range generations {
+				r := generated{prompt.requests[i].id, g.Prompt, append([]int{}, g.IDs...), g.Text, g.Finish, g.Finish == "", opts.Seed, resultOf(m, how, told)}
+				if printing := printResult(c.OutOrStdout(), r, prompt.several()); printing != nil && err == nil {
+					err = printing
+				}
 			}
-			g := generations[0]
-			return printJSON(c.OutOrStdout(), struct {
-				PromptIDs []int     `json:"prompt_ids"`
-				IDs       []int     `json:"ids"`
-				Text      string    `json:"text"`
-				Finish    lm.Finish `json:"finish"`
-			}{tokens, append([]int{}, g.IDs...), g.Text, g.Finish})
+			return err
 		},
 	}
 	model.add(c)
-	prompt.add(c)
-	flagsUnder(c, "Prompt", func(flags *pflag.FlagSet) {
-		flags.BoolVar(&chat, "chat", false, "the prompt is a user's message: render it with the model's chat template")
-	})
+	prompt.add(c, false)
 	flagsUnder(c, "Choosing tokens", func(flags *pflag.FlagSet) {
 		number(flags, &opts.MaxTokens, "max-tokens", 1, math.MaxInt32, "write at most N tokens")
 		number(flags, &opts.Temperature, "temperature", 0, 1e6, "0 takes the likeliest token each time; higher is freer")
 		number(flags, &opts.TopK, "top-k", 0, math.MaxInt32, "draw from the N likeliest tokens; 0: all")
 		number(flags, &opts.TopP, "top-p", 0, 1, "draw from the likeliest tokens that together have probability N; 0: all")
 		number(flags, &opts.MinP, "min-p", 0, 1, "draw from tokens with at least N times the likeliest one's probability; 0: all")
-		number(flags, &opts.RepetitionPenalty, "repetition-penalty", 0, 1e6, "divide the logits of tokens that are there already by N")
-		flags.Uint64Var(&opts.Seed, "seed", 0, "equal seeds `N` give equal texts")
+		number(flags, &opts.RepetitionPenalty, "repetition-penalty", 0, 1e6, "divide the logits of tokens that are there already by N; 0 or 1: none")
+		seedFlag(flags, &opts.Seed, "equal seeds give equal texts")
 		flags.StringArrayVar(&opts.Stop, "stop", nil, "end before this `TEXT`; repeatable")
 		flags.BoolVar(&opts.IgnoreEnd, "ignore-eos", false, "go on past the model's end token")
 	})
@@ -114,19 +130,41 @@ where the prompt ends.`,
 	return c
 }
 
-// chatTokens renders a user's message with the model's chat template, which
-// writes its special tokens itself.
-func chatTokens(ctx context.Context, m *lm.Model, text string) ([]int, error) {
-	t, err := m.Tokenizer()
-	if err != nil {
-		return nil, err
+// noteIdleFlags notes numbers that change nothing.
+func noteIdleFlags(c *cobra.Command, told *notes, opts *lm.GenerateOptions) {
+	var idle []string
+	for _, name := range []string{"seed", "top-k", "top-p", "min-p"} {
+		if c.Flags().Changed(name) {
+			idle = append(idle, "--"+name)
+		}
 	}
-	rendered, err := t.Chat(ctx, []tokenizer.Message{{Role: "user", Content: text}}, tokenizer.ChatOptions{AddGenerationPrompt: true, Now: time.Now()})
-	if err != nil {
-		return nil, fmt.Errorf("--chat: %w", err)
+	if opts.Temperature == 0 && len(idle) > 0 {
+		has := "has"
+		if len(idle) > 1 {
+			has = "have"
+		}
+		told.add("%s %s no effect at temperature 0, where the likeliest token is taken each time", strings.Join(idle, ", "), has)
 	}
-	e, err := t.Encode(rendered, tokenizer.EncodeOptions{NoSpecialTokens: true})
-	return e.IDs, err
+}
+
+// noteEnds notes texts that met the end of the model's positions.
+func noteEnds(m *lm.Model, told *notes, generations []lm.Generation, asked int) {
+	lengths := make([]int, len(generations))
+	short := 0
+	for i, g := range generations {
+		lengths[i] = len(g.Prompt) + len(g.IDs)
+		if g.Finish == lm.FinishLength && len(g.IDs) < asked {
+			short++
+		}
+	}
+	noteLength(m, told, lengths)
+	switch most := m.Decoder().MaxPositions; {
+	case short == 0:
+	case len(generations) == 1:
+		told.add("it ends after %d of %d tokens: model %s has no more than %d positions", len(generations[0].IDs), asked, m.ID(), most)
+	default:
+		told.add("%d of %d texts end before %d tokens: model %s has no more than %d positions", short, len(generations), asked, m.ID(), most)
+	}
 }
 
 // printer writes text as it comes and remembers the first error.

@@ -3,171 +3,221 @@ package main
 import (
 	"fmt"
 	"io"
-	"io/fs"
-	"maps"
 	"os"
-	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/checkpoint"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
+	"github.com/steervec/steer/lm/demo"
+	"github.com/steervec/steer/lm/tokenizer"
 )
 
 func inspectCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "inspect FILE|REF",
-		Short: "Show what is in a vector file or a model",
-		Long: `Show what is in a vector file: layers, norms, where it comes from; or in a model:
-family, sizes, and the sites where it can be read and steered.`,
-		Example: "  steer inspect happy.safetensors\n  steer inspect ./llama --json",
+		Short: "Show what is in a file of vectors, activations, pairs, or in a model",
+		Long: `Show what is in a file: of a vector the layers, lengths and where it comes from; of
+activations, statistics (the state of a training run) and recordings the layers and
+sizes; of pairs how many there are. Or what is in a model: family, sizes, and the
+sites where it can be read and steered; of a GGUF file its metadata too. Headers
+are read, not weights.`,
+		Example: "  steer inspect happy.safetensors\n  steer inspect pairs.jsonl\n  steer inspect demo --json",
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usage("it takes one vector file or one model, not %d", len(args))
+			switch {
+			case len(args) != 1:
+				return usage("it takes one file or one model, not %d", len(args))
+			case args[0] == "-":
+				return usage("- is refused: what is inspected is not read from standard input")
+			case args[0] == "":
+				return usage("the name is empty")
 			}
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			info, err := os.Stat(args[0])
-			switch {
-			case err == nil && !info.IsDir() && !strings.EqualFold(filepath.Ext(args[0]), ".gguf"):
-				return inspectVector(c.OutOrStdout(), args[0], asJSON)
-			case err != nil && strings.HasSuffix(args[0], ".safetensors"):
-				return fmt.Errorf("open %s: %w", args[0], fs.ErrNotExist)
+			name := args[0]
+			info, err := os.Stat(name)
+			if err == nil && !info.IsDir() && !hasExtension(name, ".gguf") {
+				return inspectFile(c.OutOrStdout(), name, asJSON)
 			}
-			m, err := (&modelFlags{ref: args[0]}).open(c.Context(), c.ErrOrStderr())
+			if err != nil && slices.ContainsFunc([]string{".safetensors", ".state", ".jsonl", ".json", ".csv", ".gguf"}, func(e string) bool { return hasExtension(name, e) }) && !strings.Contains(name, ":") {
+				return fmt.Errorf("open %s: %w", name, withoutPath(err))
+			}
+			checkpoint, err := openCheckpoint(c, name)
 			if err != nil {
 				return err
 			}
-			return inspectModel(c.OutOrStdout(), m, asJSON)
+			defer checkpoint.Close()
+			return inspectModel(c.OutOrStdout(), checkpoint, asJSON)
 		},
 	}
 	flagsUnder(c, "Output", func(flags *pflag.FlagSet) { jsonFlag(flags, &asJSON) })
 	return c
 }
 
-type shownLayer struct {
-	Layer int     `json:"layer"`
-	Width int     `json:"width"`
-	Norm  float64 `json:"norm"`
+func hasExtension(name, extension string) bool {
+	return strings.HasSuffix(strings.ToLower(name), extension)
 }
 
-func inspectVector(w io.Writer, path string, asJSON bool) error {
-	v, err := steer.LoadVector(path)
-	if err != nil {
-		return err
+// openCheckpoint opens a model's files, of which only headers are read.
+func openCheckpoint(c *cobra.Command, ref string) (*checkpoint.Checkpoint, error) {
+	if ref == demo.Name {
+		return checkpoint.OpenFS(demo.Files(), demo.Name, checkpoint.Options{})
 	}
-	norms := v.Norms()
-	var layers []shownLayer
-	for _, n := range slices.Sorted(maps.Keys(v.Layers)) {
-		layers = append(layers, shownLayer{n, len(v.Layers[n]), norms[n]})
-	}
-	p := v.Provenance
-	if asJSON {
-		return printJSON(w, struct {
-			Kind         string       `json:"kind"`
-			LayerType    lm.Site      `json:"layer_type"`
-			Layers       []shownLayer `json:"layers"`
-			Model        string       `json:"model"`
-			WeightsHash  string       `json:"weights_hash"`
-			PairsHash    string       `json:"pairs_hash"`
-			Aggregator   string       `json:"aggregator"`
-			ReadToken    string       `json:"read_token"`
-			ChatTemplate string       `json:"chat_template"`
-			Version      string       `json:"version"`
-		}{"vector", v.Site, layers, p.Model, p.WeightsHash, p.PairsHash, p.Aggregator, p.Read, p.ChatTemplate, p.Version})
-	}
-	text := &listing{}
-	text.line("steering vector", path)
-	text.line("layer type", v.Site)
-	text.line("model", p.Model)
-	text.line("weights", p.WeightsHash)
-	text.line("pairs", p.PairsHash)
-	text.line("aggregator", p.Aggregator)
-	text.line("read token", p.Read)
-	text.line("chat template", p.ChatTemplate)
-	text.line("made by steer", p.Version)
-	for _, l := range layers {
-		text.line(fmt.Sprintf("layer %d", l.Layer), fmt.Sprintf("norm %.4f, %d elements", l.Norm, l.Width))
-	}
-	return text.write(w)
+	downloads, finish := showDownloads(c.ErrOrStderr())
+	defer finish()
+	return checkpoint.Open(c.Context(), ref, downloads)
+}
+
+type shownModel struct {
+	Kind         string         `json:"kind"`
+	Model        string         `json:"model"`
+	Revision     string         `json:"revision"`
+	WeightsHash  string         `json:"weights_hash"`
+	Family       string         `json:"family"`
+	Wrapper      string         `json:"wrapper,omitempty"` // the multimodal model whose text model this is
+	Layers       int            `json:"layers"`
+	Hidden       int            `json:"hidden"`
+	Vocabulary   int            `json:"vocabulary"`
+	Positions    int            `json:"positions"` // 0: without limit
+	Parameters   int            `json:"parameters"`
+	DType        string         `json:"dtype"` // as stored
+	Files        []shownFile    `json:"files"`
+	ChatTemplate bool           `json:"chat_template"`
+	Sites        []shownSite    `json:"sites"`
+	GGUF         map[string]any `json:"gguf,omitempty"` // metadata; long lists only as their length
+}
+
+type shownFile struct {
+	Name   string `json:"name"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256,omitempty"` // as the Hub gives it
 }
 
 type shownSite struct {
 	Site   lm.Site `json:"site"`
 	Module string  `json:"module,omitempty"` // {num} stands for the layer; "": no module has it as its output
-	Layers int     `json:"layers"`           // how many show it
+	Layers int     `json:"layers"`           // how many have it
 }
 
-func inspectModel(w io.Writer, m *lm.Model, asJSON bool) error {
-	d := m.Decoder()
-	var sites []shownSite
+func inspectModel(w io.Writer, c *checkpoint.Checkpoint, asJSON bool) error {
+	d, err := arch.Parse(c.Config())
+	if err != nil {
+		return fmt.Errorf("open model %s: %w", c.ID(), err)
+	}
+	m := shownModel{Kind: "model", Model: c.ID(), Revision: c.Revision(), WeightsHash: c.Fingerprint(), Family: d.Family, Wrapper: d.Wrapper, Layers: len(d.Blocks), Hidden: d.Hidden,
+		Vocabulary: d.Vocabulary, Positions: d.MaxPositions, Parameters: c.Parameters(), DType: c.Stored()}
+	for _, f := range c.WeightFiles() {
+		m.Files = append(m.Files, shownFile{f.Name, f.Size, f.SHA256})
+	}
+	if t, err := tokenizer.Load(c.FS()); err == nil {
+		m.ChatTemplate = t.HasChatTemplate()
+	}
 	for _, s := range arch.Sites() {
 		shown := shownSite{Site: s, Module: d.Modules[s]}
-		for layer := range m.Layers() {
-			if m.CheckSite(layer, s) == nil {
+		for layer := range d.Blocks {
+			if d.HasSite(layer, s) {
 				shown.Layers++
 			}
 		}
 		if shown.Layers > 0 {
-			sites = append(sites, shown)
+			m.Sites = append(m.Sites, shown)
+		}
+	}
+	file := c.GGUF()
+	if file != nil {
+		m.GGUF = map[string]any{}
+		for _, key := range file.Keys() {
+			m.GGUF[key] = metadataValue(file, key)
 		}
 	}
 	if asJSON {
-		return printJSON(w, struct {
-			Kind        string      `json:"kind"`
-			Model       string      `json:"model"`
-			Revision    string      `json:"revision"`
-			WeightsHash string      `json:"weights_hash"`
-			Family      string      `json:"family"`
-			Wrapper     string      `json:"wrapper,omitempty"`
-			Layers      int         `json:"layers"`
-			Hidden      int         `json:"hidden"`
-			Vocabulary  int         `json:"vocabulary"`
-			Parameters  int         `json:"parameters"`
-			DType       string      `json:"dtype"`
-			Computes    string      `json:"computes"`
-			Sites       []shownSite `json:"sites"`
-		}{"model", m.ID(), m.Revision(), m.Fingerprint(), d.Family, d.Wrapper, m.Layers(), d.Hidden, d.Vocabulary, m.Description().Parameters, m.Stored(), m.Description().DType, sites})
+		return printJSON(w, m)
 	}
 	text := &listing{}
-	text.line("model", m.ID())
-	text.line("revision", m.Revision())
-	text.line("weights", m.Fingerprint())
-	text.line("family", d.Family)
-	if d.Wrapper != "" {
-		text.line("text model of", d.Wrapper+", whose other tensors are not read")
+	text.line("model", m.Model)
+	text.line("revision", m.Revision)
+	text.line("weights", m.WeightsHash)
+	text.line("family", m.Family)
+	if m.Wrapper != "" {
+		text.line("text model of", m.Wrapper+", whose other tensors are not read")
 	}
-	text.line("layers", m.Layers())
-	text.line("hidden size", d.Hidden)
-	text.line("vocabulary", d.Vocabulary)
-	text.line("parameters", m.Description().Parameters)
-	text.line("dtype", fmt.Sprintf("%s, computes in %s", m.Stored(), m.Description().DType))
+	text.line("layers", m.Layers)
+	text.line("hidden size", m.Hidden)
+	text.line("vocabulary", m.Vocabulary)
+	if m.Positions > 0 {
+		text.line("positions", m.Positions)
+	}
+	text.line("parameters", m.Parameters)
+	text.line("dtype", m.DType)
+	text.line("chat template", map[bool]string{true: "yes", false: "no"}[m.ChatTemplate])
 	text.heading("sites, and the modules whose output they are:")
-	for _, s := range sites {
+	for _, s := range m.Sites {
 		module := s.Module
 		if module == "" {
 			module = "(inside the block)"
 		}
+		if s.Layers < m.Layers {
+			module += fmt.Sprintf(" (of %d layers)", s.Layers)
+		}
 		text.line(string(s.Site), module)
+	}
+	if file != nil {
+		text.heading("metadata:")
+		for _, key := range file.Keys() {
+			text.line(key, oneLineOf(fmt.Sprint(m.GGUF[key]), 100))
+		}
 	}
 	return text.write(w)
 }
 
-// listing is text in two columns.
+// metadataValue returns a value of a GGUF file's metadata; of a long list, what
+// it is.
+func metadataValue(file *gguf.File, key string) any {
+	value := file.Value(key)
+	const long = 16
+	if list := reflect.ValueOf(value); list.Kind() == reflect.Slice && list.Len() > long {
+		return fmt.Sprintf("a list of %d", list.Len())
+	}
+	return value
+}
+
+// oneLineOf shortens a text and writes it on one line.
+func oneLineOf(text string, most int) string {
+	runes := []rune(strings.Join(strings.Fields(text), " "))
+	if len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return string(runes)
+}
+
+// listing is a table of names and values.
 type listing struct{ text strings.Builder }
 
-// line adds a name and its value, where it has one.
+// line adds a value that is known.
 func (l *listing) line(name string, value any) {
-	if value := fmt.Sprint(value); value != "" {
-		fmt.Fprintf(&l.text, "%s\t%s\n", name, value)
+	if text := fmt.Sprint(value); text != "" {
+		fmt.Fprintf(&l.text, "%s\t%s\n", printable(name), printable(text))
 	}
+}
+
+// printable replaces what a terminal would act on.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 func (l *listing) heading(text string) { fmt.Fprintf(&l.text, "\n%s\n", text) }

@@ -72,22 +72,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, diagnostics io.W
 	return exitFailure
 }
 
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
-
-// resumable is the error of an interrupted run that left its state in a file.
-type resumable struct {
-	error
-	state string
-}
-
-func (r resumable) Unwrap() error { return r.error }
-
-func whatIsKept(err error) string {
-	if r := (resumable{}); errors.As(err, &r) {
-		return fmt.Sprintf("; %s keeps what was done: run the same command with --resume to go on", r.state)
-	}
-	return ""
-}
+// oneLine writes an error, which may quote a file, so that a terminal only shows it.
+func oneLine(err error) string { return printable(strings.ReplaceAll(err.Error(), "\n", "; ")) }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -100,8 +86,8 @@ with :file.gguf behind it for a GGUF file, which is downloaded once into the
 Hugging Face cache; demo is the little one inside this program. The exit code is 0
 when all went well, 1 after a failure or an interrupt, 2 when the command line is wrong.`,
 		Example: `  steer demo
-  steer train --model Qwen/Qwen2.5-0.5B-Instruct --pairs pairs.jsonl --out happy.safetensors
-  steer generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt "How are you?" --vector happy.safetensors:2`,
+  steer train --model demo --pairs pairs.jsonl --layers 3 --out happy.safetensors
+  steer generate --model demo --prompt "Anna had a red kite. One day, Anna met Leo at the bridge." --vector happy.safetensors:0.7`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -118,10 +104,14 @@ when all went well, 1 after a failure or an interrupt, 2 when the command line i
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetUsageFunc(printUsage)
+	root.SetFlagErrorFunc(wrongFlag)
 	root.SetHelpCommand(helpCommand())
 	root.SetVersionTemplate("steer {{.Version}}\n")
 	root.AddCommand(demoCommand(), trainCommand(), extractCommand(), aggregateCommand(), recordCommand(),
 		generateCommand(), scoreCommand(), tokenizeCommand(), inspectCommand(), benchCommand(), versionCommand())
+	for _, c := range root.Commands() {
+		onlyOnce(c)
+	}
 	return root
 }
 

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -12,7 +12,6 @@ import (
 
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/checkpoint"
-	"github.com/steervec/steer/lm/demo"
 )
 
 // modelFlags name a model and how it computes.
@@ -35,24 +34,48 @@ func addRef(flags *pflag.FlagSet, ref *string) {
 	flags.StringVar(ref, "model", "", "the model at `REF`: a checkpoint's folder, a GGUF file, a Hub id org/name[@revision][:file.gguf], or demo")
 }
 
-func (f *modelFlags) open(ctx context.Context, diagnostics io.Writer) (*lm.Model, error) {
-	if f.ref == demo.Name {
-		collectEarly()
-		return lm.Open(ctx, f.ref, lm.Compute(f.dtype))
+func (f *modelFlags) open(c *cobra.Command) (*lm.Model, error) {
+	if err := checkRef(f.ref); err != nil {
+		return nil, err
 	}
-	downloads, finish := showDownloads(diagnostics)
+	downloads, finish := showDownloads(c.ErrOrStderr())
 	defer finish()
-	m, err := lm.Open(ctx, f.ref, lm.Compute(f.dtype), lm.Checkpoint(downloads))
-	collectEarly()
+	m, err := lm.Open(c.Context(), f.ref, lm.Compute(f.dtype), lm.Checkpoint(downloads))
+	limitGarbage()
 	return m, err
 }
 
-// collectEarly keeps memory near what is in use: once a model is open, most of
-// the heap is buffers that stay, and garbage comes slowly.
-func collectEarly() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(5)
+// checkRef refuses what means standard input elsewhere.
+func checkRef(ref string) error {
+	if ref == "-" {
+		return usage("a model is not read from standard input")
 	}
+	return nil
+}
+
+// garbage is how much of it may lie about before it is collected, in bytes,
+// where much is in use.
+const garbage = 64 << 20
+
+// limitGarbage keeps memory near what is in use. Once a large model is open, most
+// of the heap is what stays, and as much again would be far more than the garbage
+// of some steps. Of a small one a like share would be next to nothing, and the
+// collector would run all the time: there Go's own measure holds.
+func limitGarbage() {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	runtime.GC()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	debug.SetGCPercent(garbagePercent(memory.HeapAlloc))
+}
+
+// garbagePercent is how much garbage may come on top of a heap of so many bytes,
+// as a share.
+func garbagePercent(heap uint64) int {
+	const least, usual = 5, 100
+	return int(min(max(least, 100*garbage/max(heap, 1)), usual))
 }
 
 // showDownloads shows a bar for each file that is downloaded, and passes on what

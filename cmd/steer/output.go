@@ -2,16 +2,17 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/steervec/steer/lm"
 )
 
 // printJSON writes one value as indented JSON.
@@ -22,20 +23,47 @@ func printJSON(w io.Writer, value any) error {
 	return encoder.Encode(value)
 }
 
-// checkOutput refuses to find out only after hours of work that a file cannot
-// be written. What is there already must be a file, which the new one replaces.
-func checkOutput(path string) error {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return usage("--out %s is not a file", path)
+// printResult writes one of several results as a line, and a single one indented.
+func printResult(w io.Writer, value any, several bool) error {
+	if !several {
+		return printJSON(w, value)
 	}
-	probe, err := os.CreateTemp(filepath.Dir(path), ".steer-*")
-	if err != nil {
-		if reason := (*fs.PathError)(nil); errors.As(err, &reason) {
-			err = reason.Err
-		}
-		return fmt.Errorf("--out %s cannot be written: %w", path, err)
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
+}
+
+// notes are what the user should know about a result that is not wrong. They go
+// to standard error as they come, and are part of what JSON tells.
+type notes struct {
+	w    io.Writer
+	told []string
+}
+
+func newNotes(c *cobra.Command) *notes { return &notes{w: c.ErrOrStderr(), told: []string{}} }
+
+// add tells something, once.
+func (n *notes) add(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if slices.Contains(n.told, text) {
+		return
 	}
-	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+	n.told = append(n.told, text)
+	fmt.Fprintf(n.w, "note: %s\n", text)
+}
+
+// result is what every JSON result of a model has.
+type result struct {
+	Model       string    `json:"model"`
+	Revision    string    `json:"revision,omitempty"`
+	WeightsHash string    `json:"weights_hash"`
+	DType       string    `json:"dtype"` // of the products
+	Vectors     []applied `json:"vectors"`
+	Notes       []string  `json:"notes"`
+}
+
+func resultOf(m *lm.Model, vectors []applied, told *notes) result {
+	return result{m.ID(), m.Revision(), m.Fingerprint(), m.Description().DType, vectors, told.told}
 }
 
 // bar shows the progress of long work on a terminal, and nothing elsewhere.

@@ -1,45 +1,67 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/steervec/steer"
 )
 
-// A colon parts file and multiplier, unless a file has the whole as its name.
-func TestVectorFlagPartsFileAndMultiplier(t *testing.T) {
+// Colons and commas part a vector's file from its multiplier and options, unless
+// a file has the whole as its name.
+func TestVectorFlagPartsFileMultiplierAndOptions(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for _, name := range []string{"v", "v:2", "v:2:3"} {
+	for _, name := range []string{"v", "v:2", "v:2:3", "a,b", "w,layers=1"} {
 		if err := os.WriteFile(name, nil, 0o644); err != nil {
 			t.Skipf("this system has no file %q: %v", name, err)
 		}
 	}
 	for _, test := range []struct {
-		text       string
-		path       string
-		multiplier float64
+		text string
+		want string // path, multiplier, layers, operator, tokens
 	}{
-		{"v", "v", 1},
-		{"v:2", "v:2", 1},
-		{"v:2:3", "v:2:3", 1},
-		{"v:-1.5", "v", -1.5},
-		{"v:2:-1.5", "v:2", -1.5},
-		{"v:1e-3", "v", 0.001},
-		{filepath.Join("missing", "v"), filepath.Join("missing", "v"), 1},
-		{`C:\vectors\v.safetensors:2`, `C:\vectors\v.safetensors`, 2},
+		{"v", "v 1 - add -"},
+		{"v:2", "v:2 1 - add -"},
+		{"v:2:3", "v:2:3 1 - add -"},
+		{"v:-1.5", "v -1.5 - add -"},
+		{"v:2:-1.5", "v:2 -1.5 - add -"},
+		{"v:1e-3", "v 0.001 - add -"},
+		{"a,b:3", "a,b 3 - add -"},
+		{"a,b:3,operator=ablate", "a,b 3 - ablate -"},
+		{"w,layers=1", "w,layers=1 1 - add -"},
+		{"w,layers=1:7", "w,layers=1 7 - add -"},
+		{"w,layers=1,layers=2", "w,layers=1 1 2 add -"},
+		{"v,layers=1,3,-1,tokens=1,4", "v 1 1,3,-1 add 1,4"},
+		{"v:0.5,tokens=1::2,operator=ablate-then-add,layers=8:20:2", "v 0.5 8:20:2 ablate-then-add 1::2"},
+		{"v:2,layers=1-3", "v:2 1 1-3 add -"},
+		{filepath.Join("missing", "v"), filepath.Join("missing", "v") + " 1 - add -"},
+		{`C:\vectors\v.safetensors:2`, `C:\vectors\v.safetensors 2 - add -`},
 	} {
-		path, multiplier, err := splitVector(test.text)
+		spec, err := parseVector(test.text, vectorSpec{multiplier: 1, operator: steer.Add()})
 		if err != nil {
 			t.Errorf("%s: %v", test.text, err)
 			continue
 		}
-		if path != test.path || multiplier != test.multiplier {
-			t.Errorf("%s: file %s, multiplier %v", test.text, path, multiplier)
+		layers, tokens := "-", "-"
+		if spec.layers != nil {
+			layers = spec.layers.text
+		}
+		if spec.tokens != nil {
+			tokens = fmt.Sprint(spec.tokens)
+		}
+		if got := fmt.Sprint(spec.path, " ", spec.multiplier, " ", layers, " ", spec.operator.Name(), " ", tokens); got != test.want {
+			t.Errorf("%s: %s, want %s", test.text, got, test.want)
 		}
 	}
-	for _, text := range []string{"v:two", ":2", `C:\missing`} {
-		if path, _, err := splitVector(text); err == nil {
-			t.Errorf("%s: file %s", text, path)
+	for text, want := range map[string]string{
+		"x:two": `"two" is not a multiplier`, ":2": "not a multiplier", `C:\missing`: "not a multiplier", "v,operater=add": "is none of layers=",
+		"v,operator=rotate": "it is one of add", "v,layers=x": `"x" is not a layer`, "v,tokens=1::0": "not positive", "v,layers=1,layers=2": "given twice",
+	} {
+		if spec, err := parseVector(text, vectorSpec{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: file %s, %v; want %q", text, spec.path, err, want)
 		}
 	}
 }

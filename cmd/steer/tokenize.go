@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,26 +17,36 @@ import (
 
 func tokenizeCommand() *cobra.Command {
 	var ref, text string
+	var flags textFlags
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "tokenize --model REF --text TEXT",
 		Short: "Show the tokens of a text",
 		Long: `Show the tokens of a text as a prompt: id, token, and the bytes of the text that it
-stands for. Tokens that the tokenizer adds stand for no text.`,
-		Example: `  steer tokenize --model gpt2 --text "Hello, world"`,
+stands for. Tokens that the tokenizer adds stand for no text. With --chat the text
+is the rendered conversation. A folder with tokenizer.json alone is enough.`,
+		Example: `  steer tokenize --model demo --text "Tom was very happy."`,
 		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model", "text"); err != nil {
 				return err
 			}
-			if err := readText(c, "text", &text); err != nil {
+			if err := flags.readSystem(c); err != nil {
+				return err
+			}
+			if err := flags.readText(c, "text", &text); err != nil {
 				return err
 			}
 			t, err := openTokenizer(c, ref)
 			if err != nil {
 				return err
 			}
-			e, err := t.Encode(text, tokenizer.EncodeOptions{})
+			var e tokenizer.Encoding
+			if flags.chat {
+				text, e, err = renderChat(c.Context(), t, flags.messages(text))
+			} else {
+				e, err = t.Encode(text, tokenizer.EncodeOptions{})
+			}
 			if err != nil {
 				return err
 			}
@@ -44,10 +56,11 @@ stands for. Tokens that the tokenizer adds stand for no text.`,
 			}
 			if asJSON {
 				return printJSON(c.OutOrStdout(), struct {
+					Text    string   `json:"text"`
 					IDs     []int    `json:"ids"`
 					Tokens  []string `json:"tokens"`
 					Offsets [][2]int `json:"offsets"` // bytes of the text, [from, to)
-				}{append([]int{}, e.IDs...), tokens, append([][2]int{}, e.Offsets...)})
+				}{text, append([]int{}, e.IDs...), tokens, append([][2]int{}, e.Offsets...)})
 			}
 			var lines strings.Builder
 			for i, id := range e.IDs {
@@ -58,8 +71,9 @@ stands for. Tokens that the tokenizer adds stand for no text.`,
 		},
 	}
 	flagsUnder(c, "Model", func(flags *pflag.FlagSet) { addRef(flags, &ref) })
-	flagsUnder(c, "Text", func(flags *pflag.FlagSet) {
-		flags.StringVar(&text, "text", "", "the `TEXT`; - reads it from standard input")
+	flagsUnder(c, "Text", func(set *pflag.FlagSet) {
+		set.StringVar(&text, "text", "", "the `TEXT`; - reads it from standard input")
+		flags.add(set)
 	})
 	flagsUnder(c, "Output", func(flags *pflag.FlagSet) { jsonFlag(flags, &asJSON) })
 	return c
@@ -67,8 +81,13 @@ stands for. Tokens that the tokenizer adds stand for no text.`,
 
 // openTokenizer reads a model's tokenizer without its weights.
 func openTokenizer(c *cobra.Command, ref string) (*tokenizer.Tokenizer, error) {
+	if err := checkRef(ref); err != nil {
+		return nil, err
+	}
 	files := demo.Files()
-	if ref != demo.Name {
+	if info, err := os.Stat(filepath.Join(ref, "tokenizer.json")); err == nil && info.Mode().IsRegular() && ref != demo.Name {
+		files = os.DirFS(ref)
+	} else if ref != demo.Name {
 		downloads, finish := showDownloads(c.ErrOrStderr())
 		var err error
 		files, err = checkpoint.Files(c.Context(), ref, downloads)

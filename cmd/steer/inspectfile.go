@@ -1,0 +1,242 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/steervec/steer"
+	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
+	"github.com/steervec/steer/pairs"
+	"github.com/steervec/steer/vecfile"
+)
+
+// inspectFile shows a file that is no model.
+func inspectFile(w io.Writer, path string, asJSON bool) error {
+	switch kind := kindOfFile(path); kind {
+	case vectorFile:
+		return inspectVector(w, path, asJSON)
+	case ggufFile:
+		return fmt.Errorf("%s holds a model in GGUF, but its name does not end in .gguf, as it must to be opened", path)
+	case otherFile:
+		if hasExtension(path, ".safetensors") {
+			_, err := safetensors.Open(path)
+			return err
+		}
+		return inspectPairs(w, path, asJSON)
+	default:
+		return inspectTensors(w, path, kind, asJSON)
+	}
+}
+
+type shownLayer struct {
+	Layer int     `json:"layer"`
+	Width int     `json:"width"`
+	Norm  float64 `json:"norm"`
+	// ActivationNorm is the mean length of the activations that the vector was
+	// trained on; 0: not known.
+	ActivationNorm float64 `json:"activation_norm,omitempty"`
+}
+
+type shownVector struct {
+	Kind         string       `json:"kind"`
+	LayerType    lm.Site      `json:"layer_type"`
+	Layers       []shownLayer `json:"layers"`
+	Hash         string       `json:"hash"` // of the file
+	Model        string       `json:"model"`
+	Family       string       `json:"family"`
+	WeightsHash  string       `json:"weights_hash"`
+	Steering     string       `json:"steering"`
+	PairsHash    string       `json:"pairs_hash"`
+	Aggregator   string       `json:"aggregator"`
+	ReadToken    string       `json:"read_token"`
+	ChatTemplate string       `json:"chat_template"`
+	Operations   string       `json:"operations"`
+	Version      string       `json:"version"`
+}
+
+func inspectVector(w io.Writer, path string, asJSON bool) error {
+	v, err := steer.LoadVector(path)
+	if err != nil {
+		return err
+	}
+	hash, err := hashFile(path)
+	if err != nil {
+		return err
+	}
+	p, norms := v.Provenance, v.Norms()
+	shown := shownVector{"vector", v.Site, nil, hash, p.Model, p.Family, p.WeightsHash, p.Steering, p.PairsHash, p.Aggregator, p.Read, p.ChatTemplate, p.Operations, p.Version}
+	for _, n := range slices.Sorted(maps.Keys(v.Layers)) {
+		shown.Layers = append(shown.Layers, shownLayer{n, len(v.Layers[n]), norms[n], v.ActivationNorms[n]})
+	}
+	if asJSON {
+		return printJSON(w, shown)
+	}
+	text := &listing{}
+	text.line("steering vector", path)
+	text.line("layer type", shown.LayerType)
+	text.line("model", shown.Model)
+	text.line("family", shown.Family)
+	text.line("weights", shown.WeightsHash)
+	text.line("steered by", shown.Steering)
+	text.line("pairs", shown.PairsHash)
+	text.line("aggregator", shown.Aggregator)
+	text.line("read token", shown.ReadToken)
+	text.line("chat template", oneLineOf(shown.ChatTemplate, 80))
+	text.line("operations", shown.Operations)
+	text.line("made by steer", shown.Version)
+	for _, l := range shown.Layers {
+		of := ""
+		if l.ActivationNorm > 0 {
+			of = fmt.Sprintf(" (activations: %.4f)", l.ActivationNorm)
+		}
+		text.line(fmt.Sprintf("layer %d", l.Layer), fmt.Sprintf("norm %.4f%s, %d elements", l.Norm, of, l.Width))
+	}
+	return text.write(w)
+}
+
+// shownTensors is what the header of a safetensors file says.
+type shownTensors struct {
+	Kind     fileKind          `json:"kind"`
+	Pairs    int               `json:"pairs,omitempty"`   // in activations and statistics
+	Prompts  int               `json:"prompts,omitempty"` // in a recording
+	Tensors  []shownTensor     `json:"tensors"`
+	Metadata map[string]string `json:"metadata"`
+}
+
+type shownTensor struct {
+	Name  string            `json:"name"`
+	DType safetensors.DType `json:"dtype"`
+	Shape []int             `json:"shape"`
+}
+
+// sampleBytes is how many bytes a sample's id has in a file of statistics.
+const sampleBytes = 32
+
+// inspectTensors shows a safetensors file that is not a vector, by its header.
+func inspectTensors(w io.Writer, path string, kind fileKind, asJSON bool) error {
+	file, err := safetensors.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	shown := shownTensors{Kind: kind, Metadata: file.Metadata()}
+	for _, name := range file.Names() {
+		t, _ := file.Tensor(name)
+		shown.Tensors = append(shown.Tensors, shownTensor{name, t.DType, t.Shape})
+	}
+	metadata := shown.Metadata
+	switch kind {
+	case activationsFile:
+		if shape := shown.Tensors[0].Shape; len(shape) == 2 {
+			shown.Pairs = shape[0]
+		}
+	case statisticsFile:
+		if samples, ok := file.Tensor("samples"); ok {
+			shown.Pairs = len(samples.Data) / sampleBytes
+		}
+		metadata = statisticsMetadata(metadata)
+	case recordingFile:
+		var prompts []recordedPrompt
+		if text := metadata[promptsKey]; text != "" {
+			if err := json.Unmarshal([]byte(text), &prompts); err != nil {
+				return fmt.Errorf("read recording %s: metadata %q: %w", path, promptsKey, err)
+			}
+		}
+		shown.Prompts = max(1, len(prompts))
+	}
+	if asJSON {
+		return printJSON(w, shown)
+	}
+	text := &listing{}
+	text.line(string(kind), path)
+	for _, key := range slices.Sorted(maps.Keys(metadata)) {
+		name, known := map[string]string{
+			vecfile.LayerTypeKey: "layer type", vecfile.FamilyKey: "family", vecfile.WeightsHashKey: "weights", vecfile.PairsHashKey: "pairs",
+			vecfile.ReadTokenKey: "read token", vecfile.ChatTemplateKey: "chat template", vecfile.VersionKey: "made by steer",
+		}[key]
+		if !known {
+			name = key
+		}
+		text.line(name, oneLineOf(metadata[key], 100))
+	}
+	if shown.Pairs > 0 {
+		text.line("pairs in it", shown.Pairs)
+	}
+	if shown.Prompts > 0 {
+		text.line("prompts in it", shown.Prompts)
+	}
+	text.heading("tensors:")
+	for _, t := range shown.Tensors {
+		text.line(t.Name, fmt.Sprintf("%s %v", t.DType, t.Shape))
+	}
+	return text.write(w)
+}
+
+// statisticsMetadata are the entries of the header of statistics one by one.
+func statisticsMetadata(metadata map[string]string) map[string]string {
+	out := maps.Clone(metadata)
+	var fields map[string]any
+	if json.Unmarshal([]byte(metadata[statisticsKey]), &fields) != nil {
+		return out
+	}
+	delete(out, statisticsKey)
+	for name, value := range fields {
+		switch value := value.(type) {
+		case map[string]any:
+			for inner, v := range value {
+				out[inner] = fmt.Sprint(v)
+			}
+		case float64:
+			out[name] = strconv.FormatFloat(value, 'f', -1, 64)
+		default:
+			out[name] = fmt.Sprint(value)
+		}
+	}
+	return out
+}
+
+// shownPairs is what a file of pairs holds.
+type shownPairs struct {
+	Kind      string `json:"kind"`
+	Pairs     int    `json:"pairs"`
+	TokenIDs  bool   `json:"token_ids"`
+	ReadToken string `json:"read_token"` // where a pair does not say
+	Note      string `json:"note,omitempty"`
+	First     struct {
+		Positive string `json:"positive"`
+		Negative string `json:"negative"`
+	} `json:"first"`
+}
+
+func inspectPairs(w io.Writer, path string, asJSON bool) error {
+	file, err := pairs.Open(path)
+	if err != nil {
+		return fmt.Errorf("%s is not a file of tensors; as pairs: %s", path, strings.TrimPrefix(err.Error(), path+": "))
+	}
+	shown := shownPairs{Kind: "pairs", Pairs: len(file.Samples), ReadToken: "-1", Note: file.Note}
+	if file.Read != nil {
+		shown.ReadToken = file.Read.String()
+	}
+	s := file.Samples[0]
+	shown.First.Positive, shown.First.Negative = s.Positive, s.Negative
+	if shown.TokenIDs = s.PositiveIDs != nil; shown.TokenIDs && s.Positive == "" {
+		shown.First.Positive, shown.First.Negative = fmt.Sprint(s.PositiveIDs), fmt.Sprint(s.NegativeIDs)
+	}
+	if asJSON {
+		return printJSON(w, shown)
+	}
+	text := &listing{}
+	text.line("pairs", path)
+	text.line("pairs in it", shown.Pairs)
+	text.line("read token", shown.ReadToken)
+	text.line("note", shown.Note)
+	text.line("first positive", oneLineOf(shown.First.Positive, 100))
+	text.line("first negative", oneLineOf(shown.First.Negative, 100))
+	return text.write(w)
+}
