@@ -31,8 +31,8 @@ type steeringFlags struct {
 
 func (f *steeringFlags) add(c *cobra.Command) {
 	flagsUnder(c, "Steering", func(flags *pflag.FlagSet) {
-		flags.StringArrayVar(&f.vectors, "vector", nil, "steer with this `VECTOR`: FILE[:MULTIPLIER][,layers=LAYERS][,operator=OPERATOR][,tokens=TOKENS], "+
-			"such as happy.safetensors:0.7,layers=3,tokens=response; repeatable; what it does not say is as the flags below have it")
+		flags.StringArrayVar(&f.vectors, "vector", nil, "steer with this `VECTOR`: a file, perhaps :MULTIPLIER, and perhaps "+
+			",layers=LAYERS ,operator=OPERATOR ,tokens=TOKENS for it alone, such as happy.safetensors:0.7,layers=3,tokens=response; repeatable; the flags below say it for all others")
 		layersFlag(flags, &f.layers, "steer-layers", "which of the vectors' layers act; all when not given")
 		choice(flags, &f.operator, "operator", operatorNames, operatorOf, "how the vectors act")
 		number(flags, &f.minToken, "min-token", -math.MaxInt32, math.MaxInt32, "steer from position N on, negative from the prompt's end")
