@@ -123,8 +123,8 @@ func (v *Vector) Check(model *lm.Model, edit lm.Edit) (notes []string, err error
 		}
 	}
 	if worst > 1 {
-		notes = append(notes, fmt.Sprintf("at layer %d the vector moves activations by %.1f times their own length: "+
-			"if the text falls apart, try a multiplier that is %.1f times smaller", at, worst, 2*worst))
+		notes = append(notes, fmt.Sprintf("at layer %d the vector moves activations by %.2g times their own length: "+
+			"if the text falls apart, try a multiplier that is %.2g times smaller", at, worst, 2*worst))
 	}
 	return notes, nil
 }

@@ -540,3 +540,33 @@ func TestTextInTextOut(t *testing.T) {
 		t.Errorf("%v (%v)", scores, err)
 	}
 }
+
+// However many prompts there are, a limited number is open at a time, and each
+// text is that of its prompt.
+func TestManyPromptsAreContinuedSomeAtATime(t *testing.T) {
+	plain := open(t)
+	model := plain.Cached(0)
+	var inputs []lm.Input
+	for i := range 150 {
+		inputs = append(inputs, lm.Input{Tokens: []int{5, 6, 7, i}})
+	}
+	most := 0
+	opts := lm.GenerateOptions{MaxTokens: 3, IgnoreEnd: true, Token: func(int, int, string) {
+		_, slots := model.CacheUse()
+		most = max(most, slots)
+	}}
+	out, err := model.Generate(t.Context(), inputs, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.Token = nil
+	for _, i := range []int{0, 63, 64, 149} {
+		alone, err := plain.Generate(t.Context(), inputs[i:i+1], opts)
+		if err != nil || !slices.Equal(alone[0].IDs, out[i].IDs) {
+			t.Errorf("prompt %d writes %v, alone %v (%v)", i, out[i].IDs, alone, err)
+		}
+	}
+	if limit := 64*(64+16) + 64; most > limit {
+		t.Errorf("%d slots are in use, more than 64 sequences need", most)
+	}
+}

@@ -47,33 +47,48 @@ type Generation struct {
 	Finish Finish // "" where it was interrupted
 }
 
-// Generate continues every prompt: it steps a [Batch] until all have ended. When
-// ctx ends, what was written so far is returned with its error. What is wrong
-// with an input is an [InputError].
+// atOnce is how many prompts are continued together. More would not be faster,
+// since products are bound by arithmetic by then, and each takes memory.
+const atOnce = 64
+
+// Generate continues every prompt: it steps a [Batch] until all have ended, of
+// which a limited number is open at a time. When ctx ends, what was written so far
+// is returned with its error. What is wrong with an input is an [InputError], told
+// before anything is computed.
 func (m *Model) Generate(ctx context.Context, prompts []Input, opts GenerateOptions) ([]Generation, error) {
 	if err := opts.check(); err != nil {
 		return nil, err
+	}
+	inputs, out, total := make([]Input, len(prompts)), make([]Generation, len(prompts)), 0
+	for i, in := range prompts {
+		s, err := m.sequence(ctx, in)
+		if err != nil {
+			return nil, &InputError{i, err}
+		}
+		in.Text, in.Messages, in.Tokens = "", nil, s.tokens
+		inputs[i], out[i].Prompt = in, s.tokens
+		total += len(s.tokens)
 	}
 	b, err := m.NewBatch(BatchOptions{RunTokens: opts.RunTokens})
 	if err != nil {
 		return nil, err
 	}
 	defer b.Close()
-	sequences := make([]*Sequence, len(prompts))
-	total := 0
-	for i, in := range prompts {
-		if sequences[i], err = b.Add(context.WithoutCancel(ctx), in, opts); err != nil {
-			return nil, &InputError{i, err}
+	var sequences []*Sequence
+	for err == nil && (len(sequences) < len(inputs) || b.Open() > 0) {
+		for len(sequences) < len(inputs) && b.Open() < atOnce {
+			i := len(sequences)
+			s, err := b.Add(context.WithoutCancel(ctx), inputs[i], opts)
+			if err != nil {
+				return nil, &InputError{i, err}
+			}
+			sequences = append(sequences, s)
 		}
-		total += sequences[i].given
-	}
-	for err == nil && b.Open() > 0 {
 		err = b.Step(ctx)
 		if opts.Progress != nil {
 			opts.Progress(b.promptsDone(sequences), total)
 		}
 	}
-	out := make([]Generation, len(sequences))
 	for i, s := range sequences {
 		if s.err != nil && err == nil {
 			err = &InputError{i, s.err}
