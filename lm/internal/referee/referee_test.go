@@ -39,9 +39,9 @@ var exact = bounds{1e-5, 5e-5, 2e-2}
 var rounded = bounds{2e-3, 4e-2, math.Inf(1)}
 
 // Latent attention has two orders of its products, which round other numbers: here
-// a key and a value of each head, there what meets the latent. Of 90 decoders those
+// a key and a value of each head, there what meets the latent. Of 90 decoders, some
 // that had it went past the bounds above, to a median of 1.3e-2 and a ninth decile
-// of 2.8e-2; no other did. Over 130 decoders all keep within these.
+// of 2.8e-2, and no other. Over 130 decoders all keep within these.
 var roundedLatent = bounds{4e-2, 8e-2, math.Inf(1)}
 
 type trial struct {
