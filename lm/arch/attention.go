@@ -21,7 +21,8 @@ type Attention struct {
 	// Experts gives each token queries and an output projection of its own: those of
 	// the few experts that it uses, each with as many heads as there are keys. Query
 	// and Output then hold all experts as [Experts] says, and Fused the keys and the
-	// values (Shen et al. 2024, section 2.2); nil: none.
+	// values (Shen et al. 2024, section 2.2). Heads that share a key stand together, in
+	// the order of the experts' numbers; nil: none.
 	Experts *Experts
 
 	Output Linear

@@ -34,9 +34,10 @@ type Experts struct {
 	// "": none.
 	Correction string
 
-	// The experts form Groups of neighbours, of which only those of the
-	// GroupsPerToken best can be chosen; Groups 0: all can. A group is as good as its
-	// best expert (DeepSeek-AI 2024, section 2.1.2), or as its two best together.
+	// The experts form Groups of neighbours, and in all but the GroupsPerToken best
+	// groups the corrected scores count as 0 when experts are chosen; Groups 0: none
+	// do. A group is as good as its best expert (DeepSeek-AI 2024, section 2.1.2), or
+	// as its two best together.
 	Groups, GroupsPerToken int
 	GroupByTwo             bool
 
@@ -56,7 +57,8 @@ const (
 	Softmax Scoring = iota
 	Sigmoid
 	// SparseMixer chooses one expert after the other. Its weight is the softmax over
-	// those left whose outputs lie within 2 % of the best (Liu et al. 2023).
+	// those left whose outputs fall short of the best by at most 2 % of their own
+	// size, or of the best output if that is larger (Liu et al. 2023).
 	SparseMixer
 )
 

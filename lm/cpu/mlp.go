@@ -69,7 +69,12 @@ func (m *mlp) activate(gate, up []float32) {
 	}
 	switch {
 	case m.xielu != nil:
-		m.xielu.Activate(up)
+		m.xielu.Activate(gate)
+		if m.gate != nil {
+			for i, v := range up {
+				gate[i] *= v
+			}
+		}
 	case m.gate != nil:
 		kernel.ActivateGated(m.activation, gate, up)
 	default:

@@ -108,7 +108,8 @@ func mixSparsely(chosen []choice, outputs, left []float32) {
 		best := largest(left)
 		most, total := left[best], 0.0
 		for e, v := range left {
-			if !math.IsInf(float64(v), -1) && (most-outputs[e])/max(abs(outputs[e]), most) <= tolerance {
+			// 0/0, of outputs that are both zero, is near too
+			if far := (most-outputs[e])/max(abs(outputs[e]), most) > tolerance; !far && !math.IsInf(float64(v), -1) {
 				total += math.Exp(float64(v - most))
 			}
 		}

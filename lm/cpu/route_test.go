@@ -30,6 +30,8 @@ func TestRouting(t *testing.T) {
 			[]float32{logit(0.9), logit(0.1), logit(0.8), logit(0.7)}, nil, []choice{{expert: 2, weight: 0.8}, {expert: 3, weight: 0.7}}},
 		{"a sparse mixer weighs by what is near", arch.Experts{PerToken: 2, Scoring: arch.SparseMixer},
 			[]float32{5, 1, 5, 2}, nil, []choice{{expert: 0, weight: 0.5}, {expert: 2, weight: 1}}},
+		{"a sparse mixer of outputs that are all zero", arch.Experts{PerToken: 2, Scoring: arch.SparseMixer},
+			[]float32{0, 0, 0, 0}, nil, []choice{{expert: 0, weight: 0.25}, {expert: 1, weight: 1. / 3}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.experts.Count = len(test.outputs)

@@ -23,10 +23,12 @@ type Checkpoint struct {
 	tensors map[string]tensor
 }
 
-// tensor is how a tensor is drawn: centre + spread*normal.
+// tensor is how a tensor is drawn: centre + spread*normal, or where bytes is not
+// 0, as so many different bytes from lowest on.
 type tensor struct {
 	shape          []int
 	centre, spread float64
+	bytes, lowest  int
 }
 
 // Options narrow what is drawn; the zero value draws everything.
@@ -53,6 +55,13 @@ func (c *Checkpoint) Tensor(name string) (safetensors.Tensor, bool) {
 	for _, size := range t.shape {
 		n *= size
 	}
+	if t.bytes > 0 {
+		data := make([]byte, n)
+		for i := range data {
+			data[i] = byte(t.lowest + draw.IntN(t.bytes))
+		}
+		return safetensors.Tensor{Name: name, DType: safetensors.U8, Shape: t.shape, Data: data}, true
+	}
 	values := make([]float32, n)
 	for i := range values {
 		values[i] = float32(t.centre + t.spread*draw.NormFloat64())
@@ -71,7 +80,7 @@ func (d *drawing) weight(name string, out, in int) arch.Linear {
 	if l.Transposed {
 		shape = []int{in, out}
 	}
-	d.tensors[l.Weight] = tensor{shape, 0, 1 / math.Sqrt(float64(in))}
+	d.tensors[l.Weight] = tensor{shape: shape, spread: 1 / math.Sqrt(float64(in))}
 	return l
 }
 
@@ -85,18 +94,22 @@ func (d *drawing) linear(name string, out, in int) arch.Linear {
 }
 
 func (d *drawing) vector(name string, n int, centre float64) string {
-	d.tensors[d.prefix+name] = tensor{[]int{n}, centre, 0.2}
+	return d.small(name, centre, n)
+}
+
+// small names a tensor of numbers near a centre.
+func (d *drawing) small(name string, centre float64, shape ...int) string {
+	d.tensors[d.prefix+name] = tensor{shape: shape, centre: centre, spread: 0.2}
 	return d.prefix + name
 }
 
 // perHead names a vector for every head: one tensor, or one for each.
 func (d *drawing) perHead(name string, heads, size int, centre float64) string {
 	if d.chance(50) {
-		d.tensors[d.prefix+name] = tensor{[]int{heads, size}, centre, 0.2}
-		return d.prefix + name
+		return d.small(name, centre, heads, size)
 	}
 	name += ".{head}"
-	d.each(name, "{head}", heads, tensor{[]int{size}, centre, 0.2})
+	d.each(name, "{head}", heads, tensor{shape: []int{size}, centre: centre, spread: 0.2})
 	return d.prefix + name
 }
 

@@ -75,14 +75,16 @@ func (d *drawing) decoder() {
 		dec.Head.Project = d.linear("project_out", width, dec.Hidden)
 	}
 	e.Tokens = "tokens"
-	d.tensors[e.Tokens] = tensor{[]int{dec.Vocabulary, width}, 0, 1}
+	d.tensors[e.Tokens] = tensor{shape: []int{dec.Vocabulary, width}, spread: 1}
 	if d.note(d.chance(30), "embedding: scaled") {
 		e.Scale = d.between(0.5, 3)
 	}
 	if d.note(d.chance(30), "embedding: learned positions") {
 		e.Positions, e.PositionOffset = "positions", oneOf(d, 0, 2)
 		dec.MaxPositions = d.options.Positions
-		d.tensors[e.Positions] = tensor{[]int{dec.MaxPositions + e.PositionOffset, dec.Hidden}, 0, 0.5}
+		d.tensors[e.Positions] = tensor{shape: []int{dec.MaxPositions + e.PositionOffset, dec.Hidden}, spread: 0.5}
+	} else if d.note(d.chance(10), "embedding: sinusoidal positions") {
+		e.Sinusoidal, e.PositionOffset = true, oneOf(d, 0, 2)
 	}
 	if d.note(d.chance(20), "embedding: norm") {
 		e.Norm = d.norm("embedding_norm", dec.Hidden)
@@ -111,6 +113,34 @@ func (d *drawing) decoder() {
 		dec.Blocks = append(dec.Blocks, d.block())
 	}
 	d.prefix = ""
+	d.wrap()
+}
+
+// wrap stores the tensors under other names than those of the description, as
+// [arch.Decoder.Names] allows.
+func (d *drawing) wrap() {
+	d.Decoder.Prefix = "layers."
+	kind := d.IntN(8)
+	if !d.note(kind < 3, "names: of kind %d", kind) {
+		return
+	}
+	if kind > 0 {
+		d.Decoder.Wrapper = "wrapper"
+	}
+	stored := map[string]tensor{}
+	for name, t := range d.tensors {
+		short, prefixed := strings.CutPrefix(name, d.Decoder.Prefix)
+		switch {
+		case kind == 0 && prefixed:
+			name = short
+		case kind == 1:
+			name = "language_model." + name
+		case kind == 2 && prefixed:
+			name = "model.language_model." + short
+		}
+		stored[name] = t
+	}
+	d.tensors = stored
 }
 
 func (d *drawing) block() arch.Block {
@@ -142,7 +172,11 @@ func (d *drawing) block() arch.Block {
 		b.MLPAddsResidual = d.note(d.chance(20), "residual: added by the mlp")
 	}
 	b.Attention = d.attention()
-	b.MLP = d.mlp()
+	b.MLP = d.mlp("mlp.")
+	if d.note(d.chance(12), "block: another mlp beside") {
+		beside := d.mlp("beside.")
+		b.MLPBeside = &beside
+	}
 	return b
 }
 
@@ -183,29 +217,34 @@ func (d *drawing) normOf(name string, vector func(name string, centre float64) s
 }
 
 func (d *drawing) attention() arch.Attention {
-	hidden := d.Decoder.Hidden
 	a := arch.Attention{KVHeads: oneOf(d, 1, 1, 2, 3, 4), HeadSize: oneOf(d, 2, 4, 5, 6, 8, 8, 10, 16, 16, 20, 32)}
 	a.Heads = a.KVHeads * oneOf(d, 1, 1, 2, 3, 5)
+	switch kind := d.IntN(100); {
+	case d.note(kind < 12, "attention: latent"):
+		d.latent(&a)
+	case d.note(kind < 22, "attention: experts"):
+		d.mixed(&a)
+	case d.note(kind < 32, "attention: differential"):
+		a.KVHeads = oneOf(d, 1, 2, 4)
+		a.Heads = a.KVHeads * oneOf(d, 2, 2, 4)
+		if a.KVHeads > 1 {
+			a.Heads = a.KVHeads * oneOf(d, 1, 2, 3)
+		}
+		d.projections(&a)
+		a.Differential = &arch.Differential{Initial: d.between(0.2, 0.8), Norm: &arch.Norm{Kind: oneOf(d, arch.RMS, arch.Layer), Epsilon: 1e-5}}
+		for name, to := range map[string]*string{"q1": &a.Differential.Query1, "k1": &a.Differential.Key1, "q2": &a.Differential.Query2, "k2": &a.Differential.Key2} {
+			*to = d.vector("lambda_"+name, a.HeadSize, 0)
+		}
+	default:
+		d.projections(&a)
+	}
 	d.note(a.Heads > a.KVHeads, "attention: grouped queries")
-	queries, keys := a.Heads*a.HeadSize, a.KVHeads*a.HeadSize
-	if d.note(d.chance(40), "attention: fused") {
-		a.Groups = oneOf(d, 1, a.KVHeads)
-		a.Fused = d.linear("qkv", queries+2*keys, hidden)
+	if a.Latent == nil {
+		d.normHeads(&a)
+		a.Rope = d.rope(a.HeadSize)
 	} else {
-		a.Query, a.Key, a.Value = d.linear("q", queries, hidden), d.linear("k", keys, hidden), d.linear("v", keys, hidden)
+		a.Rope = d.rope(a.Latent.RopeSize)
 	}
-	a.Output = d.linear("o", hidden, queries)
-	a.NormScope = oneOf(d, arch.EachHead, arch.EachHeadOwnWeight, arch.AllHeads)
-	if d.note(d.chance(25), "attention: query norm of scope %d", a.NormScope) {
-		a.QueryNorm = d.headNorm("q_norm", &a, a.Heads)
-	}
-	if d.note(d.chance(25), "attention: key norm of scope %d", a.NormScope) {
-		a.KeyNorm = d.headNorm("k_norm", &a, a.KVHeads)
-	}
-	if d.note(d.chance(20), "attention: clipped") {
-		a.Clip = d.between(0.5, 2)
-	}
-	a.Rope = d.rope(a.HeadSize)
 	if d.note(d.chance(20), "attention: alibi") {
 		a.Alibi = &arch.Alibi{RoundBias: d.note(d.chance(30), "alibi: rounded"), ScaleBias: d.note(d.chance(30), "alibi: scaled")}
 		for range a.Heads {
@@ -215,6 +254,12 @@ func (d *drawing) attention() arch.Attention {
 	if d.note(d.chance(30), "attention: window") {
 		a.Window = 1 + d.IntN(12)
 	}
+	if d.note(d.chance(20), "attention: chunk") {
+		a.Chunk = 1 + d.IntN(12)
+	}
+	if d.note(d.chance(20), "attention: sinks") {
+		a.Sinks = d.vector("sinks", a.Heads, 0)
+	}
 	a.Scale = float32(1 / math.Sqrt(float64(a.HeadSize)))
 	if d.note(d.chance(20), "attention: scale of its own") {
 		a.Scale = d.between(0.1, 1)
@@ -223,6 +268,71 @@ func (d *drawing) attention() arch.Attention {
 		a.SoftCap = d.between(0.5, 10)
 	}
 	return a
+}
+
+// normHeads draws what is done to queries, keys and values before they meet.
+func (d *drawing) normHeads(a *arch.Attention) {
+	a.NormScope = oneOf(d, arch.EachHead, arch.EachHeadOwnWeight, arch.AllHeads)
+	if d.note(d.chance(25), "attention: query norm of scope %d", a.NormScope) {
+		a.QueryNorm = d.headNorm("q_norm", a, a.Heads)
+	}
+	if d.note(d.chance(25), "attention: key norm of scope %d", a.NormScope) {
+		a.KeyNorm = d.headNorm("k_norm", a, a.KVHeads)
+	}
+	if a.QueryNorm != nil || a.KeyNorm != nil {
+		a.NormAfterRope = d.note(d.chance(30), "attention: norms after the rotation")
+	}
+	if d.note(d.chance(20), "attention: clipped") {
+		a.Clip = d.between(0.5, 2)
+	}
+	if d.note(d.chance(15), "attention: temperature") {
+		a.Temperature = &arch.Temperature{Floor: d.between(2, 9), Scale: d.between(0.1, 1)}
+	}
+}
+
+// projections draws usual queries, keys and values.
+func (d *drawing) projections(a *arch.Attention) {
+	hidden, queries, keys := d.Decoder.Hidden, a.Heads*a.HeadSize, a.KVHeads*a.HeadSize
+	if d.note(d.chance(40), "attention: fused") {
+		d.fused(a, queries)
+	} else {
+		a.Query, a.Key, a.Value = d.linear("q", queries, hidden), d.linear("k", keys, hidden), d.linear("v", keys, hidden)
+	}
+	a.Output = d.linear("o", hidden, queries)
+}
+
+// fused draws a tensor of so many queries, with keys and values.
+func (d *drawing) fused(a *arch.Attention, queries int) {
+	a.Groups = oneOf(d, 1, a.KVHeads)
+	a.ValuesBeforeKeys = d.note(d.chance(25), "attention: values before keys")
+	a.Fused = d.linear("qkv", queries+2*a.KVHeads*a.HeadSize, d.Decoder.Hidden)
+}
+
+func (d *drawing) latent(a *arch.Attention) {
+	hidden := d.Decoder.Hidden
+	l := &arch.Latent{Rank: oneOf(d, 4, 6, 12, 24, 32), KeySize: oneOf(d, 2, 5, 8, 16), RopeSize: oneOf(d, 2, 4, 8), ValueSize: oneOf(d, 2, 3, 8, 16)}
+	a.KVHeads, a.HeadSize, a.Latent = 1, l.Rank+l.RopeSize, l
+	in := hidden
+	if d.note(d.chance(50), "latent: of queries") {
+		l.QueryRank = oneOf(d, 4, 10, 32)
+		in = l.QueryRank
+		l.QueryDown, l.QueryNorm = d.linear("q_down", in, hidden), d.norm("q_latent_norm", in)
+	}
+	l.QueryUp = d.linear("q_up", a.Heads*(l.KeySize+l.RopeSize), in)
+	l.Down, l.Norm = d.linear("kv_down", l.Rank+l.RopeSize, hidden), d.norm("latent_norm", l.Rank)
+	l.Up = d.weight("kv_up", a.Heads*(l.KeySize+l.ValueSize), l.Rank)
+	a.Output = d.linear("o", hidden, a.OutputWidth())
+}
+
+// mixed draws attention whose queries are experts.
+func (d *drawing) mixed(a *arch.Attention) {
+	hidden, keys := d.Decoder.Hidden, a.KVHeads*a.HeadSize
+	a.Experts = d.experts("attention_")
+	a.Heads = a.KVHeads * a.Experts.PerToken
+	d.fused(a, 0)
+	a.Query, a.Output = d.weight("q", keys, hidden), d.weight("o", hidden, keys)
+	d.ofExperts(&a.Query, a.Experts.Count)
+	d.ofExperts(&a.Output, a.Experts.Count)
 }
 
 func (d *drawing) headNorm(name string, a *arch.Attention, heads int) *arch.Norm {
@@ -235,53 +345,4 @@ func (d *drawing) headNorm(name string, a *arch.Attention, heads int) *arch.Norm
 		}
 		return d.perHead(name, heads, a.HeadSize, centre)
 	})
-}
-
-func (d *drawing) mlp() arch.MLP {
-	m := d.dense("mlp.")
-	if !d.note(d.chance(25), "mlp: experts") {
-		if m.Gate.Weight != "" && d.note(d.chance(40), "mlp: gate and up fused") {
-			m.Gate, m.Up = arch.Linear{}, arch.Linear{}
-			m.GateUp = d.linear("mlp.gate_up", 2*m.Inner, d.Decoder.Hidden)
-		}
-		return m
-	}
-	e := &arch.Experts{Count: 2 + d.IntN(5), Normalize: d.note(d.chance(50), "experts: normalised")}
-	e.PerToken = 1 + d.IntN(e.Count)
-	e.Router = d.linear("router", e.Count, d.Decoder.Hidden)
-	for _, part := range []*arch.Linear{&m.Gate, &m.Up, &m.Down} {
-		part.Weight, part.Bias = d.ofExperts(part.Weight, e.Count), d.ofExperts(part.Bias, e.Count)
-	}
-	if d.note(d.chance(50), "experts: shared") {
-		shared := d.dense("shared.")
-		e.Shared = &shared
-		if d.note(d.chance(50), "experts: shared behind a gate") {
-			e.SharedGate = d.linear("shared_gate", 1, d.Decoder.Hidden)
-		}
-	}
-	m.Experts = e
-	return m
-}
-
-func (d *drawing) dense(name string) arch.MLP {
-	hidden := d.Decoder.Hidden
-	m := arch.MLP{Activation: oneOf(d, arch.SiLU, arch.GELU, arch.GELUTanh, arch.ReLU), Inner: oneOf(d, 6, 16, 30, 64, 100)}
-	d.note(true, "mlp: %s", m.Activation)
-	if d.note(d.chance(50), "mlp: gated") {
-		m.Gate = d.linear(name+"gate", m.Inner, hidden)
-	}
-	m.Up, m.Down = d.linear(name+"up", m.Inner, hidden), d.linear(name+"down", hidden, m.Inner)
-	return m
-}
-
-// ofExperts makes a tensor one of each expert.
-func (d *drawing) ofExperts(full string, experts int) string {
-	if full == "" {
-		return ""
-	}
-	t := d.tensors[full]
-	delete(d.tensors, full)
-	name := strings.TrimPrefix(full, d.prefix) + ".{expert}"
-	d.each(name, "{expert}", experts, t)
-	return d.prefix + name
 }

@@ -11,32 +11,90 @@ import (
 // and attends over its ancestors and itself.
 func (t *token) attention(layer int, x []float64) []float64 {
 	a, b := &t.model.decoder.Blocks[layer].Attention, &t.model.blocks[layer]
-	queries := t.turned(a, b.queryNorm, heads(a, t.model.product(b.query, x)))
-	keys := t.turned(a, b.keyNorm, heads(a, t.model.product(b.key, x)))
-	values := clamped(a, heads(a, t.model.product(b.value, x)))
-	t.cache[layer][t.slots[t.position]] = cached{keys, values}
+	var queries [][]float64
+	var own cached
+	var chosen []choice
+	switch {
+	case b.latent != nil:
+		queries, own = t.latent(a, b.latent, x)
+	case b.mixed != nil:
+		chosen = t.choose(&b.mixed.router, x)
+		queries, own = t.projected(a, b, t.queriesOf(a, b.mixed, chosen, x), x)
+	default:
+		queries, own = t.projected(a, b, heads(a, t.model.product(b.query, x)), x)
+	}
+	if a.Temperature != nil {
+		for h := range queries {
+			queries[h] = scaled(queries[h], float64(a.Temperature.At(t.position)))
+		}
+	}
+	t.cache[layer][t.slots[t.position]] = own
 
+	out := t.gatherAll(layer, queries)
+	t.reach(layer, arch.AttnHeads, out)
+	if b.mixed != nil {
+		return t.outputsOf(a, b.mixed, chosen, heads(a, out))
+	}
+	return t.model.product(b.output, out)
+}
+
+// projected normalises, clamps and turns what the projections give.
+func (t *token) projected(a *arch.Attention, b *block, queries [][]float64, x []float64) ([][]float64, cached) {
+	return t.turned(a, b.queryNorm, queries), cached{
+		keys:   t.turned(a, b.keyNorm, heads(a, t.model.product(b.key, x))),
+		values: clamped(a, heads(a, t.model.product(b.value, x))),
+	}
+}
+
+// gatherAll returns what the heads gather, one after the other.
+func (t *token) gatherAll(layer int, queries [][]float64) (out []float64) {
+	a, b := &t.model.decoder.Blocks[layer].Attention, &t.model.blocks[layer]
+	d := a.Differential
+	if d == nil {
+		for h, query := range queries {
+			out = append(out, t.gather(layer, h, query, h)...)
+		}
+		return out
+	}
+	half := a.Heads / 2
+	for h := range half {
+		var row []float64
+		for _, of := range []int{h, h + half} {
+			first, second := t.gather(layer, h, queries[h], of), t.gather(layer, h+half, queries[h+half], of)
+			row = append(row, sum(first, scaled(second, -b.lambda))...)
+		}
+		out = append(out, scaled((&norm{Norm: d.Norm}).of(row), 1-float64(d.Initial))...)
+	}
+	return out
+}
+
+// gather returns the values that belong to one head, weighed by the scores of
+// another, or the same.
+func (t *token) gather(layer, head int, query []float64, of int) []float64 {
+	a, b := &t.model.decoder.Blocks[layer].Attention, &t.model.blocks[layer]
 	first := 0
 	if a.Window > 0 {
 		first = max(0, t.position-a.Window+1)
 	}
-	var out []float64
-	for h, query := range queries {
-		shared := h / (a.Heads / a.KVHeads)
-		var scores []float64
-		for position := first; position <= t.position; position++ {
-			key := t.cache[layer][t.slots[position]].keys[shared]
-			score := softCap(dot(query, key)*float64(a.Scale), a.SoftCap)
-			scores = append(scores, score+bias(a, h, position))
-		}
-		head := make([]float64, a.HeadSize)
-		for i, weight := range softmax(scores) {
-			add(head, t.cache[layer][t.slots[first+i]].values[shared], weight)
-		}
-		out = append(out, head...)
+	if a.Chunk > 0 {
+		first = max(first, t.position/a.Chunk*a.Chunk)
 	}
-	t.reach(layer, arch.AttnHeads, out)
-	return t.model.product(b.output, out)
+	seen := func(position int) cached { return t.cache[layer][t.slots[position]] }
+	shared := func(head int) int { return head * len(seen(t.position).keys) / a.Heads }
+	var scores []float64
+	for position := first; position <= t.position; position++ {
+		score := softCap(dot(query, seen(position).keys[shared(head)])*float64(a.Scale), a.SoftCap)
+		scores = append(scores, score+bias(a, head, position))
+	}
+	seenOnes := len(scores)
+	if b.sinks != nil {
+		scores = append(scores, b.sinks[head])
+	}
+	gathered := make([]float64, len(seen(t.position).values[0]))
+	for i, weight := range softmax(scores)[:seenOnes] {
+		add(gathered, seen(first + i).values[shared(of)], weight)
+	}
+	return gathered
 }
 
 // heads parts a row into heads.

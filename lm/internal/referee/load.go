@@ -3,6 +3,7 @@ package referee
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,26 +17,30 @@ import (
 type block struct {
 	beforeAttention, afterAttention, afterAttentionAdd *norm
 	query, key, value, output                          *linear
+	latent                                             *latent // in place of query, key and value; nil: none
+	mixed                                              *mixed  // in place of query and output; nil: none
 	queryNorm, keyNorm                                 *headNorm
+	sinks                                              []float64 // [heads]; nil: none
+	lambda                                             float64   // of differential attention
 	beforeMLP, afterMLP, afterMLPAdd                   *norm
 	mlp                                                mlp
+	beside                                             *mlp // nil: none
 }
 
 type mlp struct {
-	activation     arch.Activation
+	*arch.MLP
 	gate, up, down *linear // gate nil: none
+	ielu           *ielu   // nil: the activation has no constants
 
-	router     *linear
-	experts    []mlp // nil: dense
-	perToken   int
-	normalize  bool
+	router     router
+	experts    []mlp   // nil: dense
 	shared     *mlp    // nil: none
 	sharedGate *linear // nil: 1
 }
 
 // Load reads the weights that the decoder names.
 func Load(ctx context.Context, d *arch.Decoder, source engine.Source, dtype engine.DType) (*Model, error) {
-	l := &loader{source: source, prefix: d.Prefix, counted: map[string]bool{}}
+	l := &loader{source: source, decoder: d, counted: map[string]bool{}}
 	tokens, _ := l.find(d.Embedding.Tokens)
 	m := &Model{decoder: d, rounds: dtype == engine.BFloat16 || dtype == engine.Auto && tokens.DType == safetensors.BF16}
 	l.rounds = m.rounds
@@ -74,7 +79,7 @@ func Load(ctx context.Context, d *arch.Decoder, source engine.Source, dtype engi
 // loader keeps the first error; what it returns after one means nothing.
 type loader struct {
 	source     engine.Source
-	prefix     string
+	decoder    *arch.Decoder
 	rounds     bool
 	parameters int
 	counted    map[string]bool // tensors, in parameters
@@ -82,10 +87,12 @@ type loader struct {
 }
 
 func (l *loader) find(name string) (safetensors.Tensor, bool) {
-	if t, ok := l.source.Tensor(name); ok {
-		return t, true
+	for _, name := range l.decoder.Names(name) {
+		if t, ok := l.source.Tensor(name); ok {
+			return t, true
+		}
 	}
-	return l.source.Tensor(strings.TrimPrefix(name, l.prefix))
+	return safetensors.Tensor{}, false
 }
 
 // tensor returns a tensor's elements, or zeros after an error.
@@ -119,6 +126,22 @@ func (l *loader) tensor(name string, shape ...int) []float64 {
 
 func (l *loader) vector(name string, n int) []float64 { return l.tensor(name, n) }
 
+// optional is vector for a name that may be "": nil then.
+func (l *loader) optional(name string, n int) []float64 {
+	if name == "" {
+		return nil
+	}
+	return l.vector(name, n)
+}
+
+// scalar reads a tensor of one element, which may have no dimension or one.
+func (l *loader) scalar(name string) float64 {
+	if t, ok := l.find(name); ok && len(t.Shape) == 0 && len(t.Data) > 0 {
+		return l.tensor(name)[0]
+	}
+	return l.vector(name, 1)[0]
+}
+
 func (l *loader) matrix(name string, rows, cols int) [][]float64 {
 	return slices.Collect(slices.Chunk(l.tensor(name, rows, cols), cols))
 }
@@ -128,30 +151,36 @@ func (l *loader) linear(part arch.Linear, out, in int) *linear {
 	if part.Weight == "" {
 		return nil
 	}
-	read := &linear{}
+	height, width := out, in
 	if part.Transposed {
-		stored := l.matrix(part.Weight, in, out)
-		for o := range out {
-			row := make([]float64, in)
-			for i := range row {
-				row[i] = stored[i][o]
-			}
-			read.weight = append(read.weight, row)
-		}
-	} else {
-		read.weight = l.matrix(part.Weight, out, in)
+		height, width = in, out
+	}
+	return l.made(part, l.matrix(part.Weight, height, width), l.optional(part.Bias, out))
+}
+
+// made is a product of the rows that are stored.
+func (l *loader) made(part arch.Linear, rows [][]float64, bias []float64) *linear {
+	if part.Transposed {
+		rows = transposed(rows)
 	}
 	if l.rounds {
-		for _, row := range read.weight {
+		for _, row := range rows {
 			for i, v := range row {
 				row[i] = float64(bfloat16.Widen(bfloat16.Round(float32(v))))
 			}
 		}
 	}
-	if part.Bias != "" {
-		read.bias = l.vector(part.Bias, out)
+	return &linear{rows, bias}
+}
+
+func transposed(rows [][]float64) [][]float64 {
+	out := make([][]float64, len(rows[0]))
+	for _, row := range rows {
+		for i, v := range row {
+			out[i] = append(out[i], v)
+		}
 	}
-	return read
+	return out
 }
 
 // part is some outputs of a product.
@@ -178,28 +207,59 @@ func (l *loader) block(b *arch.Block, hidden int) block {
 	a := &b.Attention
 	out := block{
 		beforeAttention: l.norm(b.BeforeAttention, hidden), afterAttention: l.norm(b.AfterAttention, hidden), afterAttentionAdd: l.norm(b.AfterAttentionAdd, hidden),
-		output:    l.linear(a.Output, hidden, a.Heads*a.HeadSize),
+		latent: l.latent(a, hidden), mixed: l.mixed(a, hidden), sinks: l.optional(a.Sinks, a.Heads), lambda: l.lambda(a),
 		queryNorm: l.headNorm(a.QueryNorm, a, a.Heads), keyNorm: l.headNorm(a.KeyNorm, a, a.KVHeads),
 		beforeMLP: l.norm(b.BeforeMLP, hidden), afterMLP: l.norm(b.AfterMLP, hidden), afterMLPAdd: l.norm(b.AfterMLPAdd, hidden),
 		mlp: l.mlp(&b.MLP, hidden),
 	}
+	if b.MLPBeside != nil {
+		beside := l.mlp(b.MLPBeside, hidden)
+		out.beside = &beside
+	}
+	if a.Experts == nil {
+		out.output = l.linear(a.Output, hidden, a.OutputWidth())
+	}
+	if a.Latent == nil {
+		l.projections(&out, a, hidden)
+	}
+	return out
+}
+
+// projections reads queries, keys and values. Where the queries are experts, the
+// fused tensor has none.
+func (l *loader) projections(b *block, a *arch.Attention, hidden int) {
 	queries, keys := a.Heads*a.HeadSize, a.KVHeads*a.HeadSize
+	if a.Experts != nil {
+		queries = 0
+	}
 	if a.Fused.Weight == "" {
-		out.query, out.key, out.value = l.linear(a.Query, queries, hidden), l.linear(a.Key, keys, hidden), l.linear(a.Value, keys, hidden)
-		return out
+		b.query, b.key, b.value = l.linear(a.Query, queries, hidden), l.linear(a.Key, keys, hidden), l.linear(a.Value, keys, hidden)
+		return
 	}
 	fused := l.linear(a.Fused, queries+2*keys, hidden)
-	var q, k, v []int
+	var parts [3][]int // outputs that are queries, and that stand second and third
 	for o := 0; o < queries+2*keys; {
-		q = append(q, numbers(o, queries/a.Groups)...)
-		o += queries / a.Groups
-		k = append(k, numbers(o, keys/a.Groups)...)
-		o += keys / a.Groups
-		v = append(v, numbers(o, keys/a.Groups)...)
-		o += keys / a.Groups
+		for i, n := range []int{queries / a.Groups, keys / a.Groups, keys / a.Groups} {
+			parts[i] = append(parts[i], numbers(o, n)...)
+			o += n
+		}
 	}
-	out.query, out.key, out.value = fused.part(q...), fused.part(k...), fused.part(v...)
-	return out
+	b.query, b.key, b.value = fused.part(parts[0]...), fused.part(parts[1]...), fused.part(parts[2]...)
+	if a.ValuesBeforeKeys {
+		b.key, b.value = b.value, b.key
+	}
+}
+
+// lambda is the λ of differential attention.
+func (l *loader) lambda(a *arch.Attention) float64 {
+	d := a.Differential
+	if d == nil {
+		return 0
+	}
+	product := func(query, key string) float64 {
+		return math.Exp(dot(l.vector(query, a.HeadSize), l.vector(key, a.HeadSize)))
+	}
+	return product(d.Query1, d.Key1) - product(d.Query2, d.Key2) + float64(d.Initial)
 }
 
 func (l *loader) norm(n *arch.Norm, width int) *norm {
@@ -241,36 +301,4 @@ func (l *loader) headNorm(n *arch.Norm, a *arch.Attention, count int) *headNorm 
 		}
 	}
 	return out
-}
-
-func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
-	if p.Experts == nil {
-		return l.dense(p, hidden, "")
-	}
-	e := p.Experts
-	m := mlp{router: l.linear(e.Router, e.Count, hidden), perToken: e.PerToken, normalize: e.Normalize}
-	for i := range e.Count {
-		m.experts = append(m.experts, l.dense(p, hidden, strconv.Itoa(i)))
-	}
-	if e.Shared != nil {
-		shared := l.mlp(e.Shared, hidden)
-		m.shared, m.sharedGate = &shared, l.linear(e.SharedGate, 1, hidden)
-	}
-	return m
-}
-
-// dense reads one MLP, in whose tensors' names an expert's number stands.
-func (l *loader) dense(p *arch.MLP, hidden int, expert string) mlp {
-	read := func(part arch.Linear, out, in int) *linear {
-		part.Weight = strings.ReplaceAll(part.Weight, "{expert}", expert)
-		part.Bias = strings.ReplaceAll(part.Bias, "{expert}", expert)
-		return l.linear(part, out, in)
-	}
-	m := mlp{activation: p.Activation, down: read(p.Down, hidden, p.Inner)}
-	if both := read(p.GateUp, 2*p.Inner, hidden); both != nil {
-		m.gate, m.up = both.part(numbers(0, p.Inner)...), both.part(numbers(p.Inner, p.Inner)...)
-		return m
-	}
-	m.gate, m.up = read(p.Gate, p.Inner, hidden), read(p.Up, p.Inner, hidden)
-	return m
 }

@@ -1,9 +1,7 @@
 package referee
 
 import (
-	"cmp"
 	"math"
-	"slices"
 
 	"github.com/steervec/steer/lm/arch"
 )
@@ -15,62 +13,75 @@ func (s *Session) mlp(p *mlp, x []float64) []float64 {
 		return s.mixture(p, x)
 	}
 	inner := s.model.product(p.up, x)
-	if p.gate != nil {
-		for i, v := range s.model.product(p.gate, x) {
-			inner[i] *= activate(p.activation, v)
+	limit := float64(p.GateLimit)
+	for i, v := range inner {
+		if limit > 0 {
+			v = min(max(v, -limit), limit)
 		}
-	} else {
+		inner[i] = v + float64(p.UpOffset)
+	}
+	if p.gate == nil {
 		for i, v := range inner {
-			inner[i] = activate(p.activation, v)
+			inner[i] = p.activate(v)
 		}
+		return s.model.product(p.down, inner)
+	}
+	for i, v := range s.model.product(p.gate, x) {
+		if limit > 0 {
+			v = min(v, limit)
+		}
+		inner[i] *= p.activate(v)
 	}
 	return s.model.product(p.down, inner)
 }
 
-// mixture adds up the likeliest experts, weighted by their probabilities, and the
-// shared one.
+// mixture adds up the experts that are chosen, weighted, and the shared one.
 func (s *Session) mixture(p *mlp, x []float64) []float64 {
-	probabilities := softmax(s.model.product(p.router, x))
-	order := make([]int, len(probabilities))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(probabilities[b], probabilities[a]) })
-	chosen, total := order[:p.perToken], 0.0
-	for _, e := range chosen {
-		total += probabilities[e]
-	}
-	if p.perToken < len(order) {
-		s.closest = min(s.closest, probabilities[order[p.perToken-1]]-probabilities[order[p.perToken]])
-	}
 	out := make([]float64, s.model.decoder.Hidden)
-	for _, e := range chosen {
-		weight := probabilities[e]
-		if p.normalize {
-			weight /= total
+	for _, c := range s.choose(&p.router, x) {
+		expert := &p.experts[c.expert]
+		if p.router.WeighInput {
+			out = sum(out, s.mlp(expert, scaled(x, c.weight)))
+		} else {
+			out = sum(out, scaled(s.mlp(expert, x), c.weight))
 		}
-		out = sum(out, scaled(s.mlp(&p.experts[e], x), weight))
 	}
+	out = sum(out, p.router.bias)
 	if p.shared != nil {
 		weight := 1.0
 		if p.sharedGate != nil {
-			weight = 1 / (1 + math.Exp(-s.model.product(p.sharedGate, x)[0]))
+			weight = sigmoid(s.model.product(p.sharedGate, x)[0])
 		}
 		out = sum(out, scaled(s.mlp(p.shared, x), weight))
 	}
 	return out
 }
 
-func activate(kind arch.Activation, x float64) float64 {
-	switch kind {
+// ielu holds the constants of [arch.XIELU].
+type ielu struct{ positive, negative, beta, epsilon float64 }
+
+func (m *mlp) activate(x float64) float64 {
+	switch m.Activation {
 	case arch.SiLU:
-		return x / (1 + math.Exp(-x))
+		return x * sigmoid(x)
 	case arch.GELU:
 		return x * (1 + math.Erf(x/math.Sqrt2)) / 2
 	case arch.GELUTanh:
 		return x * (1 + math.Tanh(math.Sqrt(2/math.Pi)*(x+0.044715*x*x*x))) / 2
 	case arch.ReLU:
 		return max(x, 0)
+	case arch.ReLU2:
+		return max(x, 0) * max(x, 0)
+	case arch.QuickGELU:
+		return x * sigmoid(1.702*x)
+	case arch.LearnedIELU:
+		c := m.ielu
+		if x > 0 {
+			return softplus(c.positive)*x*x + c.beta*x
+		}
+		return (c.beta+softplus(c.negative))*(math.Expm1(min(x, c.epsilon))-x) + c.beta*x
 	}
-	panic("the activation " + string(kind) + " is not known")
+	panic("the activation " + string(m.Activation) + " is not known")
 }
+
+func softplus(x float64) float64 { return math.Log1p(math.Exp(x)) }

@@ -148,6 +148,11 @@ func (m *Model) embed(token, position int) []float64 {
 	if m.positions != nil {
 		x = sum(x, m.positions[position+e.PositionOffset])
 	}
+	if e.Sinusoidal {
+		row := make([]float32, len(x))
+		arch.AddSinusoid(row, position+e.PositionOffset)
+		x = sum(x, widen(row))
+	}
 	return m.embeddingNorm.of(x)
 }
 
@@ -165,18 +170,18 @@ func (t *token) block(layer int) {
 		if b.beforeMLP != nil {
 			forMLP = t.normed(layer, b.beforeMLP, x)
 		}
-		x = t.added(layer, arch.SelfAttn, arch.SelfAttn, x, given)
-		t.residual = t.added(layer, arch.MLPOutput, arch.MLPOutput, x, t.mlp(&b.mlp, forMLP))
+		x = t.after(layer, arch.SelfAttn, x, given, nil, nil, nil)
+		t.residual = t.after(layer, arch.MLPOutput, x, t.mlp(&b.mlp, forMLP), t.beside(b, forMLP), nil, nil)
 		t.reach(layer, arch.DecoderBlock, t.residual)
 		return
 	}
-	x = t.after(layer, arch.SelfAttn, x, given, b.afterAttention, b.afterAttentionAdd)
+	x = t.after(layer, arch.SelfAttn, x, given, nil, b.afterAttention, b.afterAttentionAdd)
 	t.reach(layer, arch.ResidualMid, x)
 	input = t.normed(layer, b.beforeMLP, x)
 	if d.ResidualAfterNorm && b.beforeMLP != nil {
 		x = input
 	}
-	t.residual = t.after(layer, arch.MLPOutput, x, t.mlp(&b.mlp, input), b.afterMLP, b.afterMLPAdd)
+	t.residual = t.after(layer, arch.MLPOutput, x, t.mlp(&b.mlp, input), t.beside(b, input), b.afterMLP, b.afterMLPAdd)
 	t.reach(layer, arch.DecoderBlock, t.residual)
 }
 
@@ -190,27 +195,28 @@ func (t *token) normed(layer int, n *norm, x []float64) []float64 {
 	return y
 }
 
-// added is the stream with what a sublayer gave, which is shown at the site.
-func (t *token) added(layer int, sublayer, site arch.Site, x, given []float64) []float64 {
-	d := &t.model.decoder.Blocks[layer]
-	if sublayer == arch.SelfAttn && d.AttentionAddsResidual || sublayer == arch.MLPOutput && d.MLPAddsResidual {
-		y := sum(x, given)
-		t.reach(layer, site, y)
-		return y
+// beside is what the MLP beside the block's gives; nil: there is none.
+func (t *token) beside(b *block, x []float64) []float64 {
+	if b.beside == nil {
+		return nil
 	}
-	t.reach(layer, site, given)
-	return sum(x, scaled(given, orOne(d.ResidualScale)))
+	return t.mlp(b.beside, x)
 }
 
-// after is the stream with what a sublayer gave, with the norms that stand there.
-func (t *token) after(layer int, site arch.Site, x, given []float64, after, afterAdd *norm) []float64 {
-	shown := site
-	if after != nil {
-		t.reach(layer, site, given)
-		given = t.normed(layer, after, given)
-		shown = ""
+// after is the stream with what a sublayer gave, which is shown at the site, and
+// what another gave beside it, with the norms that stand there.
+func (t *token) after(layer int, site arch.Site, x, given, beside []float64, after, afterAdd *norm) []float64 {
+	d := &t.model.decoder.Blocks[layer]
+	adds := site == arch.SelfAttn && d.AttentionAddsResidual || site == arch.MLPOutput && d.MLPAddsResidual
+	if adds {
+		given = sum(x, given)
 	}
-	return t.normed(layer, afterAdd, t.added(layer, site, shown, x, given))
+	t.reach(layer, site, given)
+	given = t.normed(layer, after, sum(given, beside))
+	if !adds {
+		given = sum(x, scaled(given, orOne(d.ResidualScale)))
+	}
+	return t.normed(layer, afterAdd, given)
 }
 
 // reach lets the edits of an address change a row in place and its taps read it.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/cpu"
 	"github.com/steervec/steer/lm/cpu/kernel"
@@ -37,6 +38,12 @@ var exact = bounds{1e-5, 5e-5, 2e-2}
 // ninth decile below 2.2e-2.
 var rounded = bounds{1e-2, 4e-2, math.Inf(1)}
 
+// Latent attention has two orders of its products, which round other numbers: here
+// a key and a value of each head, there what meets the latent. Of 90 decoders, some
+// that had it went past the bounds above, to a median of 1.3e-2 and a ninth decile
+// of 2.8e-2, and no other. Over 130 decoders all keep within these.
+var roundedLatent = bounds{4e-2, 8e-2, math.Inf(1)}
+
 type trial struct {
 	name      string
 	seeds     uint64
@@ -52,7 +59,7 @@ var trials = []trial{
 	{"short", 120, 40, 64, []safetensors.DType{safetensors.F32, safetensors.F16, safetensors.BF16}, engine.Float32, exact, 1e-5},
 	// Attention is computed in stretches of hundreds of positions.
 	{"long", 6, 1300, 1250, []safetensors.DType{safetensors.F32}, engine.Float32, exact, 1e-5},
-	{"rounded", 30, 40, 64, []safetensors.DType{safetensors.F32, safetensors.F16, safetensors.BF16}, engine.BFloat16, rounded, 0.02},
+	{"rounded", 50, 40, 64, []safetensors.DType{safetensors.F32, safetensors.F16, safetensors.BF16}, engine.BFloat16, rounded, 0.02},
 }
 
 // STEER_DECODERS=10 tries ten times as many decoders, on every instruction set.
@@ -170,12 +177,20 @@ func (c trial) try(t *testing.T, seed uint64, total *tally) {
 		t.Errorf("%d results, the referee has %d", len(got.keys), len(want.keys))
 	}
 	total.rows += len(want.keys)
-	if worst := c.bounds.hold(t, got, want); worst > total.worst {
+	if worst := c.boundsOf(d).hold(t, got, want); worst > total.worst {
 		total.worst = worst
 	}
 	if t.Failed() {
 		t.Logf("shape %v", checkpoint.Shape)
 	}
+}
+
+func (c trial) boundsOf(d *arch.Decoder) bounds {
+	latent := func(b arch.Block) bool { return b.Attention.Latent != nil }
+	if c.dtype == engine.BFloat16 && slices.ContainsFunc(d.Blocks, latent) {
+		return roundedLatent
+	}
+	return c.bounds
 }
 
 // hold holds results to others and returns the largest difference.
