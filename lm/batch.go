@@ -47,7 +47,7 @@ type Sequence struct {
 	model  *Model
 
 	given   int            // tokens that were there at the beginning
-	regime  int            // of the positions
+	variant int            // of the rotary positions
 	marks   []forest.Mark  // of the tokens; nil: all zero
 	branch  *forest.Branch // of the tokens that are computed or packed; nil: none is
 	next    int            // the token that a step has chosen, before it is accepted
@@ -80,8 +80,8 @@ func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Seque
 	}
 	s := &Sequence{sequence: checked, number: b.added, ctx: ctx, opts: opts, model: b.model, given: len(checked.tokens)}
 	s.tokens = slices.Clone(s.tokens)
-	s.regime = b.model.Decoder().Regime(len(s.tokens))
-	s.marks = s.marked(s.regime).Marks
+	s.variant = b.model.Decoder().RopeVariant(len(s.tokens))
+	s.marks = s.marked(s.variant).Marks
 	s.writer = writer{sequence: s.number, opts: &s.opts}
 	s.sampler = sampler{opts: &s.opts, random: rand.New(rand.NewPCG(opts.Seed, in.Seed))}
 	if b.model.tokens != nil {
@@ -229,7 +229,7 @@ func (b *Batch) pack(number, most int) {
 		row, packed = p.rowOf[s.branch.Path().Last()]
 	}
 	if !packed {
-		row = p.add(&s.sequence, number, from, to, s.regime, s.branch.Path()) + to - from - 1
+		row = p.add(&s.sequence, number, from, to, s.variant, s.branch.Path()) + to - from - 1
 	}
 	if to == last+1 {
 		p.readers[row] = append(p.readers[row], number)
@@ -239,9 +239,9 @@ func (b *Batch) pack(number, most int) {
 // outgrow begins a sequence anew whose keys were computed with positions that
 // are not those of its length any more.
 func (s *Sequence) outgrow() {
-	if regime := s.model.Decoder().Regime(len(s.tokens)); regime != s.regime {
+	if variant := s.model.Decoder().RopeVariant(len(s.tokens)); variant != s.variant {
 		s.release()
-		s.regime, s.marks = regime, s.marked(regime).Marks
+		s.variant, s.marks = variant, s.marked(variant).Marks
 	}
 }
 
@@ -275,7 +275,7 @@ func (s *Sequence) accept(token int) Finish {
 	s.tokens = append(s.tokens, token)
 	if s.marks != nil {
 		var mark forest.Mark
-		if a := s.at(len(s.tokens)-1, s.regime); a != nil {
+		if a := s.at(len(s.tokens)-1, s.variant); a != nil {
 			mark = a.mark
 		}
 		s.marks = append(s.marks, mark)

@@ -104,7 +104,7 @@ func (m *Model) schedule(ctx context.Context, inputs []Input, opts ForwardOption
 		}
 		s.sequences[i].within = within
 		n := len(s.sequences[i].tokens)
-		s.marked[i] = s.sequences[i].marked(m.Decoder().Regime(n))
+		s.marked[i] = s.sequences[i].marked(m.Decoder().RopeVariant(n))
 		s.usage.Given += n
 	}
 	s.order = forest.Sort(s.marked)
@@ -307,7 +307,7 @@ func (v *visit) end() {
 // pack adds the positions from … to-1 of an input that owns them.
 func (s *schedule) pack(p *packed, input, from, to int, path forest.Path) {
 	sequence := &s.sequences[input]
-	first := p.add(sequence, input, from, to, s.model.Decoder().Regime(len(sequence.tokens)), path)
+	first := p.add(sequence, input, from, to, s.model.Decoder().RopeVariant(len(sequence.tokens)), path)
 	for _, reader := range s.readersOf(input) {
 		if position := int(reader.position); from <= position && position < to {
 			row := first + position - from

@@ -131,25 +131,25 @@ func (m *Model) checkLength(n int) error {
 }
 
 // at returns what acts on the token at a position of a sequence of this length.
-func (s *sequence) at(position, regime int) *acting {
+func (s *sequence) at(position, variant int) *acting {
 	if s.steering == nil {
-		return nothing.at(position, s.prompt, regime, s.within)
+		return nothing.at(position, s.prompt, variant, s.within)
 	}
-	return s.steering.at(position, s.prompt, regime, s.within)
+	return s.steering.at(position, s.prompt, variant, s.within)
 }
 
 // nothing is the steering of unsteered sequences.
 var nothing = &Steering{}
 
 // marked returns the sequence as the forest takes it.
-func (s *sequence) marked(regime int) forest.Sequence {
+func (s *sequence) marked(variant int) forest.Sequence {
 	out := forest.Sequence{Tokens: s.tokens}
-	if s.steering == nil && regime == 0 && s.within == (forest.Mark{}) {
+	if s.steering == nil && variant == 0 && s.within == (forest.Mark{}) {
 		return out
 	}
 	out.Marks = make([]forest.Mark, len(s.tokens))
 	for p := range out.Marks {
-		if a := s.at(p, regime); a != nil {
+		if a := s.at(p, variant); a != nil {
 			out.Marks[p] = a.mark
 		}
 	}

@@ -16,10 +16,10 @@ func (m *Model) notFinite(ctx context.Context, s *sequence, position int) error 
 	store := m.newStore(0)
 	defer store.session.Close()
 	branch := store.tree.Branch()
-	regime := m.Decoder().Regime(len(s.tokens))
-	branch.Extend(s.marked(regime).Upto(position + 1))
+	variant := m.Decoder().RopeVariant(len(s.tokens))
+	branch.Extend(s.marked(variant).Upto(position + 1))
 	p := newPacked()
-	p.add(s, 0, 0, position+1, regime, branch.Path())
+	p.add(s, 0, 0, position+1, variant, branch.Path())
 	rows := make([]int, position+1)
 	for i := range rows {
 		rows[i] = i

@@ -74,7 +74,7 @@ func (p *packed) rows() int { return len(p.run.Tokens) }
 
 // add packs the positions from … to-1 of a sequence, whose slots the path has, and
 // returns the first row.
-func (p *packed) add(s *sequence, owner, from, to, regime int, path forest.Path) (first int) {
+func (p *packed) add(s *sequence, owner, from, to, variant int, path forest.Path) (first int) {
 	first = p.rows()
 	p.run.Segments = append(p.run.Segments, engine.Segment{Nodes: to - from, Position: from, Path: path, Length: len(s.tokens)})
 	p.run.Tokens = append(p.run.Tokens, s.tokens[from:to]...)
@@ -88,7 +88,7 @@ func (p *packed) add(s *sequence, owner, from, to, regime int, path forest.Path)
 		} else {
 			p.readers = append(p.readers, nil)
 		}
-		if a := s.at(position, regime); a != nil && len(a.edits) > 0 {
+		if a := s.at(position, variant); a != nil && len(a.edits) > 0 {
 			p.change(a, row)
 		}
 	}

@@ -168,14 +168,14 @@ type acting struct {
 
 // actingKey is what an acting depends on.
 type actingKey struct {
-	active uint64      // bit i: edit i
-	regime int         // of the positions, which the sequence's length chooses
-	within forest.Mark // what kind of computation it is part of
+	active  uint64      // bit i: edit i
+	variant int         // of the rotary positions, which the sequence's length chooses
+	within  forest.Mark // what kind of computation it is part of
 }
 
 // at returns what acts on the token at a position; nil where nothing does.
-func (s *Steering) at(position, prompt, regime int, within forest.Mark) *acting {
-	key := actingKey{regime: regime, within: within}
+func (s *Steering) at(position, prompt, variant int, within forest.Mark) *acting {
+	key := actingKey{variant: variant, within: within}
 	for i, e := range s.edits {
 		if e.tokens == nil || e.tokens.Selects(position, prompt) {
 			key.active |= 1 << i
@@ -191,7 +191,7 @@ func (s *Steering) at(position, prompt, regime int, within forest.Mark) *acting 
 	}
 	a := &acting{}
 	hash := sha256.New()
-	fmt.Fprintln(hash, regime, within)
+	fmt.Fprintln(hash, variant, within)
 	for i := range s.edits {
 		if key.active&(1<<i) != 0 {
 			a.edits = append(a.edits, &s.edits[i])
@@ -199,7 +199,7 @@ func (s *Steering) at(position, prompt, regime int, within forest.Mark) *acting 
 		}
 	}
 	copy(a.mark[:], hash.Sum(nil))
-	if s.acting == nil || len(s.acting) > 1<<12 { // lengths can make any number of regimes
+	if s.acting == nil || len(s.acting) > 1<<12 { // lengths can make any number of variants
 		s.acting = map[actingKey]*acting{}
 	}
 	s.acting[key] = a

@@ -79,7 +79,7 @@ func TestUnscaledRopeTurnsByThePublishedFrequencies(t *testing.T) {
 	}
 	rope := d.Blocks[0].Attention.Rope
 	cos, sin := make([]float32, 8), make([]float32, 8)
-	rope.Angles(1, rope.Regime(1), cos, sin)
+	rope.Angles(1, rope.Variant(1), cos, sin)
 	if cos[0] != 0.5403023 || sin[0] != 0.84147096 || sin[4] != 0.009999833 {
 		t.Errorf("position 1 turns by cos %v, sin %v", cos, sin)
 	}
@@ -162,7 +162,7 @@ func checkFinite(t *testing.T, d *Decoder) {
 		cos, sin := make([]float32, r.Size/2), make([]float32, r.Size/2)
 		for _, length := range []int{1, 2049, 1 << 20} {
 			for _, position := range []int{0, 1, length - 1} {
-				r.Angles(position, r.Regime(length), cos, sin)
+				r.Angles(position, r.Variant(length), cos, sin)
 				for pair := range cos {
 					if x := float64(cos[pair]) + float64(sin[pair]); math.IsNaN(x) || math.IsInf(x, 0) {
 						t.Fatalf("pair %d turns by cos %v, sin %v at position %d of %d", pair, cos[pair], sin[pair], position, length)

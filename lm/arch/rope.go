@@ -21,9 +21,9 @@ type Rope struct {
 	perLength bool // each length past the threshold has frequencies of its own
 }
 
-// Regime names the frequencies that a sequence of this many tokens turns by.
-// Keys cached under one regime are of no use under another.
-func (r *Rope) Regime(length int) int {
+// Variant names the frequencies that a sequence of this many tokens turns by.
+// Keys cached under one variant are of no use under another.
+func (r *Rope) Variant(length int) int {
 	switch {
 	case r == nil || r.threshold == 0 || length <= r.threshold:
 		return 0
@@ -33,33 +33,33 @@ func (r *Rope) Regime(length int) int {
 	return r.threshold + 1
 }
 
-// Regime names the positions that a sequence of this many tokens is computed
-// with; 0 for the usual ones. Nothing computed under one regime can be used
+// RopeVariant names the positions that a sequence of this many tokens is computed
+// with; 0 for the usual ones. Nothing computed under one variant can be used
 // under another.
-func (d *Decoder) Regime(length int) int {
-	regime := 0
+func (d *Decoder) RopeVariant(length int) int {
+	variant := 0
 	for i := range d.Blocks {
-		regime = max(regime, d.Blocks[i].Attention.Rope.Regime(length))
+		variant = max(variant, d.Blocks[i].Attention.Rope.Variant(length))
 	}
-	return regime
+	return variant
 }
 
-// Angles writes the cosines and sines of a position under a regime, each [Size/2].
+// Angles writes the cosines and sines of a position under a variant, each [Size/2].
 // Angles are products of float32 numbers, as the reference computes them.
-func (r *Rope) Angles(position, regime int, cos, sin []float32) {
-	for i, inverse := range r.frequencies(regime) {
+func (r *Rope) Angles(position, variant int, cos, sin []float32) {
+	for i, inverse := range r.frequencies(variant) {
 		angle := float64(float32(position) * float32(inverse))
 		cos[i] = float32(math.Cos(angle) * r.scale)
 		sin[i] = float32(math.Sin(angle) * r.scale)
 	}
 }
 
-// frequencies returns the inverse frequencies [Size/2] of a regime.
-func (r *Rope) frequencies(regime int) []float64 {
-	if regime == 0 {
+// frequencies returns the inverse frequencies [Size/2] of a variant.
+func (r *Rope) frequencies(variant int) []float64 {
+	if variant == 0 {
 		return r.inverse
 	}
-	return r.long(regime)
+	return r.long(variant)
 }
 
 func (r *Rope) check(headSize int) error {

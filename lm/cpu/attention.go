@@ -30,9 +30,9 @@ func (p *pass) rotate() {
 		size(&a.sin, len(p.Tokens)*half)
 		node := 0
 		for _, s := range p.Segments {
-			regime := rope.Regime(s.Length)
+			variant := rope.Variant(s.Length)
 			for i := range s.Nodes {
-				rope.Angles(s.Position+i, regime, a.cos[node*half:][:half], a.sin[node*half:][:half])
+				rope.Angles(s.Position+i, variant, a.cos[node*half:][:half], a.sin[node*half:][:half])
 				node++
 			}
 		}

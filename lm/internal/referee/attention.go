@@ -130,7 +130,7 @@ func (t *token) rotated(a *arch.Attention, heads [][]float64) [][]float64 {
 	}
 	half := r.Size / 2
 	cos, sin := make([]float32, half), make([]float32, half)
-	r.Angles(t.position, r.Regime(t.length), cos, sin)
+	r.Angles(t.position, r.Variant(t.length), cos, sin)
 	for _, head := range heads {
 		for i := range half {
 			j, k := i, i+half
