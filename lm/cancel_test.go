@@ -28,7 +28,8 @@ type garblingSession struct {
 func (s *garblingSession) Run(ctx context.Context, run *engine.Run) error {
 	err := s.Session.Run(ctx, run)
 	other, row := *run, 0
-	other.Tokens, other.Taps, other.Edits, other.LogitRows = slices.Clone(run.Tokens), nil, nil, nil
+	// Edits stay: what is computed once more must keep what its slot holds.
+	other.Tokens, other.Taps, other.LogitRows = slices.Clone(run.Tokens), nil, nil
 	other.Logits = func(int, []float32) {}
 	for _, segment := range run.Segments {
 		for i := range segment.Nodes {
