@@ -12,11 +12,19 @@ func Is[T Float](x T) bool { return x-x == 0 }
 // All reports whether every element is finite. It does not stop early, so that
 // it costs one pass without branches.
 func All[T Float](x []T) bool {
-	var sum T // stays 0 unless an element is not finite
-	for _, v := range x {
-		sum += v - v
+	// Each sum stays 0 unless an element is not finite. There are four, so that an
+	// addition need not wait for the one before.
+	var a, b, c, d T
+	for ; len(x) >= 4; x = x[4:] {
+		a += x[0] - x[0]
+		b += x[1] - x[1]
+		c += x[2] - x[2]
+		d += x[3] - x[3]
 	}
-	return sum == 0
+	for _, v := range x {
+		a += v - v
+	}
+	return a+b+c+d == 0
 }
 
 // Check returns an error that names the first element that is not finite.
