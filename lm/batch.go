@@ -207,6 +207,9 @@ func (s *Sequence) left() int {
 	return max(1, len(s.tokens)-s.branch.Len())
 }
 
+// ahead is how many slots a sequence that writes sets aside.
+const ahead = 64
+
 // pack adds at most so many tokens of a sequence to the run, those that follow
 // what is computed.
 func (b *Batch) pack(number, most int) {
@@ -222,7 +225,11 @@ func (b *Batch) pack(number, most int) {
 	from := min(s.branch.Len(), last)
 	to := min(from+most, len(s.tokens))
 	if at := s.branch.Len(); at < to {
-		s.branch.Extend(all.Upto(to).From(at))
+		room := 0
+		if len(s.tokens) > s.given && to-at == 1 {
+			room = ahead
+		}
+		s.branch.Extend(all.Upto(to).From(at), room)
 	}
 	row, packed := 0, false
 	if to == last+1 {

@@ -570,3 +570,18 @@ func TestManyPromptsAreContinuedSomeAtATime(t *testing.T) {
 		t.Errorf("%d slots are in use, more than 64 sequences need", most)
 	}
 }
+
+// Prompts of one forward pass lie side by side, however short their branches are.
+func TestShortBranchesShareMemory(t *testing.T) {
+	model := open(t).Cached(0)
+	var inputs []lm.Input
+	for i := range 200 {
+		inputs = append(inputs, lm.Input{Tokens: []int{1, 2, 3, 4, 5, 6, 7, 8, 9, i}, Read: []int{9}})
+	}
+	if _, err := model.Forward(t.Context(), inputs, lm.ForwardOptions{Logits: func(int, int, []float32) {}}); err != nil {
+		t.Fatal(err)
+	}
+	if slots := model.CacheSlots(); slots > 209+16 {
+		t.Errorf("209 distinct prefixes took %d slots", slots)
+	}
+}

@@ -271,7 +271,7 @@ func (v *visit) run(ctx context.Context) (err error) {
 		}
 		to := min(tokens, v.from+v.opts.RunTokens-p.rows())
 		if v.from < to {
-			v.open.Extend(marked.From(v.from).Upto(to - v.from))
+			v.open.Extend(marked.From(v.from).Upto(to-v.from), 0)
 			v.pack(p, input, v.from, to, v.open.Path())
 		}
 		if v.from = to; to == tokens {

@@ -17,7 +17,7 @@ func (m *Model) notFinite(ctx context.Context, s *sequence, position int) error 
 	defer store.session.Close()
 	branch := store.tree.Branch()
 	variant := m.Decoder().RopeVariant(len(s.tokens))
-	branch.Extend(s.marked(variant).Upto(position + 1))
+	branch.Extend(s.marked(variant).Upto(position+1), 0)
 	p := newPacked()
 	p.add(s, 0, 0, position+1, variant, branch.Path())
 	rows := make([]int, position+1)

@@ -111,17 +111,15 @@ func (b *Branch) Follow(s Sequence) int {
 	return followed
 }
 
-// ahead is how many slots a branch that grows token by token sets aside, so that
-// its keys stay neighbours although other branches grow beside it.
-const ahead = 64
-
 // Extend goes on along the tokens and adds those that the tree lacks. It returns
-// how many it had.
-func (b *Branch) Extend(s Sequence) (had int) {
+// how many it had. New tokens lie beside those that other branches add to the same
+// run; a branch that grows token by token beside others sets so many slots aside
+// instead, ahead of need, so that its keys stay neighbours.
+func (b *Branch) Extend(s Sequence, ahead int) (had int) {
 	had = b.Follow(s)
 	t := b.tree
 	slots := &t.shared
-	if len(s.Tokens) == 1 {
+	if ahead > 0 {
 		slots = &b.own
 	}
 	for i := had; i < len(s.Tokens); {
@@ -137,11 +135,7 @@ func (b *Branch) Extend(s Sequence) (had int) {
 			b.move(end)
 		}
 		for left := n; left > 0; {
-			setAside := left
-			if slots == &b.own {
-				setAside = ahead
-			}
-			span := slots.take(&t.pages, left, setAside)
+			span := slots.take(&t.pages, left, max(left, ahead))
 			end.add(span, &t.pages)
 			b.path = b.path.With(span)
 			left -= span.Len

@@ -16,7 +16,7 @@ type writer struct {
 
 func (w *writer) extend(b *Branch, s Sequence) {
 	from := b.Len()
-	b.Extend(s)
+	b.Extend(s, 64*(len(s.Tokens)%2))
 	for i := range s.Tokens {
 		slot := b.Path().Slot(from + i)
 		if text := fmt.Sprint(s.Tokens[i], s.mark(i)); w.slots[slot] != text {
@@ -124,7 +124,7 @@ func TestWhatWasComputedIsFoundAgain(t *testing.T) {
 	add := func(s Sequence) int {
 		b := tree.Branch()
 		defer b.Release()
-		return b.Extend(s)
+		return b.Extend(s, 0)
 	}
 	add(prompt)
 	tree.Commit()
@@ -158,7 +158,7 @@ func TestTheLeastRecentlyUsedLeavesLeave(t *testing.T) {
 	}
 	had := func(first int) int {
 		b := tree.Branch()
-		n := b.Extend(one(first))
+		n := b.Extend(one(first), 0)
 		b.Release()
 		tree.Commit()
 		return n
