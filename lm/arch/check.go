@@ -3,7 +3,8 @@ package arch
 import (
 	"errors"
 	"fmt"
-	"math"
+
+	"github.com/steervec/steer/internal/finite"
 )
 
 // maxWidth bounds every size of a row, so that no product of two of them overflows.
@@ -73,7 +74,7 @@ func (a *Attention) check() error {
 	if a.Fused.Weight != "" && (a.Groups < 1 || a.Heads%a.Groups != 0 || a.KVHeads%a.Groups != 0) {
 		return fmt.Errorf("%d query and %d key heads do not form %d groups", a.Heads, a.KVHeads, a.Groups)
 	}
-	if t := a.Temperature; t != nil && !(t.Floor > 0 && finite(t.Floor) && finite(t.Scale)) {
+	if t := a.Temperature; t != nil && !(t.Floor > 0 && finite.Is(t.Floor) && finite.Is(t.Scale)) {
 		return fmt.Errorf("queries are scaled by %v for every %v positions", t.Scale, t.Floor)
 	}
 	if a.Latent != nil {
@@ -91,8 +92,6 @@ func (a *Attention) check() error {
 	}
 	return nil
 }
-
-func finite(x float32) bool { return !math.IsNaN(float64(x)) && !math.IsInf(float64(x), 0) }
 
 func (a *Attention) checkLatent() error {
 	l := a.Latent
@@ -171,7 +170,7 @@ func (m *MLP) check() error {
 		return errors.New("gate and up of an mlp alternate that are not in one tensor")
 	case !gated && (m.GateLimit != 0 || m.UpOffset != 0):
 		return errors.New("an mlp without a gate has a limit or an offset of gates")
-	case !(m.GateLimit >= 0) || !finite(m.GateLimit) || !finite(m.UpOffset):
+	case !(m.GateLimit >= 0) || !finite.Is(m.GateLimit) || !finite.Is(m.UpOffset):
 		return fmt.Errorf("the gate of an mlp is limited to %v, with an offset of %v", m.GateLimit, m.UpOffset)
 	}
 	e := m.Experts
@@ -197,7 +196,7 @@ func (e *Experts) check() error {
 	if err := checkSizes(measure{"number of experts", e.Count}); err != nil {
 		return err
 	}
-	if !(e.Scale >= 0) || !finite(e.Scale) {
+	if !(e.Scale >= 0) || !finite.Is(e.Scale) {
 		return fmt.Errorf("experts are weighed by %v", e.Scale)
 	}
 	if e.Scoring == SparseMixer && (e.Correction != "" || e.Groups != 0 || e.Normalize || e.Scale != 0) {

@@ -3,6 +3,8 @@ package arch
 import (
 	"fmt"
 	"math"
+
+	"github.com/steervec/steer/internal/finite"
 )
 
 // Rope describes rotary positions (Su et al. 2021): pair i of the first Size
@@ -67,11 +69,11 @@ func (r *Rope) check(headSize int) error {
 		return fmt.Errorf("rotary positions turn %d elements of a head of %d", r.Size, headSize)
 	}
 	for _, f := range r.inverse {
-		if math.IsNaN(f) || math.IsInf(f, 0) {
+		if !finite.Is(f) {
 			return fmt.Errorf("rotary positions have a frequency of %v", f)
 		}
 	}
-	if math.IsNaN(r.scale) || math.IsInf(r.scale, 0) {
+	if !finite.Is(r.scale) {
 		return fmt.Errorf("rotary positions are scaled by %v", r.scale)
 	}
 	return nil
