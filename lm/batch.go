@@ -25,6 +25,7 @@ type Batch struct {
 	store     *store
 	runTokens int
 	packed    *packed
+	rowOf     map[int]int // slot -> row of the run that is packed
 	open      []*Sequence // in the order in which they were added
 	added     int
 	usage     Usage
@@ -64,7 +65,7 @@ func (m *Model) NewBatch(opts BatchOptions) (*Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Batch{model: m, store: m.store(), runTokens: n, packed: newPacked()}, nil
+	return &Batch{model: m, store: m.store(), runTokens: n, packed: newPacked(), rowOf: map[int]int{}}, nil
 }
 
 // Add puts a sequence into the batch, whose prompt is computed in the next steps.
@@ -78,19 +79,24 @@ func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Seque
 	if err != nil {
 		return nil, err
 	}
+	return b.add(ctx, checked, in.Seed, opts), nil
+}
+
+// add puts a sequence that was checked into the batch, with options that were.
+func (b *Batch) add(ctx context.Context, checked sequence, seed uint64, opts GenerateOptions) *Sequence {
 	s := &Sequence{sequence: checked, number: b.added, ctx: ctx, opts: opts, model: b.model, given: len(checked.tokens)}
 	s.tokens = slices.Clone(s.tokens)
 	s.variant = b.model.Decoder().RopeVariant(len(s.tokens))
 	s.marks = s.marked(s.variant).Marks
 	s.writer = writer{sequence: s.number, opts: &s.opts}
-	s.sampler = sampler{opts: &s.opts, random: rand.New(rand.NewPCG(opts.Seed, in.Seed))}
+	s.sampler = sampler{opts: &s.opts, random: rand.New(rand.NewPCG(opts.Seed, seed))}
 	if b.model.tokens != nil {
 		s.writer.stream = b.model.tokens.NewStream(!opts.IgnoreEnd)
 	}
 	b.open = append(b.open, s)
 	b.added++
 	b.usage.Given += s.given
-	return s, nil
+	return s
 }
 
 // Open returns how many sequences go on.
@@ -150,6 +156,7 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 	defer b.store.Unlock()
 	p := b.packed
 	p.reset()
+	clear(b.rowOf)
 	computed := false
 	defer func() {
 		if !computed {
@@ -162,13 +169,13 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 	// A sequence is packed once: the run's segments have its path, which must not be
 	// extended any more.
 	for i, s := range b.open {
-		if s.left() == 1 && len(s.tokens) > s.given {
+		if s.writes() {
 			b.pack(i, 1)
 		}
 	}
 	limit := p.rows() + b.runTokens
 	for i, s := range b.open {
-		if room := limit - p.rows(); room > 0 && (s.left() > 1 || len(s.tokens) == s.given) {
+		if room := limit - p.rows(); room > 0 && !s.writes() {
 			b.pack(i, room)
 		}
 	}
@@ -207,6 +214,9 @@ func (s *Sequence) left() int {
 	return max(1, len(s.tokens)-s.branch.Len())
 }
 
+// writes reports whether the next token to compute is one that was written.
+func (s *Sequence) writes() bool { return len(s.tokens) > s.given && s.left() == 1 }
+
 // ahead is how many slots a sequence that writes sets aside.
 const ahead = 64
 
@@ -226,20 +236,33 @@ func (b *Batch) pack(number, most int) {
 	to := min(from+most, len(s.tokens))
 	if at := s.branch.Len(); at < to {
 		room := 0
-		if len(s.tokens) > s.given && to-at == 1 {
+		if s.writes() {
 			room = ahead
 		}
 		s.branch.Extend(all.Upto(to).From(at), room)
 	}
 	row, packed := 0, false
 	if to == last+1 {
-		row, packed = p.rowOf[s.branch.Path().Last()]
+		row, packed = b.rowOf[s.branch.Path().Last()]
 	}
 	if !packed {
-		row = p.add(&s.sequence, number, from, to, s.variant, s.branch.Path()) + to - from - 1
+		first := p.add(&s.sequence, number, from, to, s.variant, s.branch.Path())
+		b.place(s.branch.Path(), from, to, first)
+		row = first + to - from - 1
 	}
 	if to == last+1 {
 		p.readers[row] = append(p.readers[row], number)
+	}
+}
+
+// place notes that the positions from … to-1 of a path have the rows from first on.
+func (b *Batch) place(path forest.Path, from, to, first int) {
+	at := 0
+	for _, span := range path {
+		for position := max(at, from); position < min(at+span.Len, to); position++ {
+			b.rowOf[span.Slot+position-at] = first + position - from
+		}
+		at += span.Len
 	}
 }
 

@@ -59,15 +59,14 @@ func (m *Model) Generate(ctx context.Context, prompts []Input, opts GenerateOpti
 	if err := opts.check(); err != nil {
 		return nil, err
 	}
-	inputs, out, total := make([]Input, len(prompts)), make([]Generation, len(prompts)), 0
+	checked, out, total := make([]sequence, len(prompts)), make([]Generation, len(prompts)), 0
 	for i, in := range prompts {
-		s, err := m.sequence(ctx, in)
-		if err != nil {
+		var err error
+		if checked[i], err = m.sequence(ctx, in); err != nil {
 			return nil, &InputError{i, err}
 		}
-		in.Text, in.Messages, in.Tokens = "", nil, s.tokens
-		inputs[i], out[i].Prompt = in, s.tokens
-		total += len(s.tokens)
+		out[i].Prompt = checked[i].tokens
+		total += len(checked[i].tokens)
 	}
 	b, err := m.NewBatch(BatchOptions{RunTokens: opts.RunTokens})
 	if err != nil {
@@ -75,14 +74,10 @@ func (m *Model) Generate(ctx context.Context, prompts []Input, opts GenerateOpti
 	}
 	defer b.Close()
 	var sequences []*Sequence
-	for err == nil && (len(sequences) < len(inputs) || b.Open() > 0) {
-		for len(sequences) < len(inputs) && b.Open() < atOnce {
+	for err == nil && (len(sequences) < len(prompts) || b.Open() > 0) {
+		for len(sequences) < len(prompts) && b.Open() < atOnce {
 			i := len(sequences)
-			s, err := b.Add(context.WithoutCancel(ctx), inputs[i], opts)
-			if err != nil {
-				return nil, &InputError{i, err}
-			}
-			sequences = append(sequences, s)
+			sequences = append(sequences, b.add(context.WithoutCancel(ctx), checked[i], prompts[i].Seed, opts))
 		}
 		err = b.Step(ctx)
 		if opts.Progress != nil {

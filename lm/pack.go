@@ -41,11 +41,10 @@ func (m *Model) store() *store {
 // Readers are numbers that mean something to who packs.
 type packed struct {
 	run       engine.Run
-	positions []int       // [rows]
-	owners    []int       // [rows] who packed it
-	readers   [][]int     // [rows]
-	rowOf     map[int]int // slot -> row
-	changed   []*change   // in the order in which their first rows were packed
+	positions []int     // [rows]
+	owners    []int     // [rows] who packed it
+	readers   [][]int   // [rows]
+	changed   []*change // in the order in which their first rows were packed
 	changes   map[forest.Mark]*change
 	failed    []int // rows of which something is not finite, once each
 }
@@ -57,7 +56,7 @@ type change struct {
 }
 
 func newPacked() *packed {
-	return &packed{rowOf: map[int]int{}, changes: map[forest.Mark]*change{}}
+	return &packed{changes: map[forest.Mark]*change{}}
 }
 
 // reset empties the run; its memory is used again.
@@ -65,7 +64,6 @@ func (p *packed) reset() {
 	p.run = engine.Run{Tokens: p.run.Tokens[:0], Segments: p.run.Segments[:0], Edits: p.run.Edits[:0], Taps: p.run.Taps[:0], LogitRows: p.run.LogitRows[:0]}
 	p.positions, p.owners, p.changed, p.failed = p.positions[:0], p.owners[:0], p.changed[:0], p.failed[:0]
 	p.readers = p.readers[:0]
-	clear(p.rowOf)
 	clear(p.changes)
 }
 
@@ -91,13 +89,6 @@ func (p *packed) add(s *sequence, owner, from, to, variant int, path forest.Path
 		if a := s.at(position, variant); a != nil && len(a.edits) > 0 {
 			p.change(a, row)
 		}
-	}
-	at := 0
-	for _, span := range path {
-		for position := max(at, from); position < min(at+span.Len, to); position++ {
-			p.rowOf[span.Slot+position-at] = first + position - from
-		}
-		at += span.Len
 	}
 	return first
 }
@@ -154,7 +145,7 @@ func (p *packed) sound(row int, values []float32) bool {
 }
 
 // compute computes the run and makes its nodes part of the store's tree. After
-// an error no branch may end with any of them when the tree discards them.
+// an error the tree must discard them.
 func (p *packed) compute(ctx context.Context, s *store) error {
 	p.run.Slots = s.tree.Slots()
 	for _, c := range p.changed {
