@@ -54,11 +54,6 @@ multiplier below 1 and with one layer. Where the text falls apart it is too much
 			if err := prompt.read(c); err != nil {
 				return err
 			}
-			for _, r := range prompt.requests {
-				if r.continuations != nil {
-					return usage("%scontinuations are for steer score", r.where)
-				}
-			}
 			vectors, err := steering.load(c)
 			if err != nil {
 				return err

@@ -71,6 +71,7 @@ type promptFlags struct {
 	ids  []int
 	file string
 
+	scores   bool // prompts may have continuations
 	requests []request
 }
 
@@ -85,6 +86,7 @@ type request struct {
 }
 
 func (f *promptFlags) add(c *cobra.Command, withContinuations bool) {
+	f.scores = withContinuations
 	more := ""
 	if withContinuations {
 		more = ", and continuations"
@@ -117,7 +119,15 @@ func (f *promptFlags) read(c *cobra.Command) error {
 	}
 	switch {
 	case c.Flags().Changed("prompts"):
-		return f.readFile(c)
+		if err := f.readFile(c); err != nil {
+			return err
+		}
+		for _, r := range f.requests {
+			if r.continuations != nil && !f.scores {
+				return usage("%scontinuations are for steer score", r.where)
+			}
+		}
+		return nil
 	case f.ids == nil:
 		if err := f.readText(c, "prompt", &f.text); err != nil {
 			return err

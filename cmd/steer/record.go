@@ -55,11 +55,6 @@ tokens, each has; metadata also name the model and the vectors.`,
 			if err := prompt.read(c); err != nil {
 				return err
 			}
-			for _, r := range prompt.requests {
-				if r.continuations != nil {
-					return usage("%scontinuations are for steer score", r.where)
-				}
-			}
 			vectors, err := steering.load(c)
 			if err != nil {
 				return err

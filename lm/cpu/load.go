@@ -250,6 +250,14 @@ func (l *loader) optional(name string, n int) []float32 {
 	return l.vector(name, n)
 }
 
+// optionalMatrix is nil for no name.
+func (l *loader) optionalMatrix(name string, count, n int) []float32 {
+	if name == "" {
+		return nil
+	}
+	return l.matrix(name, count, n)
+}
+
 // matrix reads a tensor [count, n] as float32.
 func (l *loader) matrix(name string, count, n int) []float32 {
 	v := l.tensor(name, count, n)

@@ -130,10 +130,7 @@ func (l *loader) source(part arch.Linear, count, out, in int) source {
 		shape = []int{count * height, width}
 	}
 	all := l.tensor(part.Weight, shape...)
-	var biases []float32
-	if part.Bias != "" {
-		biases = l.matrix(part.Bias, count, out)
-	}
+	biases := l.optionalMatrix(part.Bias, count, out)
 	return func(expert int) stored {
 		if l.err != nil {
 			return stored{}

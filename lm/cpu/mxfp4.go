@@ -47,10 +47,7 @@ func (l *loader) blocks(part arch.Linear, count, out, in int) source {
 		}
 	}
 	l.parameters += count * out * in
-	var biases []float32
-	if part.Bias != "" {
-		biases = l.matrix(part.Bias, count, out)
-	}
+	biases := l.optionalMatrix(part.Bias, count, out)
 	return func(expert int) stored {
 		if l.err != nil {
 			return stored{}
