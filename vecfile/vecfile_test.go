@@ -54,7 +54,8 @@ func TestWhatIsNoVectorIsRefusedByName(t *testing.T) {
 		want     string
 	}{
 		"other tensors":    {[]safetensors.Tensor{safetensors.New("weight", []int{2}, []float32{1, 2})}, map[string]string{FormatKey: "1"}, "weight"},
-		"a matrix":         {[]safetensors.Tensor{safetensors.New("layer.1", []int{1, 2}, []float32{1, 2})}, map[string]string{FormatKey: "1"}, "layer.1"},
+		"three dimensions": {[]safetensors.Tensor{safetensors.New("layer.1", []int{1, 1, 2}, []float32{1, 2})}, map[string]string{FormatKey: "1"}, "layer.1"},
+		"other ranks":      {[]safetensors.Tensor{safetensors.New("layer.1", []int{2, 1}, []float32{1, 2}), safetensors.New("layer.2", []int{1, 2}, []float32{1, 2})}, map[string]string{FormatKey: "1"}, "layer.2"},
 		"not finite":       {[]safetensors.Tensor{safetensors.New("layer.1", []int{1}, []float32{float32(math.NaN())})}, map[string]string{FormatKey: "1"}, "layer"},
 		"a zero too many":  {[]safetensors.Tensor{one("layer.0"), one("layer.00")}, map[string]string{FormatKey: "1"}, `"layer.00"`},
 		"a plus":           {[]safetensors.Tensor{one("layer.+1")}, map[string]string{FormatKey: "1"}, `"layer.+1"`},
