@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/steervec/steer/internal/finite"
 	"github.com/steervec/steer/lm"
@@ -14,7 +15,8 @@ import (
 // samples alone: collected in any order, in any parts, stopped, resumed and merged,
 // they give the same vector to the bit. They belong to one goroutine.
 type Statistics struct {
-	Usage lm.Usage // tokens of the samples, and those that were computed for them
+	Usage        lm.Usage // tokens of the samples, and those that were computed for them
+	ChatTemplate string   // that the samples were rendered with, for the vector's provenance
 
 	from         origin
 	aggregator   Aggregator
@@ -106,6 +108,9 @@ func length(x []float32) float64 {
 // Samples returns how many samples are in the statistics.
 func (s *Statistics) Samples() int { return len(s.samples) }
 
+// Layers returns the layers of which there are statistics, ascending.
+func (s *Statistics) Layers() []int { return slices.Clone(s.from.Layers) }
+
 // Merge adds what other statistics hold, of the same model, layers, reading and
 // aggregator, computed in the same number format by the same instructions, so that
 // the parts of a set of samples, however it was split, give the vector of the whole
@@ -118,6 +123,9 @@ func (s *Statistics) Merge(other *Statistics) error {
 	}
 	if err := s.from.differs(other.from); err != nil {
 		return fmt.Errorf("merge statistics: %w", err)
+	}
+	if s.ChatTemplate != other.ChatTemplate {
+		return errors.New("merge statistics: the chat templates differ")
 	}
 	joined, err := s.shards.join(other.shards)
 	if err != nil {
@@ -148,7 +156,7 @@ func (s *Statistics) Vector() (*Vector, error) {
 	f := s.from
 	v := &Vector{Site: f.Site, Layers: map[int][]float32{}, ActivationNorms: map[int]float64{}, Provenance: Provenance{
 		Model: f.Model, Family: f.Family, ModelLayers: f.ModelLayers, WeightsHash: f.WeightsHash, Steering: f.Steering, PairsHash: hashSamples(s.samples),
-		Aggregator: f.Aggregator, Read: f.Read, Version: Version(),
+		Aggregator: f.Aggregator, Read: f.Read, ChatTemplate: s.ChatTemplate, Version: Version(),
 	}}
 	for i, layer := range f.Layers {
 		direction, err := s.accumulators[i].Direction()

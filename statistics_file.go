@@ -35,11 +35,13 @@ type statisticsHeader struct {
 	origin
 	Usage  lm.Usage `json:"usage"`
 	Shards shards   `json:"shards"`
+
+	ChatTemplate string `json:"chat_template,omitempty"`
 }
 
 // Save writes the statistics as a safetensors file, beside path and renamed.
 func (s *Statistics) Save(path string) error {
-	header, err := json.Marshal(statisticsHeader{statisticsForm, s.from, s.Usage, s.shards})
+	header, err := json.Marshal(statisticsHeader{statisticsForm, s.from, s.Usage, s.shards, s.ChatTemplate})
 	if err != nil {
 		return fmt.Errorf("write statistics %s: %w", path, err)
 	}
@@ -142,7 +144,7 @@ func parseStatistics(file *safetensors.File, aggregators []Aggregator) (*Statist
 		}
 	}
 	s := newStatistics(header.origin, aggregator)
-	s.Usage, s.shards = header.Usage, header.Shards
+	s.Usage, s.shards, s.ChatTemplate = header.Usage, header.Shards, header.ChatTemplate
 	ids := byName[samplesTensor]
 	if len(ids)%len(sampleID{}) != 0 || len(ids) == 0 {
 		return nil, fmt.Errorf("tensor %q of %d bytes is no list of samples", samplesTensor, len(ids))
