@@ -42,11 +42,11 @@ func TestShardsGiveTheVectorAndTheActivationsOfTheWhole(t *testing.T) {
 			want := vectorOf(t, collect(t, model, samples, steer.TrainOptions{Aggregator: a}))
 			var merged *steer.Statistics
 			for number := of; number > 0; number-- {
-				path := filepath.Join(t.TempDir(), "part")
-				if err := collect(t, model, samples, steer.TrainOptions{Aggregator: a, Shard: steer.Shard{Number: number, Of: of}}).Save(path); err != nil {
+				data, err := collect(t, model, samples, steer.TrainOptions{Aggregator: a, Shard: steer.Shard{Number: number, Of: of}}).MarshalBinary()
+				if err != nil {
 					t.Fatal(err)
 				}
-				part, err := steer.LoadStatistics(path, a)
+				part, err := steer.ParseStatistics(data, a)
 				if err != nil {
 					t.Fatal(err)
 				}
