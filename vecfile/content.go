@@ -45,7 +45,7 @@ func (c *content) add(number int, shape []int, values []float32) error {
 		c.rank = rank
 	}
 	if max(c.rank, 1) != max(rank, 1) {
-		return fmt.Errorf("it has %d directions where others have %d", rank, c.rank)
+		return fmt.Errorf("it has %d rows where others have %d", rank, c.rank)
 	}
 	c.rows[number] = values
 	return nil
@@ -73,7 +73,7 @@ func (c *content) check() error {
 		}
 	}
 	if width%c.rank != 0 {
-		return fmt.Errorf("%d elements are not %d directions of one width", width, c.rank)
+		return fmt.Errorf("%d elements are not %d rows", width, c.rank)
 	}
 	return nil
 }
@@ -96,8 +96,8 @@ func checkVersion(metadata map[string]string) error {
 	switch {
 	case err != nil || version < 1:
 		return fmt.Errorf("%s is %q, not a version number", FormatKey, metadata[FormatKey])
-	case version > formatVersion:
-		return fmt.Errorf("the file has format %d; this version of steer reads up to %d", version, formatVersion)
+	case version > newest:
+		return fmt.Errorf("the file has format %d; this version of steer reads up to %d", version, newest)
 	}
 	return nil
 }

@@ -25,7 +25,6 @@ func (f File) fit(to format, lossy bool) (File, []string, error) {
 	if out.Metadata == nil {
 		out.Metadata = map[string]string{}
 	}
-	out.Metadata[FormatKey] = strconv.Itoa(formatVersion)
 	var lost []string
 	lose := func(text string, arguments ...any) { lost = append(lost, fmt.Sprintf(text, arguments...)) }
 	if site := f.Metadata[LayerTypeKey]; !to.sites && site != "" && site != blockOutput {
@@ -33,7 +32,7 @@ func (f File) fit(to format, lossy bool) (File, []string, error) {
 		delete(out.Metadata, LayerTypeKey)
 	}
 	if !to.ranks && out.Rank > 1 {
-		lose("it has %d directions a layer; the format has one, the first", out.Rank)
+		lose("it has %d rows a layer; the format has one, the first", out.Rank)
 		out.Rank = 1
 	}
 	for _, key := range behaviour {
@@ -57,6 +56,7 @@ func (f File) fit(to format, lossy bool) (File, []string, error) {
 		}
 		out.Layers[at] = values[:len(values)/max(f.Rank, 1)*out.Rank]
 	}
+	out.Metadata[FormatKey] = strconv.Itoa(out.version())
 	switch text, err := embed(out.Metadata); {
 	case err != nil:
 		return File{}, nil, err

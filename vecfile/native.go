@@ -46,8 +46,9 @@ func parseNative(file *safetensors.File) (*content, error) {
 			return nil, fmt.Errorf("tensor %q is not named %s<number>", name, prefix)
 		}
 		t, _ := file.Tensor(name)
-		if t.DType != safetensors.F32 || len(t.Shape) != 1 && len(t.Shape) != 2 {
-			return nil, fmt.Errorf("tensor %q is %s %v, not F32 with one dimension or two", name, t.DType, t.Shape)
+		rows := len(t.Shape) == 2 && t.Shape[0] > 1 && c.metadata[FormatKey] != strconv.Itoa(plain)
+		if t.DType != safetensors.F32 || len(t.Shape) != 1 && !rows {
+			return nil, fmt.Errorf("tensor %q is %s %v, neither F32 with one dimension nor several rows in a file of format %d", name, t.DType, t.Shape, newest)
 		}
 		values, err := t.Float32s()
 		if err == nil {

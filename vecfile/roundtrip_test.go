@@ -41,7 +41,7 @@ func TestEveryFormatGivesBackWhatItCanHold(t *testing.T) {
 		case "other site":
 			refused[GGUF], refused[SVEC] = "it acts at mlp", "it acts at mlp"
 		case "rank 2":
-			refused[GGUF], refused[SVEC] = "2 directions a layer", "2 directions a layer"
+			refused[GGUF], refused[SVEC] = "2 rows a layer", "2 rows a layer"
 		case "operator":
 			refused[GGUF], refused[SVEC] = `its operator is "ablate:share=0.5"`, `its operator is "ablate:share=0.5"`
 		case "condition":
@@ -94,7 +94,7 @@ func TestLossesAreToldWhereTheyAreAllowed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := strings.Join(lost, "\n"); len(lost) != 4 || !strings.Contains(text, "self_attn") || !strings.Contains(text, "2 directions") || !strings.Contains(text, "ablate") || !strings.Contains(text, "layer 0") {
+	if text := strings.Join(lost, "\n"); len(lost) != 4 || !strings.Contains(text, "self_attn") || !strings.Contains(text, "2 rows") || !strings.Contains(text, "ablate") || !strings.Contains(text, "layer 0") {
 		t.Errorf("lost is %q", lost)
 	}
 	got, err := Read(path)

@@ -19,8 +19,8 @@ import (
 
 // File is what a vector file holds.
 type File struct {
-	Layers   map[int][]float32 // layer -> [rank, width]; negative layers count from a model's last
-	Rank     int               // directions a layer; 0 means 1
+	Rank     int               // rows of each layer; 0 means 1
+	Layers   map[int][]float32 // layer -> [rank, width], row after row; negative layers count from a model's last
 	Metadata map[string]string // the keys below, and whatever else a file has
 }
 
@@ -39,15 +39,28 @@ const (
 	ChatTemplateKey    = "chat_template"
 	OperationsKey      = "operations"       // what was done to the vector since it was trained
 	ActivationNormsKey = "activation_norms" // JSON object: layer -> mean length of an activation
-	OperatorKey        = "operator"         // how the vector acts unless told
+	OperatorKey        = "operator"         // how the vector is to act unless told
 	ConditionKey       = "condition"        // when it acts
 	TokensKey          = "tokens"           // where it acts
+	CalibrationKey     = "calibration"      // JSON object: what strength 1 means
 	ImportedKey        = "imported"         // how a file of another tool was read
 	VersionKey         = "steer.version"
 )
 
-// formatVersion is that of what this package writes.
-const formatVersion = 1
+// The versions of the format. A file has the lowest that can say what it holds, so
+// that a reader that knows no other way to act refuses it.
+const (
+	plain  = 1 // one direction for each layer, to be added
+	newest = 2 // several rows for each layer, or an operator
+)
+
+// version returns the version of the format that holds a file.
+func (f File) version() int {
+	if f.Rank > 1 || f.Metadata[OperatorKey] != "" {
+		return newest
+	}
+	return plain
+}
 
 const (
 	// maxLayer bounds layers: no model has as many blocks.
@@ -121,7 +134,7 @@ func (f File) check() error {
 			return fmt.Errorf("layer %d: %w", layer, err)
 		}
 		if len(values)%rank != 0 {
-			return fmt.Errorf("layer %d: %d elements are not %d directions of one width", layer, len(values), rank)
+			return fmt.Errorf("layer %d: its %d elements are not %d rows", layer, len(values), rank)
 		}
 		if width < 0 {
 			width = len(values)
