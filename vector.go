@@ -42,6 +42,7 @@ type Provenance struct {
 	Read         string // what was read of the prompts, a Reading
 	ChatTemplate string // the template that the prompts were rendered with
 	Operations   string // what was done to the vector since it was trained
+	Imported     string // how the file of another tool was read; "": it was not
 	Version      string // of steer
 }
 
@@ -79,7 +80,8 @@ func (v *Vector) layer(n int) (int, error) {
 // ascending returns the numbers of the vector's layers.
 func (v *Vector) ascending() []int { return slices.Sorted(maps.Keys(v.Layers)) }
 
-// Norms returns the Euclidean length of each layer's direction.
+// Norms returns the Euclidean length of each layer's direction, or of all its rows
+// together.
 func (v *Vector) Norms() map[int]float64 {
 	norms := map[int]float64{}
 	for layer, vector := range v.Layers {
@@ -94,7 +96,7 @@ func (v *Vector) fields() map[string]*string {
 	return map[string]*string{
 		vecfile.LayerTypeKey: (*string)(&v.Site), vecfile.ModelKey: &p.Model, vecfile.FamilyKey: &p.Family, vecfile.WeightsHashKey: &p.WeightsHash,
 		vecfile.SteeringKey: &p.Steering, vecfile.PairsHashKey: &p.PairsHash, vecfile.AggregatorKey: &p.Aggregator, vecfile.ReadTokenKey: &p.Read,
-		vecfile.ChatTemplateKey: &p.ChatTemplate, vecfile.OperationsKey: &p.Operations, vecfile.OperatorKey: &v.Operator, vecfile.VersionKey: &p.Version,
+		vecfile.ChatTemplateKey: &p.ChatTemplate, vecfile.OperationsKey: &p.Operations, vecfile.ImportedKey: &p.Imported, vecfile.OperatorKey: &v.Operator, vecfile.VersionKey: &p.Version,
 	}
 }
 
@@ -134,7 +136,7 @@ func (v *Vector) metadata() (map[string]string, error) {
 	return metadata, nil
 }
 
-// LoadVector reads a vector file.
+// LoadVector reads a vector file of any format of [vecfile] that tells who wrote it.
 func LoadVector(path string) (*Vector, error) {
 	f, err := vecfile.Read(path)
 	if err != nil {
