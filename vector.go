@@ -102,11 +102,11 @@ func (v *Vector) fields() map[string]*string {
 
 // Save writes the vector as a safetensors file, beside path and renamed.
 func (v *Vector) Save(path string) error {
-	metadata, err := v.metadata()
+	f, err := v.File()
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return vecfile.Write(path, vecfile.File{Rank: v.Rank, Layers: v.Layers, Metadata: metadata})
+	return vecfile.Write(path, f)
 }
 
 func (v *Vector) metadata() (map[string]string, error) {
@@ -138,15 +138,28 @@ func (v *Vector) metadata() (map[string]string, error) {
 
 // LoadVector reads a vector file of any format of [vecfile] that tells who wrote it.
 func LoadVector(path string) (*Vector, error) {
-	f, err := vecfile.Read(path)
+	v, _, err := LoadVectorFrom(path, vecfile.Options{})
+	return v, err
+}
+
+// LoadVectorFrom reads a vector file of any format, told what the file does not tell
+// itself, and says how it was read.
+func LoadVectorFrom(path string, opts vecfile.Options) (*Vector, vecfile.Origin, error) {
+	f, origin, err := vecfile.ReadFrom(path, opts)
 	if err != nil {
-		return nil, err
+		return nil, origin, err
 	}
 	v := &Vector{Rank: f.Rank, Layers: f.Layers}
 	if err := v.describe(f.Metadata); err != nil {
-		return nil, fmt.Errorf("read vector %s: %w", path, err)
+		return nil, origin, fmt.Errorf("read vector %s: %w", path, err)
 	}
-	return v, nil
+	return v, origin, nil
+}
+
+// File returns what a file of the vector holds, in whatever format.
+func (v *Vector) File() (vecfile.File, error) {
+	metadata, err := v.metadata()
+	return vecfile.File{Rank: v.Rank, Layers: v.Layers, Metadata: metadata}, err
 }
 
 // describe takes over what a file's metadata say.

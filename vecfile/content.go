@@ -2,7 +2,6 @@ package vecfile
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -44,7 +43,10 @@ func (c *content) add(number int, shape []int, values []float32) error {
 		c.rows = map[int][]float32{}
 		c.rank = rank
 	}
-	if max(c.rank, 1) != max(rank, 1) {
+	if rank == 0 || len(values)%rank != 0 {
+		return fmt.Errorf("its shape is %v", shape)
+	}
+	if max(c.rank, 1) != rank {
 		return fmt.Errorf("it has %d rows where others have %d", rank, c.rank)
 	}
 	c.rows[number] = values
@@ -54,26 +56,18 @@ func (c *content) add(number int, shape []int, values []float32) error {
 // check refuses what is no vector: nothing at all, other widths, numbers that are
 // not finite.
 func (c *content) check() error {
-	if len(c.rows) == 0 {
-		return errors.New("the file has no layers")
-	}
-	c.rank = max(c.rank, 1)
-	first := true
-	width := 0
+	width := -1
 	for _, number := range slices.Sorted(maps.Keys(c.rows)) {
 		values := c.rows[number]
-		if first {
-			width, first = len(values), false
-		}
 		if err := check(values); err != nil {
-			return fmt.Errorf("number %d: %w", number, err)
+			return fmt.Errorf("layer %d in it: %w", number, err)
+		}
+		if width < 0 {
+			width = len(values)
 		}
 		if len(values) != width {
-			return fmt.Errorf("number %d has %d elements where others have %d", number, len(values)/c.rank, width/c.rank)
+			return fmt.Errorf("layer %d in it has %d elements where others have %d", number, len(values)/max(c.rank, 1), width/max(c.rank, 1))
 		}
-	}
-	if width%c.rank != 0 {
-		return fmt.Errorf("%d elements are not %d rows", width, c.rank)
 	}
 	return nil
 }

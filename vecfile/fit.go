@@ -18,6 +18,19 @@ var behaviour = []string{OperatorKey, ConditionKey, TokensKey}
 // plainAddition is the operator by which everyone's vectors act.
 const plainAddition = "add"
 
+// Losses says what of a vector a format cannot hold; nil: it holds all.
+func (f File) Losses(as Format) ([]string, error) {
+	to, err := known(as)
+	if err == nil {
+		err = f.check()
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, lost, err := f.fit(to, true)
+	return lost, err
+}
+
 // fit returns what of a vector a format holds, with the metadata that says what the
 // file is, and what is lost. A loss is an error unless lossy is true.
 func (f File) fit(to format, lossy bool) (File, []string, error) {

@@ -35,9 +35,9 @@ const (
 // format is what the package knows of a format.
 type format struct {
 	name       Format
-	extensions []string                                         // the first is that of files that are written
-	parse      func(name string, data []byte) (*content, error) // checked
-	write      func(path string, f File) error                  // what fits the format; nil: it is only read
+	extensions []string // the first is that of files that are written
+	parse      func(name string, data []byte) (*content, error)
+	write      func(path string, f File) error // what fits the format; nil: it is only read
 
 	// What files of the format can say.
 	sites     bool // other sites than decoder_block
@@ -54,23 +54,12 @@ func formats() []format {
 	return []format{
 		{name: Native, extensions: []string{".safetensors"}, parse: parseSafetensors, write: writeNative, sites: true, ranks: true, behaviour: true, first: anyLayer},
 		{name: GGUF, extensions: []string{".gguf"}, parse: parseGGUF, write: written(encodeGGUF), first: 1},
-		{name: NPZ, extensions: []string{".npz"}, parse: checked(parseNPZ), write: written(encodeNPZ), sites: true, ranks: true, behaviour: true, first: anyLayer},
-		{name: NPY, extensions: []string{".npy"}, parse: checked(parseNPY)},
-		{name: PyTorch, extensions: []string{".pt", ".bin", ".pth", ".pkl"}, parse: checked(parseTorch), write: written(encodeTorch), sites: true, ranks: true, behaviour: true, first: anyLayer},
-		{name: SVEC, extensions: []string{".svec"}, parse: checked(parseJSON), write: written(encodeSVEC), first: 0},
+		{name: NPZ, extensions: []string{".npz"}, parse: parseNPZ, write: written(encodeNPZ), sites: true, ranks: true, behaviour: true, first: anyLayer},
+		{name: NPY, extensions: []string{".npy"}, parse: parseNPY},
+		{name: PyTorch, extensions: []string{".pt", ".bin", ".pth", ".pkl"}, parse: parseTorch, write: written(encodeTorch), sites: true, ranks: true, behaviour: true, first: anyLayer},
+		{name: SVEC, extensions: []string{".svec"}, parse: parseJSON, write: written(encodeSVEC), first: 0},
 		{name: SteeringLite, parse: parseSafetensors},
-		{name: JSON, extensions: []string{".json"}, parse: checked(parseJSON), write: written(encodeJSON), sites: true, ranks: true, behaviour: true, first: anyLayer},
-	}
-}
-
-// checked returns a reader that refuses what is no vector.
-func checked(parse func(name string, data []byte) (*content, error)) func(string, []byte) (*content, error) {
-	return func(name string, data []byte) (*content, error) {
-		c, err := parse(name, data)
-		if err != nil {
-			return nil, err
-		}
-		return c, c.check()
+		{name: JSON, extensions: []string{".json"}, parse: parseJSON, write: written(encodeJSON), sites: true, ranks: true, behaviour: true, first: anyLayer},
 	}
 }
 

@@ -56,9 +56,6 @@ func ofGGUF(file *gguf.File) (*content, error) {
 			return nil, fmt.Errorf("tensor %q: %w", name, err)
 		}
 	}
-	if err := c.check(); err != nil {
-		return nil, err
-	}
 	return c, c.describeGGUF(file, architecture)
 }
 

