@@ -56,7 +56,7 @@ func (v *Vector) Edit(multiplier float64, options ...EditOption) (lm.Edit, error
 			return lm.Edit{}, err
 		}
 		if edit.Layers[layer], err = scale(v.Layers[layer], multiplier); err == nil {
-			_, err = o.operator.Check(edit.Layers[layer])
+			_, err = o.operator.Prepare(edit.Layers[layer], len(v.Layers[layer]))
 		}
 		if err != nil && multiplier == 0 {
 			err = fmt.Errorf("%w; the multiplier is 0, but %s needs the vector's direction: leave the multiplier at 1", err, o.operator.Name())

@@ -180,8 +180,13 @@ type scaled struct {
 	turn bool
 }
 
-func (s scaled) Name() string                  { return fmt.Sprintf("scaled(%v,%v)", s.by, s.turn) }
-func (s scaled) Check([]float32) (bool, error) { return s.by != 0, nil }
+func (s scaled) Name() string { return fmt.Sprintf("scaled(%v,%v)", s.by, s.turn) }
+func (s scaled) Prepare(vector []float32, _ int) ([]float32, error) {
+	if s.by == 0 {
+		return nil, nil
+	}
+	return vector, nil
+}
 func (s scaled) Delta(delta, activation, vector []float32) {
 	for i, v := range vector {
 		delta[i] = s.by * v

@@ -29,7 +29,7 @@ type Steering struct {
 type resolved struct {
 	site     Site
 	layers   []int
-	vectors  [][]float32 // [layers]
+	vectors  [][]float32 // [layers], as the operator has prepared them
 	operator Operator
 	tokens   Tokens
 	digest   [sha256.Size]byte // of all but the tokens
@@ -62,7 +62,7 @@ func (m *Model) Steering(edits ...Edit) (*Steering, error) {
 	return s, nil
 }
 
-// resolve checks an edit and copies its vectors, leaving out layers at which it
+// resolve checks an edit and prepares its vectors, leaving out layers at which it
 // is idle.
 func (m *Model) resolve(e Edit) (resolved, error) {
 	r := resolved{site: e.Site, operator: e.Operator, tokens: e.Tokens}
@@ -90,19 +90,18 @@ func (m *Model) resolve(e Edit) (resolved, error) {
 		if _, twice := vectors[layer]; twice {
 			return r, fmt.Errorf("layer %d is given twice", layer)
 		}
-		if width := m.Width(layer, r.site); len(vector) != width {
+		width := m.Width(layer, r.site)
+		if len(vector) == 0 || len(vector)%width != 0 {
 			return r, fmt.Errorf("the vector for layer %d has %d elements; site %s of model %s has %d", layer, len(vector), r.site, m.id, width)
 		}
 		if err := finite.Check(vector); err != nil {
 			return r, fmt.Errorf("the vector for layer %d: %w", layer, err)
 		}
-		acts, err := e.Operator.Check(vector)
+		prepared, err := e.Operator.Prepare(slices.Clone(vector), width)
 		if err != nil {
 			return r, fmt.Errorf("the vector for layer %d: %w", layer, err)
 		}
-		vectors[layer] = nil
-		if acts {
-			vectors[layer] = slices.Clone(vector)
+		if vectors[layer] = prepared; prepared != nil {
 			r.layers = append(r.layers, layer)
 		}
 	}
