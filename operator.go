@@ -26,3 +26,6 @@ func AblateThenAdd() Operator { return operators.AblateThenAdd() }
 // ParseOperator returns the operator that is written NAME or
 // NAME:KEY=VALUE,KEY=VALUE, as its Name is: see [operators.Parse].
 func ParseOperator(text string) (Operator, error) { return operators.Parse(text) }
+
+// OperatorSyntax says how each operator is written.
+func OperatorSyntax() string { return operators.Syntax() }

@@ -44,22 +44,22 @@ var kinds = []kind{
 	{"leace", func(*parameters) engine.Operator { return LEACE() }},
 }
 
-// Names returns the operators' names.
-func Names() []string {
-	var names []string
+// names returns the operators' names.
+func names() []string {
+	var all []string
 	for _, k := range kinds {
-		names = append(names, k.name())
+		all = append(all, k.name())
 	}
-	return names
+	return all
 }
 
-// Usage returns how each operator is written, with what may follow its name.
-func Usage() []string {
+// Syntax says how each operator is written, with what may follow its name.
+func Syntax() string {
 	var usage []string
 	for _, k := range kinds {
 		usage = append(usage, k.usage)
 	}
-	return usage
+	return strings.Join(usage, "; ")
 }
 
 // Parse reads an operator as its Name is: NAME or NAME:KEY=VALUE,KEY=VALUE. What it
@@ -68,7 +68,7 @@ func Parse(text string) (engine.Operator, error) {
 	name, rest, more := strings.Cut(text, ":")
 	at := slices.IndexFunc(kinds, func(k kind) bool { return k.name() == name })
 	if at < 0 {
-		return nil, fmt.Errorf("unknown operator %q: it is one of %s", name, strings.Join(Names(), ", "))
+		return nil, fmt.Errorf("unknown operator %q: it is one of %s", name, strings.Join(names(), ", "))
 	}
 	p := &parameters{values: map[string]string{}}
 	if more {
@@ -178,32 +178,32 @@ func checkShare(share float64) error {
 	return nil
 }
 
-// Multiplied returns an operator's vector times a multiplier. Directions are
-// multiplied; of an operator that maps activations ([Affine], [Transport], [LEACE])
-// it is the vector that goes so much of the way, 1 being all of it and 0 nothing.
-func Multiplied(o engine.Operator, vector []float32, width int, by float64) []float32 {
+// Blend returns, for an operator that maps activations ([Affine], [Transport],
+// [LEACE]), the vector that goes so much of the way: 1 is all of it and 0 nothing.
+// For others, whose vectors are directions to be multiplied, maps is false.
+func Blend(o engine.Operator, vector []float32, width int, by float64) (blended []float32, maps bool) {
+	m, maps := o.(mapping)
+	if !maps {
+		return nil, false
+	}
 	out := slices.Clone(vector)
-	if m, ok := o.(blended); ok && len(vector) >= width {
+	if len(out) >= width {
 		m.blend(out, width, by)
-		return out
 	}
-	for i, x := range vector {
-		out[i] = float32(by) * x
-	}
-	return out
+	return out, true
 }
 
-// blended is an operator whose vector is not a direction. blend changes the rows
-// so that the delta is multiplied.
-type blended interface {
+// mapping is an operator whose vector is a map. blend changes its rows so that the
+// delta is multiplied.
+type mapping interface {
 	blend(rows []float32, width int, by float64)
 }
 
-// Directed reports whether an operator asks for directions alone, whose lengths
-// have no influence.
-func Directed(o engine.Operator) bool {
+// Adds reports whether an operator adds the vector itself, so that its length is
+// how far activations move.
+func Adds(o engine.Operator) bool {
 	switch o.(type) {
-	case ablate, ablatePositive, rotate, slerp, multiply:
+	case add, addSameNorm, ablateThenAdd:
 		return true
 	}
 	return false
