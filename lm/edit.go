@@ -40,6 +40,12 @@ type Edit struct {
 	Layers   map[int][]float32 // 0-based layer -> vector [rows, width of the site], rows as the operator asks; negative layers count from the last
 	Operator Operator          // how the vector acts
 	Tokens   Tokens            // nil: every token
+
+	// Of the tokens that are selected, the edit changes those for which all of these
+	// hold.
+	Condition *Condition // nil: none
+	Between   *Between   // nil: everywhere
+	Decay     Decay
 }
 
 // Operator says how a vector acts on an activation: see [engine.Operator]. It is

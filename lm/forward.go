@@ -102,7 +102,14 @@ func (m *Model) schedule(ctx context.Context, inputs []Input, opts ForwardOption
 		if err != nil {
 			return nil, &InputError{i, err}
 		}
-		s.sequences[i].within = within
+	}
+	if s.usage.Computed, err = m.decide(ctx, s.sequences, opts.RunTokens); err != nil {
+		return nil, err
+	}
+	for i := range s.sequences {
+		if within != (forest.Mark{}) {
+			s.sequences[i].within = digest(s.sequences[i].within, within)
+		}
 		n := len(s.sequences[i].tokens)
 		s.marked[i] = s.sequences[i].marked(m.Decoder().RopeVariant(n))
 		s.usage.Given += n
@@ -212,8 +219,11 @@ func (s *schedule) firstRead(input int) int {
 
 // compute visits the forest depth first, in runs.
 func (s *schedule) compute(ctx context.Context) error {
-	v := &visit{schedule: s, store: s.model.store(), packed: newPacked(), from: -1}
-	defer v.end()
+	v := s.visit(s.model.store())
+	defer func() {
+		v.end()
+		s.model.close(v.store)
+	}()
 	for v.next < len(s.order.Sequences) {
 		if err := v.run(ctx); err != nil {
 			return err
@@ -243,6 +253,11 @@ type visit struct {
 	from      int   // where it goes on; -1: it is not begun
 	done      int   // nodes that are computed or were cached
 	completed []int // inputs of which everything was read with the last run
+}
+
+// visit begins the way through the forest.
+func (s *schedule) visit(store *store) *visit {
+	return &visit{schedule: s, store: store, packed: newPacked(), from: -1}
 }
 
 // run packs one run and computes it.
@@ -301,7 +316,6 @@ func (v *visit) end() {
 	v.release()
 	v.store.tree.Trim()
 	v.store.Unlock()
-	v.model.close(v.store)
 }
 
 // pack adds the positions from … to-1 of an input that owns them.

@@ -21,7 +21,7 @@ func (o ablate) Prepare(vector []float32, width int) ([]float32, error) {
 	if err := o.valid(); err != nil {
 		return nil, err
 	}
-	rows, err := basis(vector, width)
+	rows, err := Basis(vector, width)
 	if o.share == 0 {
 		return nil, err
 	}

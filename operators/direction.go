@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// basis returns an orthonormal basis [rank, width] of what the rows span, which
+// Basis returns an orthonormal basis [rank, width] of what the rows span, which
 // are one or more. A row that is zero is an error; one that depends on those
 // before it, to six digits, adds nothing.
-func basis(vector []float32, width int) ([]float32, error) {
+func Basis(vector []float32, width int) ([]float32, error) {
 	if width <= 0 || len(vector) == 0 || len(vector)%width != 0 {
 		return nil, fmt.Errorf("it has %s; the operator needs one or more rows: directions", counted(vector, width))
 	}
@@ -61,7 +61,7 @@ func direction(vector []float32, width int) ([]float32, error) {
 	if err := needRows(vector, width, 1, "a direction"); err != nil {
 		return nil, err
 	}
-	return basis(vector, width)
+	return Basis(vector, width)
 }
 
 func norm64(x []float64) float64 {

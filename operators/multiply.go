@@ -30,7 +30,7 @@ func (o multiply) Prepare(vector []float32, width int) ([]float32, error) {
 	if err := o.valid(); err != nil {
 		return nil, err
 	}
-	rows, err := basis(vector, width)
+	rows, err := Basis(vector, width)
 	if o.by == 1 {
 		return nil, err
 	}

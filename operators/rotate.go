@@ -63,7 +63,7 @@ func (o rotate) Prepare(vector []float32, width int) ([]float32, error) {
 	if err := needRows(vector, width, 2, "what spans the plane"); err != nil {
 		return nil, err
 	}
-	rows, err := basis(vector, width)
+	rows, err := Basis(vector, width)
 	if err != nil {
 		return nil, err
 	}

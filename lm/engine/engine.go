@@ -125,6 +125,12 @@ type Edit struct {
 	Rows     []int
 	Operator Operator
 	Vector   []float32 // [rows, width of the site], as Operator.Prepare returned it
+	Scale    float32   // what the operator adds is multiplied by this; 0: 1
+
+	// Acts says, where it is not nil, on which of the rows the edit acts. It is asked
+	// when the edit's turn has come, after the taps of the row at addresses before it
+	// were read: what it answers may depend on them. Several goroutines ask it.
+	Acts func(row int) bool
 }
 
 // Operator says how a vector acts on an activation. It is a small value with
