@@ -96,7 +96,7 @@ func (m *Model) ask(ctx context.Context, sequences []*sequence, runTokens int) (
 			}
 		}
 	}
-	opts.RunTokens = runTokens
+	opts.RunTokens, opts.amongOthers = runTokens, true
 	opts.Activation = func(input, _ int, at Address, activation []float32) {
 		when := PromptLast
 		if prompts[input].Mean != (Span{}) {

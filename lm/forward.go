@@ -21,6 +21,8 @@ type ForwardOptions struct {
 	Completed  func(input int) error                                       // everything of the input was read; an error ends the pass
 	Progress   func(done, total int)                                       // distinct tokens
 	RunTokens  int                                                         // tokens computed together; changes memory and speed, never results; 0: 1024
+
+	amongOthers bool // what other calls compute lies in the same store
 }
 
 // Usage counts the tokens of a call.
@@ -122,7 +124,7 @@ func (m *Model) schedule(ctx context.Context, inputs []Input, opts ForwardOption
 // within tells apart nodes that are computed up to some layer only, where they
 // may be found by calls that need more.
 func (m *Model) within(opts ForwardOptions) (within forest.Mark) {
-	if m.cache == nil || opts.Logits != nil {
+	if m.cache == nil && !opts.amongOthers || opts.Logits != nil {
 		return within
 	}
 	last := -1
