@@ -32,8 +32,8 @@ func AtLayers(layers ...int) EditOption {
 }
 
 // Edit makes of the vector, multiplied, an edit that a model accepts. It acts by
-// its own operator on every token at all of its layers unless options say otherwise. With a
-// multiplier of 0 an addition is idle. What would silently do nothing or make no
+// its own operator, and under its own condition, on every token at all of its layers
+// unless options say otherwise. With a multiplier of 0 an addition is idle. What would silently do nothing or make no
 // sense is an error: no layers, a layer that the vector lacks, a zero vector, a
 // multiplier of 0 with an ablation, a product that is not finite or that vanishes.
 func (v *Vector) Edit(multiplier float64, options ...EditOption) (lm.Edit, error) {
@@ -54,6 +54,13 @@ func (v *Vector) Edit(multiplier float64, options ...EditOption) (lm.Edit, error
 		return lm.Edit{}, errors.New("the vector has no layers")
 	}
 	edit := lm.Edit{Site: v.site(), Layers: map[int][]float32{}, Operator: o.operator, Tokens: o.tokens}
+	if v.Condition != nil {
+		own, err := v.Condition.Embed(v, nil)
+		if err != nil {
+			return lm.Edit{}, fmt.Errorf("the vector's own condition: %w", err)
+		}
+		edit.Condition = own.condition()
+	}
 	for _, n := range o.layers {
 		layer, err := v.layer(n)
 		if err != nil {

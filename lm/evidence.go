@@ -8,6 +8,16 @@ import (
 	"github.com/steervec/steer/operators"
 )
 
+// With returns the measure with a vector [rows, width], as a function of an
+// activation [width]. It is an error where the vector is no direction or not finite.
+func (m Measure) With(vector []float32, width int) (func(activation []float32) float64, error) {
+	rows, err := m.prepare(vector, width)
+	if err != nil {
+		return nil, err
+	}
+	return func(activation []float32) float64 { return m.of(activation, rows) }, nil
+}
+
 // prepare returns the vector as the measure is to have it: orthonormal rows.
 func (m Measure) prepare(vector []float32, width int) ([]float32, error) {
 	if m != CAST && m != Cosine && m != Projection {

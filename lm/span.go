@@ -15,19 +15,21 @@ import (
 // completes the end is the last: inside are the tokens after which the model writes
 // the part. The prompt counts, with its special tokens; there may be several parts.
 type Between struct {
-	Begin, End string
-	Outside    bool // the tokens that are in no such part
+	Begin   string `json:"begin"`
+	End     string `json:"end"`
+	Outside bool   `json:"outside,omitempty"` // the tokens that are in no such part
 }
 
 // Decay makes an edit fade over the generated tokens: what it adds is multiplied by
 // 2^(-n/HalfLife), n being how many generated tokens lie between the token and the
 // one numbered From. Where that is less than 2^-24 it does not act any more.
 type Decay struct {
-	HalfLife float64 // in tokens; 0: it does not fade
-	From     int     // of the generated tokens, from 0, the last that has all of it
+	HalfLife float64 `json:"half_life"`      // in tokens; 0: it does not fade
+	From     int     `json:"from,omitempty"` // of the generated tokens, from 0, the last that has all of it
 }
 
-func (d Decay) check() error {
+// Check returns an error where the numbers make no sense.
+func (d Decay) Check() error {
 	if !(d.HalfLife >= 0) || math.IsInf(d.HalfLife, 0) {
 		return fmt.Errorf("the half-life is %v", d.HalfLife)
 	}
@@ -49,12 +51,10 @@ func (d Decay) at(position, prompt int) float32 {
 	return 0
 }
 
-func (b Between) check(tokens *tokenizer.Tokenizer) error {
+// Check returns an error where a string is missing.
+func (b Between) Check() error {
 	if b.Begin == "" || b.End == "" {
 		return errors.New("a part of the text begins or ends with nothing")
-	}
-	if tokens == nil {
-		return errors.New("a part of the text is to be found, and the model has no tokenizer")
 	}
 	return nil
 }

@@ -96,15 +96,15 @@ func (s *Steering) restrict(m *Model, r *resolved, e Edit) (err error) {
 	if r.condition, err = m.condition(e.Condition, r.site, r.layers, 0); err != nil {
 		return err
 	}
-	if r.decay = e.Decay; err == nil {
-		err = e.Decay.check()
+	r.decay, r.part = e.Decay, -1
+	if err := e.Decay.Check(); err != nil || e.Between == nil {
+		return err
 	}
-	r.part = -1
-	if err == nil && e.Between != nil {
-		err = e.Between.check(m.tokens)
-		r.part, r.outside = s.partOf(*e.Between), e.Between.Outside
+	if m.tokens == nil {
+		return fmt.Errorf("a part of the text is to be found, and model %s has no tokenizer", m.id)
 	}
-	return err
+	r.part, r.outside = s.partOf(*e.Between), e.Between.Outside
+	return e.Between.Check()
 }
 
 // partOf returns the number of a part of the text.

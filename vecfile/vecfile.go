@@ -41,6 +41,7 @@ const (
 	OperationsKey      = "operations"       // what was done to the vector since it was trained
 	ActivationNormsKey = "activation_norms" // JSON object: layer -> mean length of an activation
 	OperatorKey        = "operator"         // how the vector is to act unless told
+	ConditionKey       = "condition"        // JSON object: when it is to act unless told
 	CalibrationKey     = "calibration"      // JSON object: what strength 1 means
 	VersionKey         = "steer.version"
 )
@@ -49,12 +50,12 @@ const (
 // that a reader that knows no other way to act refuses it.
 const (
 	plain  = 1 // one direction for each layer, to be added
-	format = 2 // several rows for each layer, or an operator: the newest
+	format = 2 // several rows for each layer, an operator or a condition: the newest
 )
 
 // version returns the version of the format that holds a file.
 func (f File) version() int {
-	if f.Rank > 1 || f.Metadata[OperatorKey] != "" {
+	if f.Rank > 1 || f.Metadata[OperatorKey] != "" || f.Metadata[ConditionKey] != "" {
 		return format
 	}
 	return plain
