@@ -20,6 +20,7 @@ type Vector struct {
 	Rank       int               // rows of each layer; 0 means 1
 	Layers     map[int][]float32 // 0-based layer -> [rank, width]; negative layers count from the model's last
 	Operator   string            // how the vector acts unless told, as ParseOperator reads it; "": add
+	Condition  *When             // when the vector acts unless told; nil: always
 	Provenance Provenance
 
 	// Calibration says what strength 1 means. Nil: the vector has only multipliers.
@@ -119,6 +120,16 @@ func (v *Vector) metadata() (map[string]string, error) {
 	if n := v.Provenance.ModelLayers; n != 0 {
 		metadata[vecfile.ModelLayersKey] = strconv.Itoa(n)
 	}
+	if v.Condition != nil {
+		if _, err := v.Condition.Embed(v, nil); err != nil {
+			return nil, fmt.Errorf("condition: %w", err)
+		}
+		condition, err := json.Marshal(v.Condition)
+		if err != nil {
+			return nil, fmt.Errorf("condition: %w", err)
+		}
+		metadata[vecfile.ConditionKey] = string(condition)
+	}
 	if v.Calibration != nil {
 		calibration, err := json.Marshal(v.Calibration)
 		if err != nil {
@@ -169,6 +180,16 @@ func (v *Vector) describe(metadata map[string]string) error {
 	}
 	if _, err := v.operator(); err != nil {
 		return err
+	}
+	if text := metadata[vecfile.ConditionKey]; text != "" {
+		v.Condition = &When{}
+		err := json.Unmarshal([]byte(text), v.Condition)
+		if err == nil {
+			err = v.Condition.Check()
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", vecfile.ConditionKey, err)
+		}
 	}
 	if text := metadata[vecfile.ModelLayersKey]; text != "" {
 		n, err := strconv.Atoi(text)
