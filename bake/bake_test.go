@@ -86,7 +86,7 @@ func TestABakedAblationEqualsSteeringAtRunTime(t *testing.T) {
 				}
 				return
 			}
-			equal(t, r, err)
+			equal(t, r, err, dir)
 			if len(r.Changed) < 2*len(d.Blocks) || len(r.Added) != 0 {
 				t.Errorf("%d tensors are changed and %d added", len(r.Changed), len(r.Added))
 			}
@@ -95,13 +95,14 @@ func TestABakedAblationEqualsSteeringAtRunTime(t *testing.T) {
 }
 
 // equal fails the test unless the steering acts and the baked checkpoint does the
-// same.
-func equal(t *testing.T, r *bake.Result, err error) {
+// same, but for rounding to the type in which the weights are stored.
+func equal(t *testing.T, r *bake.Result, err error, dir string) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Difference > tolerance || r.Effect < 0.01 || r.Tokens != 12 {
+	most := map[string]float64{"llama_bf16": 0.05, "llama_f16": 0.005}[filepath.Base(dir)]
+	if r.Difference > max(most, tolerance) || r.Effect < 0.01 || r.Tokens != 12 {
 		t.Errorf("logits of %d tokens differ by up to %g, where the steering moves them by %g", r.Tokens, r.Difference, r.Effect)
 	}
 }
@@ -117,7 +118,7 @@ func TestABakedBiasEqualsSteeringAtRunTime(t *testing.T) {
 	for _, name := range goldens(t) {
 		t.Run(name, func(t *testing.T) {
 			dir, d := golden(t, name)
-			for _, site := range []lm.Site{lm.DecoderBlock, lm.ResidualMid, lm.SelfAttn, lm.MLP, lm.AttnHeads} {
+			for _, site := range sitesOf(name) {
 				if !d.HasSite(0, site) {
 					continue
 				}
@@ -127,7 +128,7 @@ func TestABakedBiasEqualsSteeringAtRunTime(t *testing.T) {
 				if err != nil && !(known && site == lm.DecoderBlock) && strings.Contains(err.Error(), "steer at run time") {
 					continue
 				}
-				equal(t, r, err)
+				equal(t, r, err, dir)
 				if site == lm.DecoderBlock && known && r.Field != field {
 					t.Errorf("the field is %q, not %q", r.Field, field)
 				}
@@ -137,6 +138,15 @@ func TestABakedBiasEqualsSteeringAtRunTime(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sitesOf are all sites for some goldens, and for the others those of which each
+// has its own way into a bias.
+func sitesOf(golden string) []lm.Site {
+	if slices.Contains([]string{"llama", "gpt2", "granite", "bloom"}, golden) {
+		return []lm.Site{lm.DecoderBlock, lm.ResidualMid, lm.SelfAttn, lm.MLP, lm.AttnHeads, lm.InputLayerNorm}
+	}
+	return []lm.Site{lm.DecoderBlock, lm.AttnHeads}
 }
 
 func goldens(t *testing.T) (names []string) {

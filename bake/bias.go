@@ -201,8 +201,12 @@ func (p *planned) turnOn(carrying *arch.Decoder) error {
 			continue
 		}
 		before[part.Bias] = true
+		shaped := part.Weight // of a tied head the embedding
+		if part == &carrying.Head.Linear && carrying.Head.Tied {
+			shaped = carrying.Embedding.Tokens
+		}
 		biases := each(part.Bias, p.experts())
-		for i, weight := range each(part.Weight, len(biases)) {
+		for i, weight := range each(shaped, len(biases)) {
 			t, bias, err := p.weights.beside(arch.Linear{Weight: weight, Bias: biases[i]})
 			if err != nil {
 				return err
