@@ -42,6 +42,7 @@ const (
 type Options struct {
 	Mode       Mode
 	Multiplier float64 // of an addition; 0: 1
+	Layers     []int   // of the vector's; negative ones count from the model's last; nil: all
 
 	// Embeddings takes the direction out of the embedding too. Steering at run time
 	// has no place before the first block, so that the two then differ.
@@ -170,6 +171,11 @@ func plan(c *checkpoint.Checkpoint, stored *weights, vector *steer.Vector, opts 
 	}
 	if family := vector.Provenance.Family; family != "" && family != decoder.Family {
 		return nil, fmt.Errorf("the vector was trained on a %s; %s is a %s", family, c.ID(), decoder.Family)
+	}
+	if len(opts.Layers) > 0 {
+		if vector, err = vector.Cut(opts.Layers...); err != nil {
+			return nil, err
+		}
 	}
 	stored.decoder = decoder
 	p := &planned{weights: stored, decoder: decoder, config: c.Config(), changes: map[string]change{}}

@@ -27,14 +27,24 @@ func (p *planned) addition(vector *steer.Vector, multiplier float64) error {
 	if name := edit.Operator.Name(); name != steer.Add().Name() {
 		return fmt.Errorf("the vector acts by %s; a bias can only add", name)
 	}
-	for given := range edit.Layers {
-		if given < 0 || given >= len(p.decoder.Blocks) {
-			return fmt.Errorf("layer %d is not one of the model's layers 0 to %d", given, len(p.decoder.Blocks)-1)
+	layers, blocks := map[int][]float32{}, len(p.decoder.Blocks)
+	for given, values := range edit.Layers {
+		layer := given
+		if layer < 0 {
+			layer += blocks
 		}
-		if !p.decoder.HasSite(given, edit.Site) {
-			return fmt.Errorf("layer %d of a %s has no site %s", given, p.decoder.Family, edit.Site)
+		if layer < 0 || layer >= blocks {
+			return fmt.Errorf("layer %d is not one of the model's layers 0 to %d", given, blocks-1)
 		}
+		if !p.decoder.HasSite(layer, edit.Site) {
+			return fmt.Errorf("layer %d of a %s has no site %s", layer, p.decoder.Family, edit.Site)
+		}
+		if width := p.decoder.Width(layer, edit.Site); len(values) != width {
+			return fmt.Errorf("the vector of layer %d has %d elements; site %s has %d", layer, len(values), edit.Site, width)
+		}
+		layers[layer] = values
 	}
+	edit.Layers = layers
 	p.edits, p.layers = []lm.Edit{edit}, slices.Sorted(maps.Keys(edit.Layers))
 	serves := func(d *arch.Decoder) bool {
 		return !slices.ContainsFunc(p.layers, func(layer int) bool { return carrierOf(d, layer, edit.Site).bias == "" })
