@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 
+	"github.com/steervec/steer/aggregators"
+	"github.com/steervec/steer/internal/exact"
 	"github.com/steervec/steer/internal/finite"
 	"github.com/steervec/steer/lm"
 )
@@ -21,7 +23,7 @@ type Statistics struct {
 	from         origin
 	aggregator   Aggregator
 	accumulators []Accumulator // [layers]
-	norms        exactSums     // of the lengths of both activations of each sample, [layers]
+	norms        exact.Sums    // of the lengths of both activations of each sample, [layers]
 	samples      []sampleID
 	shards       shards
 }
@@ -43,7 +45,7 @@ type origin struct {
 }
 
 func newStatistics(from origin, aggregator Aggregator) *Statistics {
-	s := &Statistics{from: from, aggregator: aggregator, norms: exactSums{width: len(from.Layers)}}
+	s := &Statistics{from: from, aggregator: aggregator, norms: exact.New(len(from.Layers))}
 	for _, width := range from.Widths {
 		s.accumulators = append(s.accumulators, aggregator.New(width))
 	}
@@ -86,13 +88,13 @@ func (s *Statistics) add(id sampleID, a sampleActivations) {
 	for i, layer := range s.from.Layers {
 		positive, negative := a.positive[layer], a.negative[layer]
 		s.accumulators[i].Add(positive, negative)
-		s.norms.add(i, float32(length(positive)))
+		s.norms.Add(i, float32(length(positive)))
 	}
-	s.norms.added()
+	s.norms.Added()
 	for i, layer := range s.from.Layers {
-		s.norms.add(i, float32(length(a.negative[layer])))
+		s.norms.Add(i, float32(length(a.negative[layer])))
 	}
-	s.norms.added()
+	s.norms.Added()
 	s.samples = append(s.samples, id)
 }
 
@@ -136,7 +138,7 @@ func (s *Statistics) Merge(other *Statistics) error {
 			return fmt.Errorf("merge statistics: layer %d: %w", s.from.Layers[i], err)
 		}
 	}
-	s.norms.merge(&other.norms)
+	s.norms.Merge(&other.norms)
 	s.samples = append(s.samples, other.samples...)
 	s.shards = joined
 	s.Usage = s.Usage.Add(other.Usage)
@@ -158,24 +160,71 @@ func (s *Statistics) Vector() (*Vector, error) {
 		Model: f.Model, Family: f.Family, ModelLayers: f.ModelLayers, WeightsHash: f.WeightsHash, Steering: f.Steering, PairsHash: hashSamples(s.samples),
 		Aggregator: f.Aggregator, Read: f.Read, ChatTemplate: s.ChatTemplate, Version: Version(),
 	}}
-	for i, layer := range f.Layers {
-		direction, err := s.accumulators[i].Direction()
-		if err == nil {
-			err = checkDirection(direction)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("layer %d: %w", layer, err)
-		}
-		v.Layers[layer] = direction
-	}
-	norms, err := s.norms.values()
+	directions, err := s.directions()
 	if err != nil {
 		return nil, err
 	}
 	for i, layer := range f.Layers {
+		direction := directions[i]
+		if direction == nil {
+			continue
+		}
+		if err := checkDirection(direction); err != nil {
+			return nil, fmt.Errorf("layer %d: %w", layer, err)
+		}
+		v.Rank, v.Layers[layer] = len(direction)/f.Widths[i], direction
+	}
+	if len(v.Layers) == 0 {
+		return nil, errors.New("no layer has a direction")
+	}
+	if v.Rank == 1 {
+		v.Rank = 0
+	}
+	if acting, ok := s.aggregator.(aggregators.Acting); ok {
+		v.Operator = acting.Operator()
+	}
+	norms, err := s.norms.Values()
+	if err != nil {
+		return nil, err
+	}
+	for i, layer := range f.Layers {
+		if v.Layers[layer] == nil {
+			continue
+		}
 		v.ActivationNorms[layer] = norms[i] / float64(2*len(s.samples))
 	}
 	return v, nil
+}
+
+// directions asks the aggregator for the rows of each layer; nil for one that it
+// leaves out.
+func (s *Statistics) directions() ([][]float32, error) {
+	if joint, ok := s.aggregator.(aggregators.Joint); ok {
+		return joint.Directions(s.accumulators)
+	}
+	var directions [][]float32
+	for i, a := range s.accumulators {
+		direction, err := a.Direction()
+		if err != nil {
+			return nil, fmt.Errorf("layer %d: %w", s.from.Layers[i], err)
+		}
+		directions = append(directions, direction)
+	}
+	return directions, nil
+}
+
+// HeadAccuracies returns how well each attention head tells the sides apart, from 0 to
+// 1, by layer, where the aggregator is [aggregators.Heads].
+func (s *Statistics) HeadAccuracies() (map[int][]float64, error) {
+	out := map[int][]float64{}
+	for i, a := range s.accumulators {
+		accuracies, err := aggregators.HeadAccuracies(a)
+		if err != nil {
+			return nil, fmt.Errorf("layer %d: %w", s.from.Layers[i], err)
+		}
+		out[s.from.Layers[i]] = accuracies
+	}
+	return out, nil
 }
 
 // checkDirection refuses what cannot steer.

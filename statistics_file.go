@@ -69,7 +69,7 @@ func (s *Statistics) file() ([]safetensors.Tensor, map[string]string, error) {
 	for _, id := range s.samples {
 		samples = append(samples, id[:]...)
 	}
-	norms, err := s.norms.appendTo(nil)
+	norms, err := s.norms.AppendTo(nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -185,7 +185,7 @@ func parseStatistics(file *safetensors.File, aggregators []Aggregator) (*Statist
 	for id := range slices.Chunk(ids, len(sampleID{})) {
 		s.samples = append(s.samples, sampleID(id))
 	}
-	if err := s.norms.read(byName[normsTensor]); err != nil {
+	if err := s.norms.Read(byName[normsTensor]); err != nil {
 		return nil, fmt.Errorf("tensor %q: %w", normsTensor, err)
 	}
 	for i, layer := range header.Layers {
