@@ -17,14 +17,15 @@ import (
 // samples alone: collected in any order, in any parts, stopped, resumed and merged,
 // they give the same vector to the bit. They belong to one goroutine.
 type Statistics struct {
-	Usage        lm.Usage // tokens of the samples, and those that were computed for them
-	ChatTemplate string   // that the samples were rendered with, for the vector's provenance
+	Usage     lm.Usage  // tokens of the samples, and those that were computed for them
+	Rendering Rendering // of the samples, for the vector's provenance
 
 	from         origin
 	aggregator   Aggregator
 	accumulators []Accumulator // [layers]
 	norms        exact.Sums    // of the lengths of both activations of each sample, [layers]
 	samples      []sampleID
+	prompts      int // of the samples
 	shards       shards
 }
 
@@ -86,15 +87,18 @@ func (o origin) differs(other origin) error {
 // add takes the activations of one sample.
 func (s *Statistics) add(id sampleID, a sampleActivations) {
 	for i, layer := range s.from.Layers {
-		positive, negative := a.positive[layer], a.negative[layer]
-		s.accumulators[i].Add(positive, negative)
-		s.norms.Add(i, float32(length(positive)))
+		s.accumulators[i].Add(a.positive[layer], a.negative[layer])
 	}
-	s.norms.Added()
-	for i, layer := range s.from.Layers {
-		s.norms.Add(i, float32(length(a.negative[layer])))
+	for _, side := range []map[int][]float32{a.positive, a.negative} {
+		if side == nil {
+			continue
+		}
+		for i, layer := range s.from.Layers {
+			s.norms.Add(i, float32(length(side[layer])))
+		}
+		s.norms.Added()
+		s.prompts++
 	}
-	s.norms.Added()
 	s.samples = append(s.samples, id)
 }
 
@@ -106,6 +110,9 @@ func length(x []float32) float64 {
 	}
 	return math.Sqrt(sum)
 }
+
+// Prompts returns how many prompts the samples have.
+func (s *Statistics) Prompts() int { return s.prompts }
 
 // Samples returns how many samples are in the statistics.
 func (s *Statistics) Samples() int { return len(s.samples) }
@@ -126,8 +133,8 @@ func (s *Statistics) Merge(other *Statistics) error {
 	if err := s.from.differs(other.from); err != nil {
 		return fmt.Errorf("merge statistics: %w", err)
 	}
-	if s.ChatTemplate != other.ChatTemplate {
-		return errors.New("merge statistics: the chat templates differ")
+	if s.Rendering != other.Rendering {
+		return errors.New("merge statistics: the chat templates or system messages differ")
 	}
 	joined, err := s.shards.join(other.shards)
 	if err != nil {
@@ -140,6 +147,7 @@ func (s *Statistics) Merge(other *Statistics) error {
 	}
 	s.norms.Merge(&other.norms)
 	s.samples = append(s.samples, other.samples...)
+	s.prompts += other.prompts
 	s.shards = joined
 	s.Usage = s.Usage.Add(other.Usage)
 	return nil
@@ -158,7 +166,7 @@ func (s *Statistics) Vector() (*Vector, error) {
 	f := s.from
 	v := &Vector{Site: f.Site, Layers: map[int][]float32{}, ActivationNorms: map[int]float64{}, Provenance: Provenance{
 		Model: f.Model, Family: f.Family, ModelLayers: f.ModelLayers, WeightsHash: f.WeightsHash, Steering: f.Steering, PairsHash: hashSamples(s.samples),
-		Aggregator: f.Aggregator, Read: f.Read, ChatTemplate: s.ChatTemplate, Version: Version(),
+		Aggregator: f.Aggregator, Read: f.Read, Rendering: s.Rendering, Version: Version(),
 	}}
 	directions, err := s.directions()
 	if err != nil {
@@ -191,7 +199,7 @@ func (s *Statistics) Vector() (*Vector, error) {
 		if v.Layers[layer] == nil {
 			continue
 		}
-		v.ActivationNorms[layer] = norms[i] / float64(2*len(s.samples))
+		v.ActivationNorms[layer] = norms[i] / float64(s.prompts)
 	}
 	return v, nil
 }
