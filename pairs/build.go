@@ -126,15 +126,11 @@ func beginningsOf(t *tokenizer.Tokenizer, text string) ([]string, error) {
 type Persona struct {
 	Instructions []Instruction
 	Questions    []string
-	Judge        string // the prompt of a judge, with {question} and {answer}; "": none
 
 	// InUser puts the instruction before the question in the user's message, for
 	// templates that know no system message.
 	InUser bool
 }
-
-// Instruction is a pair of system prompts.
-type Instruction struct{ Positive, Negative string }
 
 // Build returns a pair for each question and each pair of instructions: the
 // conversation up to where the answer begins, rendered with the tokenizer's chat

@@ -173,11 +173,7 @@ func (r record) sample() (steer.Sample, kind, error) {
 		k = textKind
 		s.Positive, s.Negative, err = r.texts("positive", "negative")
 	default:
-		var names []string
-		for _, f := range r {
-			names = append(names, f.name)
-		}
-		err = fmt.Errorf("there is neither a pair of prompts nor of token ids among the fields %q", names)
+		err = fmt.Errorf("there is neither a pair of prompts nor of token ids among the fields %q", r.names())
 	}
 	if err == nil {
 		s.ReadPositive, err = r.reading("read_positive")

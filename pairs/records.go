@@ -136,6 +136,10 @@ func (e *entry) decode(decoder *json.Decoder, data []byte, start int) error {
 	return nil
 }
 
+// maxFields is how many fields a record may have. Names are looked up one after
+// the other, so that more would only cost time.
+const maxFields = 1000
+
 // parseFields reads an object with its fields in order. It does not go through
 // a map or a struct, for these would hide that a field occurs twice.
 func parseFields(raw json.RawMessage) (record, error) {
@@ -155,6 +159,9 @@ func parseFields(raw json.RawMessage) (record, error) {
 		}
 		if string(v) == "null" {
 			continue
+		}
+		if len(fields) == maxFields {
+			return nil, fmt.Errorf("a record has more than %d fields", maxFields)
 		}
 		fields = append(fields, field{name.(string), jsonValue(v)})
 	}
@@ -212,6 +219,14 @@ func (r record) find(name string) value {
 		}
 	}
 	return nil
+}
+
+func (r record) names() []string {
+	var names []string
+	for _, f := range r {
+		names = append(names, f.name)
+	}
+	return names
 }
 
 func (r record) hasAny(names ...string) bool {
