@@ -86,7 +86,10 @@ func mean(x []float64) float64 {
 // percentile is the value below which a share of the values lies, between
 // neighbours in proportion (numpy's "linear").
 func percentile(x []float64, share float64) float64 {
-	sorted := slices.Sorted(slices.Values(x))
+	sorted := x
+	if !slices.IsSorted(x) {
+		sorted = slices.Sorted(slices.Values(x))
+	}
 	at := share * float64(len(sorted)-1)
 	below := int(at)
 	if below+1 >= len(sorted) {
@@ -105,6 +108,15 @@ type bootstrap struct {
 
 // estimate estimates a figure of n items; figure is given their numbers.
 func (b bootstrap) estimate(n int, figure func(items []int) float64) Estimate {
+	return b.estimateParts([]int{n}, figure)
+}
+
+// estimateParts draws from each of several parts of the items as many as are in it.
+func (b bootstrap) estimateParts(parts []int, figure func(items []int) float64) Estimate {
+	n := 0
+	for _, part := range parts {
+		n += part
+	}
 	items := make([]int, n)
 	for i := range items {
 		items[i] = i
@@ -117,11 +129,16 @@ func (b bootstrap) estimate(n int, figure func(items []int) float64) Estimate {
 	random := rand.New(rand.NewPCG(b.seed, uint64(n))) // the same draws for all figures of the same items
 	drawn := make([]float64, b.resamples)
 	for i := range drawn {
-		for k := range items {
-			items[k] = random.IntN(n)
+		k := 0
+		for _, part := range parts {
+			first := k
+			for ; k < first+part; k++ {
+				items[k] = first + random.IntN(part)
+			}
 		}
 		drawn[i] = figure(items)
 	}
+	slices.Sort(drawn)
 	out.Low, out.High = percentile(drawn, 0.025), percentile(drawn, 0.975)
 	return out
 }
@@ -135,6 +152,25 @@ func (b bootstrap) mean(values []float64) Estimate {
 		}
 		return sum / float64(len(items))
 	})
+}
+
+// difference estimates the difference of two means, drawn apart.
+func (b bootstrap) difference(x, y []float64) Estimate {
+	of := func(items []int) float64 {
+		var sums, counts [2]float64
+		for _, i := range items {
+			side, value := 0, 0.0
+			if i < len(x) {
+				value = x[i]
+			} else {
+				side, value = 1, y[i-len(x)]
+			}
+			sums[side] += value
+			counts[side]++
+		}
+		return sums[0]/counts[0] - sums[1]/counts[1]
+	}
+	return b.estimateParts([]int{len(x), len(y)}, of)
 }
 
 // pooled estimates a figure of all values of texts, which are drawn whole: the
