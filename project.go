@@ -32,6 +32,9 @@ func (v *Vector) Project(ctx context.Context, model *lm.Model, prompts [][]int, 
 		if err != nil {
 			return nil, fmt.Errorf("project: %w", err)
 		}
+		if v.Rank > 1 {
+			return nil, fmt.Errorf("project: the vector has %d rows at each layer, and not one direction", v.Rank)
+		}
 		if width := model.Width(at, v.site()); len(v.Layers[layer]) != width {
 			return nil, fmt.Errorf("project: layer %d of the vector has %d elements, where activations have %d", layer, len(v.Layers[layer]), width)
 		}

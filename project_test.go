@@ -83,6 +83,7 @@ func TestAProjectionThatMakesNoSenseIsRefused(t *testing.T) {
 		{"a layer that the vector lacks", steer.Vector{Layers: map[int][]float32{3: make([]float32, width)}}, []int{1}, "no layer 1"},
 		{"a layer that the model lacks", steer.Vector{Layers: map[int][]float32{99: make([]float32, width)}}, nil, "layer 99"},
 		{"another width", steer.Vector{Layers: map[int][]float32{3: {1, 2}}}, nil, "2 elements"},
+		{"several directions", steer.Vector{Rank: 2, Layers: map[int][]float32{3: make([]float32, 2*width)}}, nil, "2 rows"},
 		{"no direction", steer.Vector{Layers: map[int][]float32{3: make([]float32, width)}}, nil, "no direction"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

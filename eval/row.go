@@ -259,12 +259,10 @@ type Result struct {
 }
 
 // Key tells the rows of an evaluation apart.
-func (r *Row) Key() string {
-	key, err := json.Marshal(struct {
-		Point
-		Set  Set
-		Half Half
-	}{r.Point, r.Set, r.Half})
+func (r *Row) Key() string { return r.Point.key() + " " + string(r.Set) + " " + string(r.Half) }
+
+func (p Point) key() string {
+	key, err := json.Marshal(p)
 	if err != nil {
 		panic(err) // a point holds finite numbers and strings
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/steervec/steer"
 	"github.com/steervec/steer/report"
 )
 
@@ -40,7 +41,7 @@ func projectCommand() *cobra.Command {
 	var steering steeringFlags
 	var flags textFlags
 	var text string
-	var layers *layerSelection
+	var layers *steer.Layers
 	var steered, asJSON bool
 	c := &cobra.Command{
 		Use:   "project --model REF --vector FILE --text TEXT",
@@ -88,7 +89,7 @@ scale. JSON has the projections as they are, in units of the activations.`,
 			}
 			told := newNotes(c)
 			vector, tokens := vectors[0].vector, prompt.requests[0].tokens
-			at, err := layers.of(m)
+			at, err := layers.Of(m)
 			if err != nil {
 				return err
 			}
