@@ -152,8 +152,8 @@ type Projection struct {
 	Explained [2]float64   `json:"explained"` // shares of the variance
 }
 
-// TokenRow is a token of a text with its projection on the vector, in units of
-// the vector's length, on the unsteered and on the steered model.
+// TokenRow is a token of a text with its projection on the vector's
+// direction, in the units of activations, on the unsteered and on the steered model.
 type TokenRow struct {
 	Text      int     `json:"text"` // which one, from 0
 	Token     string  `json:"token"`
@@ -175,10 +175,13 @@ type Manifest struct {
 	Grid  Grid      `json:"grid"`
 	Plan  Plan      `json:"plan"`
 
-	Items  int     `json:"items"`            // in items.jsonl, a line each
-	Rows   int     `json:"rows"`             // in rows.jsonl; 0 until the sweep has ended
-	Usage  *Work   `json:"work,omitempty"`   // what this run of it computed
-	Result *Result `json:"result,omitempty"` // nil until the sweep has ended
+	// Groups and Rows are how many groups of points are done, and how many lines of
+	// rows.jsonl are of them; a sweep that was stopped goes on from there.
+	Groups int      `json:"groups"`
+	Rows   int      `json:"rows"`
+	Notes  []string `json:"notes,omitempty"`  // what whoever reads the rows should know
+	Work   *Work    `json:"work,omitempty"`   // what the run that ended it computed
+	Result *Result  `json:"result,omitempty"` // nil until the sweep has ended
 }
 
 // ManifestFormat is the format of manifests of this version.
@@ -215,14 +218,16 @@ type Grid struct {
 
 // Plan is how a sweep goes about it.
 type Plan struct {
-	Site         lm.Site   `json:"layer_type"`
-	Read         string    `json:"read"` // of the training pairs
-	Chat         bool      `json:"chat"` // prompts go through the model's chat template
-	Seed         uint64    `json:"seed"` // of the halves, the bootstrap and the random vectors
-	Resamples    int       `json:"resamples"`
-	RandomSeeds  int       `json:"random_vectors"` // at each layer that is compared with them
-	Instructions [2]string `json:"instructions"`   // of prompt-only steering: positive and negative
-	Generate     *Generate `json:"generate,omitempty"`
+	Site         lm.Site    `json:"layer_type"`
+	Read         string     `json:"read"`                   // of the training pairs, as steer.ParseReading reads it
+	Chat         bool       `json:"chat"`                   // prompts go through the model's chat template
+	TextTokens   int        `json:"text_tokens"`            // of the neutral text that are taken
+	MaxKL95      float64    `json:"max_kl95"`               // nats: what a point that is chosen may cost
+	Seed         uint64     `json:"seed"`                   // of the halves, the bootstrap and the random vectors
+	Resamples    int        `json:"resamples"`              // of the bootstrap
+	Random       int        `json:"random_vectors"`         // that the chosen one is compared with
+	Instructions *[2]string `json:"instructions,omitempty"` // of prompt-only steering: positive and negative
+	Generate     *Generate  `json:"generate,omitempty"`
 }
 
 // Generate is how texts are written and scored.
@@ -246,16 +251,23 @@ type Work struct {
 // Saved returns the token-layers that were not computed.
 func (w Work) Saved() int { return w.Given - w.Computed }
 
-// Result is what a sweep found.
+// Result is what a sweep found. Gains are propensities as differences from no
+// steering, in nats.
 type Result struct {
-	Chosen    Point    `json:"chosen"` // the best point on the half that chooses
-	OnChoose  Estimate `json:"choose"` // its propensity there, as a difference from no steering
+	Chosen    Point    `json:"chosen"` // gains most on the half that chooses, of the points that cost no more than the plan says
+	KL95      Estimate `json:"kl95"`   // what it costs
+	OnChoose  Estimate `json:"choose"` // its gain there
 	OnReport  Estimate `json:"report"` // on the other half
-	Best      Point    `json:"best"`   // the best point on the half that reports, which nobody could have known
+	Best      Point    `json:"best"`   // gains most on the half that reports, which nobody could have known
 	OnBest    Estimate `json:"best_report"`
-	Within    bool     `json:"within"`       // whether the best lies in the chosen point's interval
-	Steering  Row      `json:"steerability"` // of the chosen way to steer, on the half that reports
-	Baselines []Row    `json:"baselines"`    // choices of the baselines on the half that reports
+	Within    bool     `json:"within"`    // whether the best gain lies in the interval of the chosen point's
+	Baselines []Gain   `json:"baselines"` // on the half that reports
+}
+
+// Gain is what a point gains.
+type Gain struct {
+	Point Point    `json:"point"`
+	Gain  Estimate `json:"gain"`
 }
 
 // Key tells the rows of an evaluation apart.
