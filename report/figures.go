@@ -176,7 +176,7 @@ func (v *view) curves(of method, half eval.Half) *scene {
 	ys, xs = append(ys, none.Value), append(xs, 0)
 	s := &scene{name: "curves", width: figureWidth, height: 330, title: "Effect curves: " + of.String(),
 		about: fmt.Sprintf("Propensity over the %s at %d layers; layer %d with its 95 %% interval.", v.strengthName(), len(layers), shown)}
-	const right = 96
+	const right = 104
 	y := axisOver(ys, 278, 14)
 	x := axis{low: slices.Min(xs), high: slices.Max(xs), from: 56, to: figureWidth - right}
 	s.frame(x, y, v.strengthName(), "propensity (nats)", nil)
@@ -224,25 +224,18 @@ func (v *view) curves(of method, half eval.Half) *scene {
 		s.circle(p, 3, style{fill: positive})
 	}
 	tags = append(tags, tag{mean[len(mean)-1].y, fmt.Sprintf("layer %d", shown), positive})
+	tagged := false
 	for _, r := range v.rows(eval.Choices, half, eval.RandomVector) {
 		if e, ok := r.Metrics[eval.Propensity]; ok && strength(r.Point) >= x.low && strength(r.Point) <= x.high {
 			at := point{x.at(strength(r.Point)), y.at(e.Value)}
 			s.glyph(3, at, 3.5, style{fill: paper, stroke: negative, width: 1.5}).tip = fmt.Sprintf("random vector, seed %d: %s nats", r.Seed, number(e.Value))
-			if r.Seed == v.firstSeed(half) {
-				tags = append(tags, tag{at.y, "◇ random", negative})
+			if !tagged {
+				tags, tagged = append(tags, tag{at.y, "◇ random", negative}), true
 			}
 		}
 	}
 	s.tags(x.to+8, tags)
 	return s
-}
-
-// firstSeed is the seed of the first random vector, whose mark has a tag.
-func (v *view) firstSeed(half eval.Half) uint64 {
-	for _, r := range v.rows(eval.Choices, half, eval.RandomVector) {
-		return r.Seed
-	}
-	return 0
 }
 
 // shownLayer is the chosen layer, or else the one with the largest effect.
@@ -370,7 +363,7 @@ func (v *view) tradeOff(half eval.Half) *scene {
 	legend := len(methods)
 	s := &scene{name: "trade-off", width: figureWidth, height: 330 + 18*float64(legend+1), title: "Effect against cost",
 		about: fmt.Sprintf("Each of %d points of the grid at its cost and its effect; the line joins those that no other point beats.", len(points))}
-	const right = 96
+	const right = 104
 	x := axis{low: leastCost, high: highest * 1.15, from: 56, to: figureWidth - right, log: true}
 	y := axisOver(ys, 278, 14)
 	s.frame(x, y, "cost: KL of a token, 95th percentile (nats)", "effect on propensity (nats)", nil)
@@ -380,12 +373,16 @@ func (v *view) tradeOff(half eval.Half) *scene {
 		s.line([]point{{x.from, at}, {x.to, at}}, style{stroke: accent, width: 1.5, dash: []float64{6, 3}})
 		tags = append(tags, tag{at, p.name, accent})
 	}
+	if most := v.Manifest.Plan.MaxKL95; most > leastCost && most < x.high {
+		s.line([]point{{x.at(most), y.from}, {x.at(most), y.to}}, style{stroke: muted, width: 1.25, dash: []float64{1.5, 3}}).tip = "what a chosen point may cost"
+		s.label(x.at(most)-4, y.to+10, "allowed", end, muted)
+	}
 	place := func(p priced) point { return point{x.at(p.cost), y.at(p.effect)} }
 	for _, p := range points {
 		kind := slices.Index(methods, methodOf(p.row.Point))
 		fill := positive
 		if p.effect < 0 {
-			fill = negative
+			fill = muted
 		}
 		s.glyph(kind, place(p), 3.2, style{fill: fill, opacity: 0.55}).tip =
 			fmt.Sprintf("layer %v, %s, %s: effect %s nats, cost %s nats", p.row.Layers, methodOf(p.row.Point), number(strength(p.row.Point)), signed(p.effect, 2), number(p.cost))
@@ -453,11 +450,11 @@ func (v *view) slopes(of method, half eval.Half) *scene {
 	}
 	s := &scene{name: "slopes", width: figureWidth, height: 330, title: "Steerability by layer",
 		about: "Mean slope of the propensity over the multiplier at each layer with its 95 % interval, and the share of items with a negative slope."}
-	y := axisOver(ys, 190, 14)
+	y := axisOver(ys, 180, 14)
 	x := axis{low: -0.5, high: float64(len(slopes)) - 0.5, from: 56, to: figureWidth - 12}
-	share := axis{low: 0, high: 1, from: 278, to: 222}
-	s.frame(x, y, "", "nats a unit", names)
-	s.label(56, 216, "share of items that move the wrong way", start, muted)
+	share := axis{low: 0, high: 1, from: 288, to: 236}
+	s.frame(x, y, "", "slope (nats a unit)", names)
+	s.label(56, 226, "share of items that move the wrong way", start, muted)
 	for _, tick := range []float64{0, 0.5, 1} {
 		s.line([]point{{x.from, share.at(tick)}, {x.to, share.at(tick)}}, style{stroke: faint, width: 1})
 		s.label(x.from-6, share.at(tick)+4, fmt.Sprintf("%.0f %%", 100*tick), end, muted)
@@ -480,7 +477,7 @@ func (v *view) slopes(of method, half eval.Half) *scene {
 		s.rect(at-bar/2, share.at(l.wrong.Value), bar, share.from-share.at(l.wrong.Value), style{fill: negative})
 	}
 	s.line([]point{{x.from, share.from}, {x.to, share.from}}, style{stroke: muted, width: 1})
-	s.label((x.from+x.to)/2, 306, "layer", middle, ink)
+	s.label((x.from+x.to)/2, 312, "layer", middle, ink)
 	return s
 }
 

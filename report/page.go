@@ -21,7 +21,7 @@ var pageCSS string
 //go:embed page.js
 var pageJS string
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"number": number}).Parse(pageHTML))
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"nats": func(v float64) string { return signed(v, 2) }}).Parse(pageHTML))
 
 // page is what the template is filled with. Sections without data are nil, and
 // left out.
@@ -137,7 +137,7 @@ func (v *view) maps() []methodMap {
 				match = fmt.Sprintf("%.1f %%", 100*p.Value)
 			}
 			chosen := v.Manifest.Result != nil && isPoint(c.row, v.Manifest.Result.Chosen)
-			m.Cells = append(m.Cells, shownCell{c.layer, number(c.strength), number(e.Value), number(e.Low) + " to " + number(e.High), match, signed(c.effect, 3), chosen})
+			m.Cells = append(m.Cells, shownCell{c.layer, number(c.strength), signed(e.Value, 2), signed(e.Low, 2) + " to " + signed(e.High, 2), match, signed(c.effect, 3), chosen})
 		}
 		if m.Figures != nil {
 			maps = append(maps, m)
@@ -167,7 +167,7 @@ func (v *view) shownMovements() *shownMovements {
 	shown := &shownMovements{Figure: s.svg()}
 	moved := v.movements(eval.Report)
 	for _, m := range moved[:min(examplesShown, len(moved))] {
-		e := shownExample{By: signed(m.by, 2), Unsteered: number(m.Unsteered), Steered: number(m.Value), Side: "pos", ID: "item " + m.ID}
+		e := shownExample{By: signed(m.by, 2), Unsteered: signed(m.Unsteered, 2), Steered: signed(m.Value, 2), Side: "pos", ID: "item " + m.ID}
 		if m.by < 0 {
 			e.Side = "neg"
 		}
@@ -356,11 +356,17 @@ func (v *view) facts() []fact {
 		fact{"grid", fmt.Sprintf("layers %s; %s; %s; tokens %s; %s", strings.Trim(fmt.Sprint(m.Grid.Layers), "[]"), strings.Join(m.Grid.Aggregators, ", "),
 			strings.Join(m.Grid.Operators, ", "), strings.Join(m.Grid.Scopes, ", "), strengths)},
 		fact{"read", m.Plan.Read}, fact{"layer type", string(m.Plan.Site)},
-		fact{"seed", fmt.Sprintf("%d; %d random vectors; %d resamples", m.Plan.Seed, m.Plan.RandomSeeds, m.Plan.Resamples)})
-	if m.Plan.Instructions != [2]string{} {
-		facts = append(facts, fact{"prompts", fmt.Sprintf("for it: %q; against: %q", m.Plan.Instructions[0], m.Plan.Instructions[1])})
+		fact{"seed", fmt.Sprintf("%d; %s; %d resamples", m.Plan.Seed, counted(m.Plan.Random, "random vector"), m.Plan.Resamples)})
+	if i := m.Plan.Instructions; i != nil {
+		facts = append(facts, fact{"prompts", fmt.Sprintf("for it: %q; against: %q", i[0], i[1])})
 	}
-	if w := m.Usage; w != nil {
+	if m.Plan.MaxKL95 > 0 {
+		facts = append(facts, fact{"chosen among", fmt.Sprintf("points that cost at most %s nats at the 95th percentile of tokens", number(m.Plan.MaxKL95))})
+	}
+	for _, note := range m.Notes {
+		facts = append(facts, fact{"note", note})
+	}
+	if w := m.Work; w != nil {
 		facts = append(facts, fact{"work", fmt.Sprintf("%d token-layers given, %d computed, %d saved; %.1f s", w.Given, w.Computed, w.Saved(), w.Seconds)})
 	}
 	return slices.DeleteFunc(facts, func(f fact) bool { return f.Value == "" })

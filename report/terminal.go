@@ -143,7 +143,7 @@ func (v *view) writeBaselines(b *strings.Builder) {
 			name = append(name[:57], '…')
 		}
 		e := c.Propensity
-		fmt.Fprintf(b, "%-58s %24s %9s %9s\n", string(name), fmt.Sprintf("%s (%s to %s)", number(e.Value), number(e.Low), number(e.High)), c.Match, c.KL95)
+		fmt.Fprintf(b, "%-58s %24s %9s %9s\n", string(name), fmt.Sprintf("%s (%s to %s)", signed(e.Value, 2), signed(e.Low, 2), signed(e.High, 2)), c.Match, c.KL95)
 	}
 }
 
@@ -157,7 +157,7 @@ func (v *view) writeWorst(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "\nThe examples that move least, of %d\n", len(moved))
 	for _, m := range moved[:min(worstShown, len(moved))] {
-		fmt.Fprintf(b, "  %s nats (%s to %s)  %s\n", signed(m.by, 2), number(m.Unsteered), number(m.Value), plain(v.described(m.ID, 60)))
+		fmt.Fprintf(b, "  %s nats (%s to %s)  %s\n", signed(m.by, 2), signed(m.Unsteered, 2), signed(m.Value, 2), plain(v.described(m.ID, 60)))
 	}
 }
 

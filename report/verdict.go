@@ -2,7 +2,7 @@ package report
 
 import (
 	"fmt"
-	"math"
+	"slices"
 	"strings"
 
 	"github.com/steervec/steer/eval"
@@ -34,12 +34,23 @@ func (v *view) whether(r *eval.Result) string {
 	case e.High < 0:
 		verdict = "steers the wrong way"
 	}
-	text := fmt.Sprintf("The vector %s: %s, chosen on one half of the items, it moves the propensity by %s nats (95 %% interval %s to %s) on the %d of the other half",
+	text := fmt.Sprintf("The vector %s: %s, chosen on one half of the items, moves the propensity by %s nats (95 %% interval %s to %s) on the %d of the other half",
 		verdict, v.pointName(r.Chosen), signed(e.Value, 2), signed(e.Low, 2), signed(e.High, 2), e.N)
-	if wrong, ok := r.Steering.Metrics[eval.WrongWay]; ok {
-		text += fmt.Sprintf(", of which %.0f %% move the wrong way", 100*wrong.Value)
+	if wrong, ok := v.steerability(r.Chosen, eval.WrongWay); ok {
+		text += fmt.Sprintf(", and over all multipliers %.0f %% of them move the wrong way", 100*wrong.Value)
 	}
 	return text + "."
+}
+
+// steerability returns a metric of how a point's layer and method steer.
+func (v *view) steerability(p eval.Point, metric string) (eval.Estimate, bool) {
+	for _, row := range v.rows(eval.Steerability, eval.Report, "") {
+		if slices.Equal(row.Layers, p.Layers) && methodOf(row.Point) == methodOf(p) {
+			e, ok := row.Metrics[metric]
+			return e, ok
+		}
+	}
+	return eval.Estimate{}, false
 }
 
 // pointName says where and how strongly a point steers.
@@ -48,37 +59,41 @@ func (v *view) pointName(p eval.Point) string {
 	if layer, ok := layerOf(p); ok {
 		at = fmt.Sprintf("layer %d", layer)
 	}
-	how := "at multiplier " + number(p.Multiplier)
+	how := "multiplier " + number(p.Multiplier)
 	if p.Budget != 0 {
-		how = fmt.Sprintf("at a budget of %s nats (multiplier %s)", number(p.Budget), number(p.Multiplier))
+		how = fmt.Sprintf("a budget of %s nats (multiplier %s)", number(p.Budget), number(p.Multiplier))
 	}
-	return fmt.Sprintf("at %s, %s (%s)", at, how, methodOf(p))
+	return fmt.Sprintf("%s at %s (%s)", at, how, methodOf(p))
 }
 
-// compared says what the baselines reach.
+// compared says what the baselines gain.
 func (v *view) compared(r *eval.Result) string {
-	none, ok := v.unsteered(eval.Choices, eval.Report, eval.Propensity)
-	if !ok {
-		return "There are no baselines to compare it with."
-	}
 	var parts []string
-	best := math.Inf(-1)
-	count := 0
-	for _, row := range v.rows(eval.Choices, eval.Report, eval.RandomVector) {
-		if e, ok := row.Metrics[eval.Propensity]; ok && sameSign(row.Multiplier, r.Chosen.Multiplier) {
-			best, count = max(best, e.Value-none.Value), count+1
+	best, random := eval.Gain{}, 0
+	for _, b := range r.Baselines {
+		switch {
+		case b.Point.Baseline != eval.RandomVector || !sameSign(b.Point.Multiplier, r.Chosen.Multiplier):
+			continue
+		case random == 0 || b.Gain.Value > best.Gain.Value:
+			best = b
 		}
+		random++
 	}
-	if count > 0 {
-		parts = append(parts, fmt.Sprintf("the best of %s of its length moves it by %s nats", counted(count, "random vector"), signed(best, 2)))
+	if random > 0 {
+		parts = append(parts, fmt.Sprintf("the best of %s of the same length and side reaches %s nats", counted(random, "random point"), signed(best.Gain.Value, 2)))
 	}
-	for _, p := range v.promptBaselines(eval.Report) {
-		parts = append(parts, fmt.Sprintf("%s %s nats", p.sentence, signed(p.estimate.Value-none.Value, 2)))
+	for _, b := range r.Baselines {
+		switch b.Point.Baseline {
+		case eval.PositivePrompt:
+			parts = append(parts, fmt.Sprintf("a prompt that asks for the behaviour %s", signed(b.Gain.Value, 2)))
+		case eval.NegativePrompt:
+			parts = append(parts, fmt.Sprintf("one that asks for the opposite %s", signed(b.Gain.Value, 2)))
+		}
 	}
 	if len(parts) == 0 {
 		return "There are no baselines to compare it with."
 	}
-	return fmt.Sprintf("For comparison: %s.", strings.Join(parts, ", "))
+	return fmt.Sprintf("For comparison, %s.", strings.Join(parts, ", "))
 }
 
 func sameSign(a, b float64) bool { return (a < 0) == (b < 0) }
@@ -92,18 +107,21 @@ func counted(n int, what string) string {
 
 // price says what the chosen point costs, and whether the choice was a good one.
 func (v *view) price(r *eval.Result) string {
-	var text string
-	if row := v.at(r.Chosen, eval.Cost, eval.Report); row != nil {
-		kl, perplexity := row.Metrics[eval.KL95], row.Metrics[eval.Perplexity]
-		text = fmt.Sprintf("On neutral text it costs %s nats at the 95th percentile of tokens", number(kl.Value))
-		if none, ok := v.unsteered(eval.Cost, "", eval.Perplexity); ok && perplexity.Value > 0 {
-			text += fmt.Sprintf(" and takes the perplexity from %s to %s", number(none.Value), number(perplexity.Value))
+	text := fmt.Sprintf("On neutral text it costs %s nats at the 95th percentile of tokens", number(r.KL95.Value))
+	if row := v.at(r.Chosen, eval.Cost, ""); row != nil {
+		none, ok := v.unsteered(eval.Cost, "", eval.Perplexity)
+		if steered, measured := row.Metrics[eval.Perplexity]; ok && measured {
+			text += fmt.Sprintf(" and takes the perplexity from %s to %s", number(none.Value), number(steered.Value))
 		}
-	} else {
-		text = "What it costs on neutral text was not measured"
 	}
-	if r.Within {
-		return text + "; the best point in hindsight lies within the chosen one's interval."
+	if most := v.Manifest.Plan.MaxKL95; most > 0 {
+		text += fmt.Sprintf(", where %s were allowed", number(most))
 	}
-	return fmt.Sprintf("%s; in hindsight %s would have been better, by more than the interval.", text, v.pointName(r.Best))
+	switch {
+	case isPoint(&eval.Row{Point: r.Best}, r.Chosen):
+		return text + "; in hindsight it is the best point as well."
+	case r.Within:
+		return text + "; the best point in hindsight lies within its interval."
+	}
+	return fmt.Sprintf("%s; in hindsight %s was better, outside of its interval.", text, v.pointName(r.Best))
 }
