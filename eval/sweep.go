@@ -368,7 +368,10 @@ func (s *sweep) compare(ctx context.Context, progress func(done, total int)) ([]
 	if err != nil {
 		return nil, err
 	}
-	return s.evaluator.Rows(ctx, arms[1:], progress) // without the one that does not steer
+	if arms = arms[1:]; len(arms) == 0 { // what does not steer is measured already
+		return nil, nil
+	}
+	return s.evaluator.Rows(ctx, arms, progress)
 }
 
 // choice is a point with what it gains and costs.
