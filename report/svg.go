@@ -71,14 +71,17 @@ func (m *mark) attributes() string {
 		prefix string
 		role   role
 	}{{"f", m.fill}, {"s", m.stroke}} {
-		side := ""
-		if part.role == diverging || part.role == contrast {
+		side, share := "", math.Abs(m.share)
+		if part.role == diverging {
 			side = "-p"
 			if m.share < 0 {
 				side = "-n"
 			}
-			if part.role == contrast && math.Abs(m.share) < legible {
-				part.role, side = ink, ""
+		}
+		if part.role == contrast && share < legible {
+			part.role = ink
+			if share >= legibleOnDark {
+				side = "-mid"
 			}
 		}
 		if part.role == none {
@@ -106,9 +109,12 @@ func (m *mark) attributes() string {
 	return b.String()
 }
 
-// legible is the share of a diverging color from which on ink is no longer
-// legible on it.
-const legible = 0.6
+// legible is the share of a diverging color from which on ink is no longer legible
+// on it; on the page's dark theme that is legibleOnDark.
+const (
+	legible       = 0.8
+	legibleOnDark = 0.6
+)
 
 // px writes a length to a hundredth.
 func px(v float64) string {

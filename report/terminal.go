@@ -120,10 +120,10 @@ func (v *view) comparisons() []comparison {
 		for i := range rows {
 			name := b.name
 			if b.baseline == eval.RandomVector {
-				name = fmt.Sprintf("%s, seed %d, at %s", b.name, rows[i].Seed, number(strength(rows[i].Point)))
-				if layer, ok := layerOf(rows[i].Point); ok {
-					name += fmt.Sprintf(", layer %d", layer)
+				if r := v.Manifest.Result; r != nil && rows[i].Multiplier != r.Chosen.Multiplier {
+					continue // the curves have them
 				}
+				name = fmt.Sprintf("random vector of the same length, seed %d", rows[i].Seed)
 			}
 			add(name, &rows[i])
 		}

@@ -72,7 +72,7 @@ func (v *view) compared(r *eval.Result) string {
 	best, random := eval.Gain{}, 0
 	for _, b := range r.Baselines {
 		switch {
-		case b.Point.Baseline != eval.RandomVector || !sameSign(b.Point.Multiplier, r.Chosen.Multiplier):
+		case b.Point.Baseline != eval.RandomVector || b.Point.Multiplier != r.Chosen.Multiplier:
 			continue
 		case random == 0 || b.Gain.Value > best.Gain.Value:
 			best = b
@@ -80,7 +80,7 @@ func (v *view) compared(r *eval.Result) string {
 		random++
 	}
 	if random > 0 {
-		parts = append(parts, fmt.Sprintf("the best of %s of the same length and side reaches %s nats", counted(random, "random point"), signed(best.Gain.Value, 2)))
+		parts = append(parts, fmt.Sprintf("the best of %s of the same length reaches %s nats", counted(random, "random vector"), signed(best.Gain.Value, 2)))
 	}
 	for _, b := range r.Baselines {
 		switch b.Point.Baseline {
@@ -95,8 +95,6 @@ func (v *view) compared(r *eval.Result) string {
 	}
 	return fmt.Sprintf("For comparison, %s.", strings.Join(parts, ", "))
 }
-
-func sameSign(a, b float64) bool { return (a < 0) == (b < 0) }
 
 func counted(n int, what string) string {
 	if n == 1 {
