@@ -102,7 +102,9 @@ func (m *Model) schedule(ctx context.Context, inputs []Input, opts ForwardOption
 		if err != nil {
 			return nil, &InputError{i, err}
 		}
-		s.sequences[i].within = within
+		if within != (forest.Mark{}) {
+			s.sequences[i].within = digest(s.sequences[i].within, within)
+		}
 		n := len(s.sequences[i].tokens)
 		s.marked[i] = s.sequences[i].marked(m.Decoder().RopeVariant(n))
 		s.usage.Given += n

@@ -31,7 +31,7 @@ func (m *Model) Score(ctx context.Context, continuations []Continuation) ([][]fl
 	}
 	_, err := m.Forward(ctx, inputs, ForwardOptions{Logits: func(input, position int, logits []float32) {
 		k := position - inputs[input].Read[0]
-		out[input][k] = float64(logits[tokens[input][k]] - kernel.LogSumExp(logits))
+		out[input][k] = logprob(logits[tokens[input][k]], kernel.LogSumExp(logits))
 	}})
 	return out, err
 }
