@@ -33,12 +33,13 @@ const (
 type statisticsHeader struct {
 	Format int `json:"format"`
 	origin
-	Usage lm.Usage `json:"usage"`
+	Usage  lm.Usage `json:"usage"`
+	Shards shards   `json:"shards"`
 }
 
 // Save writes the statistics as a safetensors file, beside path and renamed.
 func (s *Statistics) Save(path string) error {
-	header, err := json.Marshal(statisticsHeader{statisticsForm, s.from, s.Usage})
+	header, err := json.Marshal(statisticsHeader{statisticsForm, s.from, s.Usage, s.shards})
 	if err != nil {
 		return fmt.Errorf("write statistics %s: %w", path, err)
 	}
@@ -124,7 +125,7 @@ func parseStatistics(file *safetensors.File, aggregators []Aggregator) (*Statist
 	if header.Format != statisticsForm {
 		return nil, fmt.Errorf("the file has format %d; this version of steer reads %d", header.Format, statisticsForm)
 	}
-	if err := header.check(); err != nil {
+	if err := errors.Join(header.check(), header.Shards.check()); err != nil {
 		return nil, err
 	}
 	at := slices.IndexFunc(aggregators, func(a Aggregator) bool { return a.Name() == header.Aggregator })
@@ -141,7 +142,7 @@ func parseStatistics(file *safetensors.File, aggregators []Aggregator) (*Statist
 		}
 	}
 	s := newStatistics(header.origin, aggregator)
-	s.Usage = header.Usage
+	s.Usage, s.shards = header.Usage, header.Shards
 	ids := byName[samplesTensor]
 	if len(ids)%len(sampleID{}) != 0 || len(ids) == 0 {
 		return nil, fmt.Errorf("tensor %q of %d bytes is no list of samples", samplesTensor, len(ids))

@@ -24,7 +24,7 @@ type selectionFlags struct {
 	model     modelFlags
 	pairs     string
 	out       outFlags
-	layers    *layerSelection
+	layers    *steer.Layers
 	layerType lm.Site
 	read      steer.Reading // nil: what the kind of file says, or the last token
 	runTokens int
@@ -104,7 +104,7 @@ func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
 	if p.model, err = f.model.open(c); err != nil {
 		return nil, err
 	}
-	if p.opts.Layers, err = f.layers.of(p.model); err != nil {
+	if p.opts.Layers, err = f.layers.Of(p.model); err != nil {
 		return nil, err
 	}
 	if f.chat {
