@@ -227,6 +227,8 @@ func problemOf(c *choice) *problem {
 		return invalid("", "%v", wrong)
 	case errors.Is(err, errEnding):
 		return overloaded("%v", err)
+	case c.in.Steering != nil && c.sequence != nil:
+		return invalid("steering", "%v", err) // to come again would not help
 	}
 	return failed("%v", err)
 }

@@ -101,6 +101,12 @@ func (j *job) project(ctx context.Context) ([]choiceProjections, *problem) {
 	if len(j.reads) == 0 {
 		return nil, nil
 	}
+	select { // not more at a time than the machine has use for
+	case j.server.passes <- struct{}{}:
+		defer func() { <-j.server.passes }()
+	case <-ctx.Done():
+		return nil, failed("%v", ctx.Err())
+	}
 	out := make([]choiceProjections, len(j.choices))
 	inputs := make([]lm.Input, len(j.choices))
 	for i, c := range j.choices {

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -40,9 +42,15 @@ func (s *Server) routes() (http.Handler, error) {
 	}
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {})
 	mux.HandleFunc("GET /ready", s.isReady)
-	mux.Handle("GET /", static(http.FileServerFS(files)))
+	pages := static(http.FileServerFS(files))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		(&problem{status: http.StatusNotFound, kind: "invalid_request_error", code: "unknown_url", message: "nothing answers to " + r.Method + " " + r.URL.Path}).write(w)
+		path := strings.TrimPrefix(r.URL.Path, "/")
+		info, err := fs.Stat(files, cmp.Or(path, "."))
+		if err != nil || info.IsDir() && path != "" || r.Method != http.MethodGet && r.Method != http.MethodHead {
+			(&problem{status: http.StatusNotFound, kind: "invalid_request_error", code: "unknown_url", message: "nothing answers to " + r.Method + " " + r.URL.Path}).write(w)
+			return
+		}
+		pages.ServeHTTP(w, r)
 	})
 	shared, err := s.shared(mux)
 	if err != nil {

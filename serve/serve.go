@@ -65,6 +65,7 @@ type Server struct {
 	loop     *loop
 	metrics  *metrics
 	training chan struct{} // holds one while a vector is trained
+	passes   chan struct{} // holds one for each request whose projections are read
 	texts    tokenTexts
 	ending   <-chan struct{}    // closed once no more requests are welcome
 	drain    context.CancelFunc // closes it
@@ -89,7 +90,7 @@ func New(model *lm.Model, opts Options) (*Server, error) {
 	}
 	s := &Server{
 		model: model, tokens: tokens, opts: opts, begun: time.Now(),
-		registry: newRegistry(), presets: map[string]*steering{}, keys: newKeys(opts.Keys), metrics: newMetrics(opts.Name), training: make(chan struct{}, 1),
+		registry: newRegistry(), presets: map[string]*steering{}, keys: newKeys(opts.Keys), metrics: newMetrics(opts.Name), training: make(chan struct{}, 1), passes: make(chan struct{}, 2),
 	}
 	s.texts.tokens = tokens
 	const spare = 256 // what a text may set aside, and more

@@ -23,8 +23,8 @@ var errReserved = errors.New("the name is that of the preset that does nothing")
 
 // steering is what acts in one choice. It is immutable; nil does nothing.
 type steering struct {
-	edits  []edit
-	made   *lm.Steering
+	edits []edit
+	made  *lm.Steering
 }
 
 // edit is one vector at work.
