@@ -153,8 +153,7 @@ func (l *loop) run(ctx context.Context, slots int) {
 		}
 		idle = false
 		before := l.batch.Usage()
-		err := l.batch.Step(ctx)
-		if err != nil {
+		if err := l.batch.Step(ctx); err != nil && ctx.Err() == nil {
 			l.fail(err)
 		}
 		l.report()

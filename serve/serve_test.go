@@ -105,37 +105,40 @@ type text struct {
 	Object  string
 	Created int64
 	Model   string
-	Choices []struct {
-		Index    int
-		Text     string
-		Message  struct{ Role, Content string }
-		Delta    map[string]string
-		Logprobs *logprobs
-		Finish   *string `json:"finish_reason"`
-		Steer    *struct {
-			Seed  uint64
-			Edits []struct {
-				Vector, Hash, Operator, Tokens string
-				Multiplier                     float64
-				Layers                         []int
-				Prompt                         int `json:"prompt_tokens"`
-				Response                       int `json:"response_tokens"`
-			}
-			Projections []struct {
-				Vector, Of       string
-				Layer            int
-				Prompt, Response []float32
-			}
-			Tokens struct{ Prompt, Response []string }
-		}
-	}
-	Usage *struct {
+	Choices []choice
+	Usage   *struct {
 		Prompt     int `json:"prompt_tokens"`
 		Completion int `json:"completion_tokens"`
 		Total      int `json:"total_tokens"`
 		Details    struct {
 			Cached int `json:"cached_tokens"`
 		} `json:"prompt_tokens_details"`
+	}
+}
+
+// choice is one text of an answer.
+type choice struct {
+	Index    int
+	Text     string
+	Message  struct{ Role, Content string }
+	Delta    map[string]string
+	Logprobs *logprobs
+	Finish   *string `json:"finish_reason"`
+	Steer    *struct {
+		Seed  uint64
+		Edits []struct {
+			Vector, Hash, Operator, Tokens string
+			Multiplier                     float64
+			Layers                         []int
+			Prompt                         int `json:"prompt_tokens"`
+			Response                       int `json:"response_tokens"`
+		}
+		Projections []struct {
+			Vector, Of       string
+			Layer            int
+			Prompt, Response []float32
+		}
+		Tokens struct{ Prompt, Response []string }
 	}
 }
 
