@@ -15,6 +15,7 @@ import (
 // steeredBody is a request and what it is to write, as the library writes it alone.
 type steeredBody struct {
 	body, want string
+	tokens     int
 }
 
 // steeredDifferently are requests for one prompt, each steered in its own way.
@@ -33,12 +34,13 @@ func steeredDifferently(t *testing.T, n int) (all []steeredBody) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := steered.Generate(t.Context(), []lm.Input{{Text: story}}, lm.GenerateOptions{MaxTokens: 24, Temperature: 1, Seed: uint64(i % 3)})
+		out, err := steered.Generate(t.Context(), []lm.Input{{Text: story}}, lm.GenerateOptions{MaxTokens: 24, Temperature: 1, Seed: uint64(i % 3), Logprobs: true})
 		if err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, steeredBody{
-			fmt.Sprintf(`{"prompt":%q,"max_tokens":24,"seed":%d,"steering":{"edits":[{"vector":"mood","multiplier":%v,"tokens":%q}]}}`, story, i%3, multiplier, tokens), out[0].Text,
+			fmt.Sprintf(`{"prompt":%q,"max_tokens":24,"seed":%d,"steering":{"edits":[{"vector":"mood","multiplier":%v,"tokens":%q}]}}`, story, i%3, multiplier, tokens),
+			out[0].Text, len(out[0].Logprobs),
 		})
 	}
 	return all
