@@ -26,7 +26,8 @@ type answer struct {
 	Message  *turn      `json:"message,omitempty"`
 	Delta    *turn      `json:"delta,omitempty"`
 	Text     *string    `json:"text,omitempty"`
-	Logprobs any        `json:"logprobs"` // *chatLogprobs or *textLogprobs; nil: null
+	IDs      []int      `json:"token_ids,omitempty"` // where they are asked for, or there is no tokenizer
+	Logprobs any        `json:"logprobs"`            // *chatLogprobs or *textLogprobs; nil: null
 	Finish   *string    `json:"finish_reason"`
 	Steer    *steerInfo `json:"steer,omitempty"`
 }
@@ -103,7 +104,7 @@ func (s *Server) textLogprobs(list []lm.Logprob, prompt bool, offset int) (*text
 	for i, l := range list {
 		text := s.texts.of(l.Token)
 		out.Tokens, out.Offsets = append(out.Tokens, text), append(out.Offsets, offset)
-		if !s.tokens.IsSpecial(l.Token) { // which the text leaves out
+		if !s.texts.special(l.Token) { // which the text leaves out
 			offset += utf8.RuneCountInString(text)
 		}
 		if prompt && i == 0 {
@@ -175,6 +176,9 @@ func (j *job) answer(ctx context.Context, w http.ResponseWriter) {
 				a.Logprobs = logprobs
 			}
 		}
+		if j.wantsIDs() {
+			a.IDs = g.IDs
+		}
 		out.Choices = append(out.Choices, a)
 	}
 	usage := j.usage()
@@ -203,6 +207,7 @@ type part struct {
 	begun  bool
 	bytes  int // of the text
 	tokens int // of the log-probabilities
+	ids    int // tokens, where they are wanted
 	offset int // in characters, of the tokens
 }
 
@@ -242,6 +247,21 @@ func (p *part) next(g lm.Generation) (text string, logprobs *textLogprobs) {
 		p.begun = true
 	}
 	return text, logprobs
+}
+
+// nextIDs returns the new tokens, where they are wanted.
+func (p *part) nextIDs(g lm.Generation) []int {
+	if !p.job.wantsIDs() {
+		return nil
+	}
+	ids := g.IDs[p.ids:]
+	p.ids = len(g.IDs)
+	return ids
+}
+
+// wantsIDs reports whether answers have the ids of tokens.
+func (j *job) wantsIDs() bool {
+	return (j.request.ReturnTokenIDs || j.server.tokens == nil) && j.hidden == 0
 }
 
 func (l *textLogprobs) with(more *textLogprobs) *textLogprobs {

@@ -83,10 +83,10 @@ func (j *job) stream(ctx context.Context, w http.ResponseWriter) {
 func (j *job) sendNew(out *stream, p *part, i int, g lm.Generation) error {
 	if !j.request.chat {
 		text, logprobs := p.next(g)
-		if text == "" && (logprobs == nil || len(logprobs.Tokens) == 0) {
+		a := answer{Index: i, Text: &text, IDs: p.nextIDs(g)}
+		if text == "" && len(a.IDs) == 0 && (logprobs == nil || len(logprobs.Tokens) == 0) {
 			return nil
 		}
-		a := answer{Index: i, Text: &text}
 		if logprobs != nil {
 			a.Logprobs = logprobs
 		}
@@ -100,12 +100,12 @@ func (j *job) sendNew(out *stream, p *part, i int, g lm.Generation) error {
 		}
 	}
 	text := g.Text[p.bytes:]
-	a := answer{Index: i, Delta: &turn{Content: &text}}
+	a := answer{Index: i, Delta: &turn{Content: &text}, IDs: p.nextIDs(g)}
 	if j.opts.Logprobs && len(g.IDs) > p.tokens {
 		a.Logprobs = j.server.chatLogprobs(g.Logprobs[p.tokens:len(g.IDs)])
 	}
 	p.bytes, p.tokens = len(g.Text), len(g.IDs)
-	if text == "" && a.Logprobs == nil {
+	if text == "" && a.Logprobs == nil && len(a.IDs) == 0 {
 		return nil
 	}
 	return out.send(j.chunk(a))

@@ -157,7 +157,7 @@ func (j *job) tokenize(ctx context.Context) *problem {
 		if tokens == nil {
 			tokens, err = s.model.Tokenize(text)
 		} else {
-			text = s.tokens.Decode(tokens, true)
+			text = s.texts.decode(tokens, true)
 		}
 		switch {
 		case err != nil:

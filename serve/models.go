@@ -23,13 +23,24 @@ type listed struct {
 
 func (s *Server) models() []listed {
 	one := listed{ID: s.opts.Name, Object: "model", Created: s.begun.Unix(), Owner: "steer", Root: s.opts.Name, Length: s.context, Layers: s.model.Layers(),
-		Chat: s.opts.ChatTemplate != "" || s.tokens.HasChatTemplate(), Uploads: s.opts.AllowUpload}
+		Chat: s.template() != "", Uploads: s.opts.AllowUpload}
 	list := []listed{one}
 	for _, name := range slices.Sorted(maps.Keys(s.presets)) {
 		one.ID, one.Preset = s.opts.Name+"@"+name, name
 		list = append(list, one)
 	}
 	return list
+}
+
+// template returns the chat template; "": there is none.
+func (s *Server) template() string {
+	switch {
+	case s.tokens == nil:
+		return ""
+	case s.opts.ChatTemplate != "":
+		return s.opts.ChatTemplate
+	}
+	return s.tokens.ChatTemplate()
 }
 
 func (s *Server) listModels(w http.ResponseWriter, _ *http.Request) {

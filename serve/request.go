@@ -43,6 +43,7 @@ type request struct {
 	SteeringChoices []json.RawMessage `json:"steering_choices"`
 	Projections     []json.RawMessage `json:"projections"`
 	CacheSalt       string            `json:"cache_salt"`
+	ReturnTokenIDs  bool              `json:"return_token_ids"`
 
 	chat    bool
 	given   map[string]bool // the keys of the body

@@ -54,8 +54,8 @@ type Options struct {
 
 // Server serves one model. Close ends it.
 type Server struct {
-	model    *lm.Model // without a cache
-	tokens   *tokenizer.Tokenizer
+	model    *lm.Model            // without a cache
+	tokens   *tokenizer.Tokenizer // nil: there is none
 	opts     Options
 	context  int // tokens that a prompt and its text may have together
 	begun    time.Time
@@ -74,12 +74,12 @@ type Server struct {
 	handler  http.Handler
 }
 
-// New returns a server for a model, which must have a tokenizer. Errors name the
-// preset that is wrong.
+// New returns a server for a model. Where that has no tokenizer, prompts and texts
+// are token ids. Errors name the vector or preset that is wrong.
 func New(model *lm.Model, opts Options) (*Server, error) {
 	tokens, err := model.Tokenizer()
 	if err != nil {
-		return nil, err
+		tokens = nil // prompts are tokens then, and so are texts
 	}
 	opts.Name = cmp.Or(opts.Name, model.ID())
 	opts.Cache, opts.Running, opts.Waiting = cmp.Or(opts.Cache, 1<<16), cmp.Or(opts.Running, 64), cmp.Or(opts.Waiting, 1024)

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -15,18 +16,32 @@ type tokenTexts struct {
 }
 
 // of returns the text of a token as it reads behind another one: at the beginning of
-// a text some tokenizers leave out a space.
+// a text some tokenizers leave out a space. Without a tokenizer it is the id.
 func (t *tokenTexts) of(id int) string {
+	if t.tokens == nil {
+		return fmt.Sprintf("token_id:%d", id)
+	}
 	if text, ok := t.known.Load(id); ok {
 		return text.(string)
 	}
-	text := t.tokens.Decode([]int{id}, false)
-	if twice := t.tokens.Decode([]int{id, id}, false); strings.HasPrefix(twice, text) {
+	text := t.decode([]int{id}, false)
+	if twice := t.decode([]int{id, id}, false); strings.HasPrefix(twice, text) {
 		text = twice[len(text):]
 	}
 	t.known.Store(id, text)
 	return text
 }
+
+// decode returns the text of tokens; "" without a tokenizer.
+func (t *tokenTexts) decode(ids []int, skipSpecial bool) string {
+	if t.tokens == nil {
+		return ""
+	}
+	return t.tokens.Decode(ids, skipSpecial)
+}
+
+// special reports whether a text leaves the token out.
+func (t *tokenTexts) special(id int) bool { return t.tokens != nil && t.tokens.IsSpecial(id) }
 
 func (t *tokenTexts) list(ids []int) []string {
 	out := make([]string, len(ids))
@@ -52,6 +67,10 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) {
 		p.write(w)
 		return
 	}
+	if s.tokens == nil {
+		noTokenizer().write(w)
+		return
+	}
 	e, err := s.tokens.Encode(object.Prompt, tokenizer.EncodeOptions{NoSpecialTokens: object.Special != nil && !*object.Special})
 	if err != nil {
 		invalid("prompt", "%v", err).write(w)
@@ -73,10 +92,18 @@ func (s *Server) detokenize(w http.ResponseWriter, r *http.Request) {
 		p.write(w)
 		return
 	}
+	if s.tokens == nil {
+		noTokenizer().write(w)
+		return
+	}
 	writeJSON(w, http.StatusOK, map[string]any{"prompt": s.tokens.Decode(object.Tokens, false)})
 }
 
 func (s *Server) tokenizerInfo(w http.ResponseWriter, _ *http.Request) {
+	if s.tokens == nil {
+		noTokenizer().write(w)
+		return
+	}
 	info := map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": nil, "max_model_len": s.context}
 	for key, token := range map[string]func() (int, bool){"eos_token": s.tokens.EOS, "bos_token": s.tokens.BOS, "pad_token": s.tokens.Pad, "unk_token": s.tokens.Unknown} {
 		info[key] = nil
@@ -84,10 +111,12 @@ func (s *Server) tokenizerInfo(w http.ResponseWriter, _ *http.Request) {
 			info[key], _ = s.tokens.Token(id)
 		}
 	}
-	if template := s.opts.ChatTemplate; template != "" {
+	if template := s.template(); template != "" {
 		info["chat_template"] = template
-	} else if s.tokens.HasChatTemplate() {
-		info["chat_template"] = s.tokens.ChatTemplate()
 	}
 	writeJSON(w, http.StatusOK, info)
+}
+
+func noTokenizer() *problem {
+	return invalid("", "the model has no tokenizer; prompts are lists of token ids")
 }

@@ -116,7 +116,7 @@ func TestVectorsThatAreNotTaken(t *testing.T) {
 		`{"name":"x","path":"/etc/passwd"}`:                                    "path",
 		`{"name":"x","pairs":[]}`:                                              "pairs",
 		`{"name":"x","pairs":[["a"]]}`:                                         "pairs",
-		`{"name":"x","pairs":[["a","b"]],"read":"-9"}`:                "pairs[0]",
+		`{"name":"x","pairs":[["a","b"]],"read":"-9"}`:                         "pairs[0]",
 		`{"name":"x","pairs":[["a","b"]],"layers":[0,9]}`:                      "layers",
 		`{"name":"x","pairs":[["a","b"]],"aggregator":"best"}`:                 "aggregator",
 		`{"name":"x","pairs":[["a","b"]],"read":"everything"}`:                 "read",
