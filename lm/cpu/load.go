@@ -281,15 +281,6 @@ func (l *loader) weight(part arch.Linear, out, in int) kernel.View {
 	return v
 }
 
-// rows is the slice [from, from+n) of a view's rows.
-func rows(v kernel.View, from, n int) kernel.View {
-	if v.Data != nil {
-		v.Data = v.Data[from*v.RowStride*v.Type.Size():]
-	}
-	v.Rows = n
-	return v
-}
-
 // linear packs a part of a block; nil where the part is absent.
 func (l *loader) linear(part arch.Linear, out, in int) *linear {
 	if part.Weight == "" {
@@ -367,7 +358,7 @@ func (l *loader) fused(a *arch.Attention, hidden, queries, keys int) *linear {
 	for _, part := range []struct{ from, n int }{{0, q}, {key, k}, {value, k}} {
 		for g := range a.Groups {
 			from := g*(q+2*k) + part.from
-			views = append(views, rows(v, from, part.n))
+			views = append(views, v.Slice(from, part.n))
 			if bias != nil {
 				ordered = append(ordered, bias[from:from+part.n]...)
 			}

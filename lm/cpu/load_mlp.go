@@ -76,21 +76,17 @@ type stored struct {
 func (s stored) half(precision kernel.Precision, n int, alternating bool, which int) *linear {
 	v, bias := s.weight, s.bias
 	if !alternating {
-		v = rows(v, which*n, n)
+		v = v.Slice(which*n, n)
 		if bias != nil {
 			bias = bias[which*n : (which+1)*n]
 		}
 		return &linear{kernel.Pack(precision, v), bias}
 	}
-	if v.Data != nil {
-		v.Data = v.Data[which*v.RowStride*v.Type.Size():]
-	}
-	v.Rows, v.RowStride = n, 2*v.RowStride
 	var every []float32
 	for i := which; i < len(bias); i += 2 {
 		every = append(every, bias[i])
 	}
-	return &linear{kernel.Pack(precision, v), every}
+	return &linear{kernel.Pack(precision, v.Every(which, 2, n)), every}
 }
 
 func (l *loader) pack(from source, expert int) *linear {
@@ -135,7 +131,7 @@ func (l *loader) source(part arch.Linear, count, out, in int) source {
 		if l.err != nil {
 			return stored{}
 		}
-		s := stored{weight: rows(all, expert*height, height)}
+		s := stored{weight: all.Slice(expert*height, height)}
 		if part.Transposed {
 			s.weight.Rows, s.weight.Cols, s.weight.RowStride, s.weight.ColStride = out, in, 1, out
 		}

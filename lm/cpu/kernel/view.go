@@ -42,6 +42,19 @@ type View struct {
 	Release func(data []byte)
 }
 
+// Slice returns a view of n rows from one on.
+func (v View) Slice(from, n int) View { return v.Every(from, 1, n) }
+
+// Every returns a view of n rows: one, and those that follow at a distance of
+// step rows.
+func (v View) Every(from, step, n int) View {
+	if v.Data != nil {
+		v.Data = v.Data[from*v.RowStride*v.Type.Size():]
+	}
+	v.Rows, v.RowStride = n, step*v.RowStride
+	return v
+}
+
 // Row writes row r as float32 into dst [Cols].
 func (v View) Row(r int, dst []float32) { v.read(r, 1, dst) }
 
