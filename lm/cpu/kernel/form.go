@@ -15,15 +15,18 @@ type form struct {
 type formKind uint8
 
 const (
-	asGiven formKind = iota // float32, where they are
-	padded                  // float32, an even number of them
-	rounded                 // the same, rounded to bfloat16
-	halves                  // bfloat16, the lower half of a word first
+	asGiven  formKind = iota // float32, where they are
+	padded                   // float32, an even number of them
+	rounded                  // the same, rounded to bfloat16
+	halves                   // bfloat16, the lower half of a word first
+	integers                 // see integerBlock
 )
 
 // prepare writes a row of activations in the form.
 func (f form) prepare(to []uint32, x []float32) {
 	switch f.kind {
+	case integers:
+		prepareIntegers(to, x)
 	case halves:
 		out := unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(to))), 2*len(to))
 		RoundBF16(out, x)

@@ -83,7 +83,12 @@ func Pack(precision Precision, views ...View) *Matrix {
 }
 
 // layoutOf is how weights that are stored so lie for products of a precision.
-func layoutOf(precision Precision, _ Stored) layout { return plainLayout(precision) }
+func layoutOf(precision Precision, stored Stored) layout {
+	if f := stored.block(); f != nil {
+		return blockLayout{f, precision != BF16}
+	}
+	return plainLayout(precision)
+}
 
 // fill packs the views of a stripe.
 func (s *stripe) fill(m *Matrix, views []View) {

@@ -36,8 +36,8 @@ func (l plainLayout) stage(s *packing, v View, row, n, steps int) (source []byte
 	if Precision(l) == F32 {
 		stored = StoredF32
 	}
-	if v.Type == stored && v.ColStride == 1 && v.Cols*stored.Size() == steps*4 {
-		stride = v.RowStride * stored.Size()
+	if v.Type == stored && v.ColStride == 1 && v.Order == nil && stored.Bytes(v.Cols) == steps*4 {
+		stride = stored.Bytes(v.RowStride)
 		return v.Data[row*stride : (row+n-1)*stride+steps*4], stride
 	}
 	numbers := sized(&s.numbers, n*v.Cols)
