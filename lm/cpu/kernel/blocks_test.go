@@ -25,7 +25,7 @@ var halvesAt = map[Stored][]int{
 
 // eachBlock runs a test with every type of blocks.
 func eachBlock(t *testing.T, test func(t *testing.T, stored Stored)) {
-	for stored := range Stored(len(blockFormats)) {
+	for stored := range storedTypes {
 		if stored.block() != nil {
 			t.Run(storedBlocks[stored].String(), func(t *testing.T) { test(t, stored) })
 		}

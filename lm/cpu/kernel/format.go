@@ -41,7 +41,7 @@ type blockFormat struct {
 const unitOutputs = 16
 
 // blockFormats are the formats by the type that is stored.
-var blockFormats = [...]*blockFormat{
+var blockFormats = [storedTypes]*blockFormat{
 	StoredQ8_0: {
 		name: "q8_0", elements: 32, bytes: 34, inputs: 32, halves: 1, planes: []int{8}, group: 32, offset: 128,
 		repack: func(words []uint32, halves []uint16, b []byte) {
@@ -190,12 +190,7 @@ var blockFormats = [...]*blockFormat{
 }
 
 // block returns the format of blocks; nil for plain numbers.
-func (s Stored) block() *blockFormat {
-	if int(s) < len(blockFormats) {
-		return blockFormats[s]
-	}
-	return nil
-}
+func (s Stored) block() *blockFormat { return blockFormats[s] }
 
 // words returns how many words a record takes for each output.
 func (f *blockFormat) words() int {

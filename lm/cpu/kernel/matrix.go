@@ -85,7 +85,7 @@ func Pack(precision Precision, views ...View) *Matrix {
 // layoutOf is how weights that are stored so lie for products of a precision.
 func layoutOf(precision Precision, stored Stored) layout {
 	if f := stored.block(); f != nil {
-		return blockLayout{f, precision != BF16}
+		return blockLayout{f, stored, precision != BF16}
 	}
 	return plainLayout(precision)
 }

@@ -31,6 +31,8 @@ const (
 	StoredQ6_K
 	StoredIQ4_NL
 	StoredMXFP4
+
+	storedTypes // how many there are
 )
 
 // String returns the type's name, such as "bf16" or "q4_k".
