@@ -47,6 +47,7 @@ type appliedEdit struct {
 	Tokens     string   `json:"tokens"`
 	Prompt     int      `json:"prompt_tokens"`   // on which it acted
 	Response   int      `json:"response_tokens"` // likewise
+	Positions  [][2]int `json:"positions"`       // of these tokens: from one to another, which is not among them
 	Notes      []string `json:"notes,omitempty"`
 }
 
@@ -333,13 +334,20 @@ func (st *steering) applied(prompt, computed int) []appliedEdit {
 	}
 	for _, e := range st.edits {
 		report := e.report
+		report.Positions = [][2]int{}
 		for position := range computed {
-			switch {
-			case e.idle || e.made.Tokens != nil && !e.made.Tokens.Selects(position, prompt):
-			case position < prompt:
+			if e.idle || e.made.Tokens != nil && !e.made.Tokens.Selects(position, prompt) {
+				continue
+			}
+			if position < prompt {
 				report.Prompt++
-			default:
+			} else {
 				report.Response++
+			}
+			if last := len(report.Positions) - 1; last >= 0 && report.Positions[last][1] == position {
+				report.Positions[last][1]++
+			} else {
+				report.Positions = append(report.Positions, [2]int{position, position + 1})
 			}
 		}
 		out = append(out, report)
