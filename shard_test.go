@@ -38,15 +38,15 @@ func TestShardsGiveTheVectorAndTheActivationsOfTheWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, of := range []int{1, 2, 5, len(samples)} {
-		for _, a := range aggregators() {
+		for _, a := range recipes() {
 			want := vectorOf(t, collect(t, model, samples, steer.TrainOptions{Aggregator: a}))
 			var merged *steer.Statistics
 			for number := of; number > 0; number-- {
-				path := filepath.Join(t.TempDir(), "part")
-				if err := collect(t, model, samples, steer.TrainOptions{Aggregator: a, Shard: steer.Shard{Number: number, Of: of}}).Save(path); err != nil {
+				data, err := collect(t, model, samples, steer.TrainOptions{Aggregator: a, Shard: steer.Shard{Number: number, Of: of}}).MarshalBinary()
+				if err != nil {
 					t.Fatal(err)
 				}
-				part, err := steer.LoadStatistics(path, a)
+				part, err := steer.ParseStatistics(data, a)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -33,13 +33,17 @@ type Batch struct {
 	open      []*Sequence // in the order in which they were added
 	added     int
 	usage     Usage
+
+	asked    []*Sequence // that wait for what their prompts decide
+	question *question   // that is asked of the prompts; nil: none is
+	asking   *visit      // of its forest
 }
 
 // BatchOptions say how a batch runs; the zero value is what most want.
 type BatchOptions struct {
 	// RunTokens is how many tokens of prompts are computed in a step, beside one
-	// token of each sequence that writes. It changes memory and speed, never
-	// results; 0: 1024.
+	// token of each sequence that writes, and as many again while conditions are
+	// decided from prompts. It changes memory and speed, never results; 0: 1024.
 	RunTokens int
 
 	// Slots bounds what open sequences may grow to together, and with it the memory
@@ -61,21 +65,24 @@ type Sequence struct {
 	opts   GenerateOptions
 	model  *Model
 
-	given   int            // tokens that were there at the beginning
-	variant int            // of the rotary positions
-	marks   []forest.Mark  // of the tokens; nil: all zero
-	branch  *forest.Branch // of the tokens that are computed or packed; nil: none is
-	next    int            // the token that a step has chosen, before it is accepted
-	sampler sampler
-	writer  writer
-	finish  Finish
-	err     error
-	why     func(context.Context) error // finds the error of a sequence whose numbers are not finite; nil: it is not one
+	given     int            // tokens that were there at the beginning
+	undecided bool           // the prompt is to decide about the steering
+	variant   int            // of the rotary positions
+	marks     []forest.Mark  // of the tokens; nil: all zero
+	branch    *forest.Branch // of the tokens that are computed or packed; nil: none is
+	next      int            // the token that a step has chosen, before it is accepted
+	sampler   sampler
+	writer    writer
+	finish    Finish
+	err       error
+	why       func(context.Context) error // finds the error of a sequence whose numbers are not finite; nil: it is not one
 
 	reserved int // slots that it may grow to
 	computed int // of the tokens that were there at the beginning, those that were computed for it
 	read     int // of them, those after which the logits were read, where all are
 	logprobs logprobs
+	counts   bool // the input's own edits are counted
+	acted    []Acted
 }
 
 // NewBatch returns an empty batch on the model or view. On a cached view it
@@ -110,7 +117,9 @@ func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Seque
 			return nil, ErrFull
 		}
 	}
-	return b.add(ctx, checked, in.Seed, opts), nil
+	s := b.add(ctx, checked, in.Seed, opts)
+	s.counts = in.Steering != nil && len(in.Steering.edits) > 0
+	return s, nil
 }
 
 // growth returns how many slots a sequence may come to take: whole pages for its
@@ -121,7 +130,11 @@ func (b *Batch) growth(s *sequence, opts *GenerateOptions) int {
 	if d := b.model.Decoder(); d.Embedding.Positions != "" {
 		written = min(written, d.MaxPositions-len(s.tokens))
 	}
-	return up(len(s.tokens), forest.PageSlots) + up(written, ahead) + 2*forest.PageSlots
+	slots := up(len(s.tokens), forest.PageSlots) + up(written, ahead) + 2*forest.PageSlots
+	if len(s.steering.undecided()) > 0 { // from an unsteered pass over the prompt
+		slots += up(s.prompt, forest.PageSlots) + forest.PageSlots
+	}
+	return slots
 }
 
 // add puts a sequence that was checked into the batch, with options that were.
@@ -129,7 +142,9 @@ func (b *Batch) add(ctx context.Context, checked sequence, seed uint64, opts Gen
 	s := &Sequence{sequence: checked, number: b.added, ctx: ctx, opts: opts, model: b.model, given: len(checked.tokens)}
 	s.tokens = slices.Clone(s.tokens)
 	s.variant = b.model.Decoder().RopeVariant(len(s.tokens))
-	s.marks = s.marked(s.variant).Marks
+	if s.undecided = len(s.steering.undecided()) > 0; !s.undecided {
+		s.marks = s.marked(s.variant).Marks
+	}
 	s.writer = writer{sequence: s.number, opts: &s.opts}
 	s.sampler = sampler{opts: &s.opts, random: rand.New(rand.NewPCG(opts.Seed, seed))}
 	if b.model.tokens != nil {
@@ -162,6 +177,7 @@ func (b *Batch) Close() {
 	for len(b.open) > 0 {
 		b.Remove(b.open[0])
 	}
+	b.stopAsking()
 	b.store.Lock()
 	b.store.tree.Trim()
 	b.store.Unlock()
@@ -178,6 +194,9 @@ func (b *Batch) Step(ctx context.Context) error {
 		if err := s.ctx.Err(); err != nil {
 			b.end(s, FinishCancelled, err)
 		}
+	}
+	if err := b.decide(ctx); err != nil {
+		return err
 	}
 	ready, err := b.run(ctx)
 	if err != nil {
@@ -223,7 +242,7 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 	}
 	limit := p.rows() + b.runTokens
 	for i, s := range b.open {
-		if room := limit - p.rows(); room > 0 && !s.writes() {
+		if room := limit - p.rows(); room > 0 && !s.writes() && !s.undecided {
 			b.pack(i, room)
 		}
 	}
@@ -387,7 +406,36 @@ func (b *Batch) end(s *Sequence, finish Finish, err error) {
 	s.writer.close()
 	b.store.Lock()
 	defer b.store.Unlock()
+	if s.counts {
+		s.acted = s.count(b.store)
+	}
 	s.release()
+}
+
+// count returns on how many of the computed tokens each of the input's edits acted.
+func (s *Sequence) count(store *store) []Acted {
+	out := make([]Acted, s.steering.given)
+	if s.branch == nil {
+		return out // nothing was computed
+	}
+	position := 0
+	for _, span := range s.branch.Path() {
+		for slot := span.Slot; slot < span.Slot+span.Len; slot++ {
+			if a := s.at(position, s.variant); a != nil {
+				for _, e := range a.edits {
+					switch {
+					case e.number < 0 || e.condition != nil && !e.condition.holds(store.evidence[slot]):
+					case position < s.prompt:
+						out[e.number].Prompt++
+					default:
+						out[e.number].Response++
+					}
+				}
+			}
+			position++
+		}
+	}
+	return out
 }
 
 // accept puts a chosen token at the end of the sequence and says whether that
@@ -436,6 +484,6 @@ func (s *Sequence) failure(ctx context.Context) error {
 func (s *Sequence) Generation() Generation {
 	return Generation{
 		Prompt: s.tokens[:s.given:s.given], IDs: s.tokens[s.given:len(s.tokens):len(s.tokens)], Text: s.writer.text.String(), Finish: s.finish,
-		Cached: max(0, s.given-s.computed), Logprobs: s.logprobs.written[:len(s.logprobs.written):len(s.logprobs.written)], PromptLogprobs: s.logprobs.prompt,
+		Cached: max(0, s.given-s.computed), Acted: s.acted, Logprobs: s.logprobs.written[:len(s.logprobs.written):len(s.logprobs.written)], PromptLogprobs: s.logprobs.prompt,
 	}
 }

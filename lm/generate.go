@@ -55,10 +55,18 @@ type Generation struct {
 	Finish Finish // "" where it was interrupted
 	Cached int    // of the prompt's tokens, those that were found and not computed
 
+	// On how many tokens each edit of [Input.Steering] acted, in the order in which they
+	// were given to [Model.Steering]. Known of a sequence of a [Batch] that has ended.
+	Acted []Acted
+
 	// Where they were asked for: of the written tokens, the end token included, and of
 	// the prompt's, [len(Prompt)], the first of which follows from nothing and has none.
 	Logprobs, PromptLogprobs []Logprob
 }
+
+// Acted counts the tokens on which an edit acted: those that it selects, where its
+// condition held, and that were computed. Of a text the last token mostly is not.
+type Acted struct{ Prompt, Response int }
 
 // atOnce is how many prompts are continued together. More would not be faster,
 // since products are bound by arithmetic by then, and each takes memory.
