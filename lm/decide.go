@@ -40,7 +40,7 @@ func (s *Steering) asDecided(list []*evidence, found []bool) *Steering {
 	if d := s.decided[string(key)]; d != nil {
 		return d
 	}
-	d := &Steering{loaded: s.loaded, parts: s.parts}
+	d := &Steering{loaded: s.loaded, parts: s.parts, given: s.given}
 	for _, e := range s.edits {
 		e.condition = e.condition.decided(func(l *evidence) (holds, known bool) {
 			i := slices.IndexFunc(list, func(other *evidence) bool { return other.digest == l.digest })
