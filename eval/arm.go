@@ -130,11 +130,8 @@ func HasZero(uses []Use) bool {
 		if err != nil {
 			return false
 		}
-		for _, vector := range u.Vector.Layers {
-			if acts, err := operator.Check(make([]float32, len(vector))); acts || err != nil {
-				return false
-			}
-			break
+		if _, err := u.Vector.Edit(0, steer.Using(operator)); err != nil {
+			return false
 		}
 	}
 	return true
