@@ -19,7 +19,7 @@ func (v *Vector) Project(ctx context.Context, model *lm.Model, prompts [][]int, 
 	}
 	out := map[int][][]float64{}
 	forward := lm.ForwardOptions{}
-	project := map[int]func(activation []float32) float64{} // by the layer of the model
+	directions := map[int][]float32{} // by the layer of the model
 	for _, n := range layers {
 		layer, err := v.layer(n)
 		if err != nil {
@@ -38,11 +38,11 @@ func (v *Vector) Project(ctx context.Context, model *lm.Model, prompts [][]int, 
 		if width := model.Width(at, v.site()); len(v.Layers[layer]) != width {
 			return nil, fmt.Errorf("project: layer %d of the vector has %d elements, where activations have %d", layer, len(v.Layers[layer]), width)
 		}
-		if project[at] != nil {
+		if directions[at] != nil {
 			return nil, fmt.Errorf("project: layer %d is asked for twice", at)
 		}
-		if project[at], err = lm.Projection.With(v.Layers[layer], len(v.Layers[layer])); err != nil {
-			return nil, fmt.Errorf("project: layer %d: %w", layer, err)
+		if directions[at] = v.Layers[layer]; zero(directions[at]) {
+			return nil, fmt.Errorf("project: the vector of layer %d is zero: it has no direction", layer)
 		}
 		forward.Taps = append(forward.Taps, lm.Address{Layer: at, Site: v.site()})
 		out[at] = make([][]float64, len(prompts))
@@ -54,8 +54,12 @@ func (v *Vector) Project(ctx context.Context, model *lm.Model, prompts [][]int, 
 			out[layer][i] = make([]float64, len(tokens))
 		}
 	}
+	lengths := map[int]float64{}
+	for layer, direction := range directions {
+		lengths[layer] = length(direction)
+	}
 	forward.Activation = func(input, position int, at lm.Address, activation []float32) {
-		out[at.Layer][input][position] = project[at.Layer](activation)
+		out[at.Layer][input][position] = dot(activation, directions[at.Layer]) / lengths[at.Layer]
 	}
 	if _, err := model.Forward(ctx, inputs, forward); err != nil {
 		return nil, fmt.Errorf("project: %w", err)

@@ -41,7 +41,7 @@ func TestProjectionsAreThoseOfTheActivations(t *testing.T) {
 				want += float64(x) * float64(vector.Layers[layer][i])
 			}
 			want /= norms[layer]
-			if math.Abs(got[layer][1][position]-want) > 1e-6*max(1, math.Abs(want)) {
+			if math.Abs(got[layer][1][position]-want) > 1e-9*max(1, math.Abs(want)) {
 				t.Errorf("layer %d, token %d: %v, want %v", layer, position, got[layer][1][position], want)
 			}
 			if position < 3 && got[layer][0][position] != got[layer][1][position] {

@@ -126,11 +126,15 @@ func (b Baselines) Arms(m *lm.Model, uses []Use, factors []float64) ([]Arm, erro
 // HasZero reports whether vectors can be multiplied by 0, and then change nothing.
 func HasZero(uses []Use) bool {
 	for _, u := range uses {
-		operator, err := steer.ParseOperator(cmp.Or(u.Operator, u.Vector.Operator, steer.Add().Name()))
-		if err != nil {
-			return false
+		var options []steer.EditOption
+		if u.Operator != "" {
+			operator, err := steer.ParseOperator(u.Operator)
+			if err != nil {
+				return false
+			}
+			options = append(options, steer.Using(operator))
 		}
-		if _, err := u.Vector.Edit(0, steer.Using(operator)); err != nil {
+		if _, err := u.Vector.Edit(0, options...); err != nil { // as an ablation, which needs a direction
 			return false
 		}
 	}
