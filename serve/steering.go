@@ -175,17 +175,20 @@ func (s *Server) parseEdit(data json.RawMessage, path string) (edit, *problem) {
 		vector, hash = found.vector, found.hash
 	}
 	if how.When != nil {
-		named, err := how.When.Embed(vector, func(name string) (*steer.Vector, error) {
-			found, p := s.registry.find(name, "")
+		when, err := how.When.Embed(vector, func(name string) (*steer.Vector, error) {
+			found, p := s.registry.find(name, join(path, "when"))
 			if p != nil {
 				return nil, p
 			}
 			return found.vector, nil
 		})
+		if p := (*problem)(nil); errors.As(err, &p) {
+			return edit{}, p
+		}
 		if err != nil {
 			return edit{}, invalid(join(path, "when"), "%v", err)
 		}
-		how.When = named
+		how.When = when
 	}
 	made, err := how.Edit(s.model, vector)
 	if err != nil {
