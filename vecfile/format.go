@@ -177,16 +177,19 @@ func sniffZip(data []byte) (Format, error) {
 	return "", errNoVector
 }
 
+// byteOrderMark is what some programs begin texts with.
+var byteOrderMark = []byte("\ufeff")
+
 func sniffJSON(data []byte) (Format, error) {
 	var keys map[string]json.RawMessage
-	if err := json.Unmarshal(data, &keys); err != nil {
+	if err := json.Unmarshal(bytes.TrimPrefix(data, byteOrderMark), &keys); err != nil {
 		return "", fmt.Errorf("%w: %w", errNoVector, err)
 	}
-	if keys["directions"] != nil {
+	if keys[directionsKey] != nil {
 		return SVEC, nil
 	}
 	for key := range keys {
-		if _, ok := wholeNumber(key); ok || key == "layers" {
+		if _, ok := numberIn(key); ok || key == layersKey {
 			return JSON, nil
 		}
 	}

@@ -152,3 +152,35 @@ func TestHostileAndUnknownFilesAreRefusedByName(t *testing.T) {
 		}
 	}
 }
+
+// JSON that somebody wrote by hand.
+func TestPlainJSONIsRead(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"3": [1, 2], "5": [3, 4]}`:                        "",
+		`{"layers": {"3": [1, 2], "5": [3, 4]}}`:            "",
+		"\ufeff {\"layer_3\": [1, 2], \"layer_5\": [3, 4]}": "",
+		`{"3": [1, 2], "5": [3]}`:                           "layer 5 in it has 1 elements where others have 2",
+		`{"3": [1, 2], "03": [3, 4]}`:                       `key "03" is not a layer`,
+		`{"3": [1, 2], "layer_3": [3, 4]}`:                  "number 3 is there twice",
+		`{"3": [[1, 2], [3]]}`:                              "its rows have 2 and 1 elements",
+		`{"3": [1, "x"]}`:                                   "layer 3",
+		`{"3": []}`:                                         "the vector is empty",
+		`{"3": [1e39]}`:                                     "layer 3",
+		`{"layers": {"3": [1]}, "scale": 2}`:                `it has the keys ["layers" "scale"]`,
+		`{"directions": {"3": [1]}, "skew": 2}`:             `key "skew" is not known`,
+		`{"layers": {"3": [1]}, "steer": {}}`:               "steer.format",
+		`{"name": "x"}`:                                     "no vector file that is known",
+	} {
+		c, err := parse("v", []byte(text))
+		var f File
+		if err == nil {
+			f, _, err = c.translate(Options{From: "blocks"})
+		}
+		if want == "" && (err != nil || !slices.Equal(f.Layers[5], []float32{3, 4}) || len(f.Layers) != 2) {
+			t.Errorf("%s: %v, %v", text, f.Layers, err)
+		}
+		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: error %v, want one that says %q", text, err, want)
+		}
+	}
+}
