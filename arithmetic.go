@@ -14,7 +14,13 @@ import (
 // derived returns a vector without layers that comes from this one by an
 // operation. What was measured of the old one does not hold for it.
 func (v *Vector) derived(operation string) *Vector {
-	out := &Vector{Site: v.Site, Rank: v.Rank, Operator: v.Operator, Layers: map[int][]float32{}, Provenance: v.Provenance, ActivationNorms: maps.Clone(v.ActivationNorms)}
+	out := &Vector{Site: v.Site, Rank: v.Rank, Operator: v.Operator, Condition: v.Condition, Layers: map[int][]float32{}, Provenance: v.Provenance, ActivationNorms: maps.Clone(v.ActivationNorms)}
+	if v.Condition != nil {
+		// What it reads stays what it was. Where that is wrong, it is told by an edit.
+		if own, err := v.Condition.Embed(v, nil); err == nil {
+			out.Condition = own
+		}
+	}
 	if before := out.Provenance.Operations; before != "" {
 		operation = before + "; " + operation
 	}
@@ -255,4 +261,8 @@ func (v *Vector) matches(other *Vector) error {
 		}
 	}
 	return nil
+}
+
+func zero(vector []float32) bool {
+	return !slices.ContainsFunc(vector, func(x float32) bool { return x != 0 })
 }

@@ -37,11 +37,13 @@ const (
 	AggregatorKey      = "aggregator"
 	ReadTokenKey       = "read_token"
 	ChatTemplateKey    = "chat_template"
+	SystemPositiveKey  = "system_positive" // the system messages of the conversations
+	SystemNegativeKey  = "system_negative"
 	OperationsKey      = "operations"       // what was done to the vector since it was trained
 	ActivationNormsKey = "activation_norms" // JSON object: layer -> mean length of an activation
 	OperatorKey        = "operator"         // how the vector is to act unless told
-	ConditionKey       = "condition"        // when it acts
-	TokensKey          = "tokens"           // where it acts
+	ConditionKey       = "condition"        // JSON object: when it is to act unless told
+	TokensKey          = "tokens"           // where it is to act unless told
 	CalibrationKey     = "calibration"      // JSON object: what strength 1 means
 	ImportedKey        = "imported"         // how a file of another tool was read
 	VersionKey         = "steer.version"
@@ -51,12 +53,12 @@ const (
 // that a reader that knows no other way to act refuses it.
 const (
 	plain  = 1 // one direction for each layer, to be added
-	newest = 2 // several rows for each layer, or an operator
+	newest = 2 // several rows for each layer, an operator or a condition
 )
 
 // version returns the version of the format that holds a file.
 func (f File) version() int {
-	if f.Rank > 1 || f.Metadata[OperatorKey] != "" {
+	if f.Rank > 1 || f.Metadata[OperatorKey] != "" || f.Metadata[ConditionKey] != "" {
 		return newest
 	}
 	return plain
