@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
 )
 
 // value returns the elements that testdata/make.py gives to a number.
@@ -181,6 +183,41 @@ func TestPlainJSONIsRead(t *testing.T) {
 		}
 		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: error %v, want one that says %q", text, err, want)
+		}
+	}
+}
+
+// What of steering-lite's methods acts as an operator here has it in the metadata.
+func TestMethodsOfSteeringLiteBecomeOperators(t *testing.T) {
+	for config, want := range map[string]struct {
+		operator string
+		first    float32
+		err      string
+	}{
+		`{"method": "mean_diff"}`:                                {"", 0.5, ""},
+		`{"method": "pca", "coeff": -2, "target": "residual"}`:   {"", -1, ""},
+		`{"method": "directional_ablation", "coeff": 0.0}`:       {"ablate", 0.5, ""},
+		`{"method": "directional_ablation", "coeff": 4}`:         {"ablate-then-add", 2, ""},
+		`{"method": "mean_diff", "coeff": 0}`:                    {"", 0, "its coeff is 0"},
+		`{"method": "spherical"}`:                                {"", 0, `method "spherical" of steering-lite is not read`},
+		`{"method": "mean_diff", "target": "mlp_out"}`:           {"", 0, `target "mlp_out"`},
+		`{"method": "pca", "target_submodule": "mlp.down_proj"}`: {"", 0, `submodule "mlp.down_proj"`},
+		`{"method": "mean_diff", "coeff": "strong"}`:             {"", 0, `metadata "cfg"`},
+	} {
+		path := filepath.Join(t.TempDir(), "v")
+		tensor := safetensors.New("layer4.shared.v", []int{2}, []float32{0.5, 0.5})
+		if err := safetensors.Write(path, []safetensors.Tensor{tensor}, map[string]string{"cfg": config}); err != nil {
+			t.Fatal(err)
+		}
+		f, err := Read(path)
+		if want.err != "" {
+			if err == nil || !strings.Contains(err.Error(), want.err) {
+				t.Errorf("%s: error %v, want one that says %q", config, err, want.err)
+			}
+			continue
+		}
+		if err != nil || f.Layers[4][0] != want.first || f.Metadata[OperatorKey] != want.operator {
+			t.Errorf("%s: %v, operator %q, %v", config, f.Layers, f.Metadata[OperatorKey], err)
 		}
 	}
 }
