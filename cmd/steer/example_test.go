@@ -18,7 +18,7 @@ import (
 // finds what it reads.
 var exampleCommands = []string{
 	"demo", "train", "train-condition", "merge", "extract", "aggregate", "record", "generate", "score", "bake",
-	"tokenize", "inspect", "doctor", "convert", "combine",
+	"tokenize", "convert", "combine", "doctor", "inspect",
 }
 
 // Every command line that help, the README, the docs and the demonstration print
