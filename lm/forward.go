@@ -21,6 +21,8 @@ type ForwardOptions struct {
 	Completed  func(input int) error                                       // everything of the input was read; an error ends the pass
 	Progress   func(done, total int)                                       // distinct tokens
 	RunTokens  int                                                         // tokens computed together; changes memory and speed, never results; 0: 1024
+
+	amongOthers bool // what other calls compute lies in the same store
 }
 
 // Usage counts the tokens of a call.
@@ -102,7 +104,14 @@ func (m *Model) schedule(ctx context.Context, inputs []Input, opts ForwardOption
 		if err != nil {
 			return nil, &InputError{i, err}
 		}
-		s.sequences[i].within = within
+	}
+	if s.usage.Computed, err = m.decide(ctx, s.sequences, opts.RunTokens); err != nil {
+		return nil, err
+	}
+	for i := range s.sequences {
+		if within != (forest.Mark{}) {
+			s.sequences[i].within = digest(s.sequences[i].within, within)
+		}
 		n := len(s.sequences[i].tokens)
 		s.marked[i] = s.sequences[i].marked(m.Decoder().RopeVariant(n))
 		s.usage.Given += n
@@ -115,7 +124,7 @@ func (m *Model) schedule(ctx context.Context, inputs []Input, opts ForwardOption
 // within tells apart nodes that are computed up to some layer only, where they
 // may be found by calls that need more.
 func (m *Model) within(opts ForwardOptions) (within forest.Mark) {
-	if m.cache == nil || opts.Logits != nil {
+	if m.cache == nil && !opts.amongOthers || opts.Logits != nil {
 		return within
 	}
 	last := -1
@@ -212,8 +221,11 @@ func (s *schedule) firstRead(input int) int {
 
 // compute visits the forest depth first, in runs.
 func (s *schedule) compute(ctx context.Context) error {
-	v := &visit{schedule: s, store: s.model.store(), packed: newPacked(), from: -1}
-	defer v.end()
+	v := s.visit(s.model.store())
+	defer func() {
+		v.end()
+		s.model.close(v.store)
+	}()
 	for v.next < len(s.order.Sequences) {
 		if err := v.run(ctx); err != nil {
 			return err
@@ -243,6 +255,11 @@ type visit struct {
 	from      int   // where it goes on; -1: it is not begun
 	done      int   // nodes that are computed or were cached
 	completed []int // inputs of which everything was read with the last run
+}
+
+// visit begins the way through the forest.
+func (s *schedule) visit(store *store) *visit {
+	return &visit{schedule: s, store: store, packed: newPacked(), from: -1}
 }
 
 // run packs one run and computes it.
@@ -301,7 +318,6 @@ func (v *visit) end() {
 	v.release()
 	v.store.tree.Trim()
 	v.store.Unlock()
-	v.model.close(v.store)
 }
 
 // pack adds the positions from … to-1 of an input that owns them.
