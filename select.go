@@ -53,6 +53,7 @@ type Selection struct {
 	Chosen             Candidate   `json:"chosen"`
 	Candidates         []Candidate `json:"candidates"` // by layer and position
 	Positive, Negative float64     // scores of the prompts without steering
+	Usage              lm.Usage
 }
 
 // SelectDirection trains a direction for every layer and position, tries each on other
@@ -111,10 +112,15 @@ func selectDirection(ctx context.Context, model *lm.Model, samples []Sample, opt
 	s := &Selection{Positive: t.scores[0], Negative: t.scores[1]}
 	vectors := map[[2]int]*Vector{} // by layer and position
 	for _, position := range opts.Positions {
-		v, err := Train(ctx, model, training, TrainOptions{Layers: opts.Layers, Read: ReadAt(position), Aggregator: opts.Aggregator, RunTokens: opts.RunTokens})
+		collected, err := collect(ctx, model, training, TrainOptions{Layers: opts.Layers, Read: ReadAt(position), Aggregator: opts.Aggregator, RunTokens: opts.RunTokens})
 		if err != nil {
 			return nil, fmt.Errorf("position %d: %w", position, err)
 		}
+		v, err := collected.Vector()
+		if err != nil {
+			return nil, fmt.Errorf("position %d: %w", position, err)
+		}
+		t.usage = t.usage.Add(collected.Usage)
 		if v.Operator != "" || v.Rank > 1 {
 			return nil, fmt.Errorf("aggregator %s gives no direction to add and to ablate", v.Provenance.Aggregator)
 		}
@@ -126,6 +132,7 @@ func selectDirection(ctx context.Context, model *lm.Model, samples []Sample, opt
 	slices.SortFunc(s.Candidates, func(a, b Candidate) int {
 		return cmp.Or(cmp.Compare(a.Layer, b.Layer), cmp.Compare(a.Position, b.Position))
 	})
+	defer func() { s.Usage = t.usage }()
 	best := -1
 	for i := range s.Candidates {
 		c := &s.Candidates[i]
@@ -161,6 +168,7 @@ type trial struct {
 	inputs [2][]lm.Input // positive and negative prompts, read at their last token
 	plain  [][]float64   // log-probabilities of each negative prompt's first token, unsteered
 	scores [2]float64    // unsteered
+	usage  lm.Usage
 }
 
 func newTrial(ctx context.Context, model *lm.Model, samples []Sample, opts SelectOptions) (*trial, error) {
@@ -192,7 +200,7 @@ func newTrial(ctx context.Context, model *lm.Model, samples []Sample, opts Selec
 func (t *trial) score(ctx context.Context, view *lm.Model, side int, show func(input int, logProbabilities []float64)) (float64, error) {
 	scores := make([]float64, len(t.inputs[side])) // summed in their order
 	row := make([]float64, t.model.Decoder().Vocabulary)
-	_, err := view.Forward(ctx, t.inputs[side], lm.ForwardOptions{RunTokens: t.opts.RunTokens, Logits: func(input, _ int, logits []float32) {
+	usage, err := view.Forward(ctx, t.inputs[side], lm.ForwardOptions{RunTokens: t.opts.RunTokens, Logits: func(input, _ int, logits []float32) {
 		logSoftmax(row, logits)
 		p := 0.0
 		for _, token := range t.opts.Begins {
@@ -202,6 +210,7 @@ func (t *trial) score(ctx context.Context, view *lm.Model, side int, show func(i
 		scores[input] = math.Log(p+least) - math.Log(max(0, 1-p)+least)
 		show(input, row)
 	}})
+	t.usage = t.usage.Add(usage)
 	return meanOfScores(scores), err
 }
 

@@ -20,7 +20,7 @@ type PCAOptions struct {
 	// Centred is "": δ and -δ, which have no mean, as also activations less the mean of
 	// their pair are; [CentredDifferences]; or [CentredActivations].
 	Centred string
-	Rank    int // components; 0: 1
+	Rank    int // components; 0: 1. Several are for ablations
 }
 
 const (
@@ -46,6 +46,14 @@ type pcaAggregator struct{ opts PCAOptions }
 
 func (a pcaAggregator) Name() string {
 	return parameters.Name("pca", parameters.Pair("centred", a.opts.Centred, ""), parameters.Pair("rank", a.opts.Rank, 1))
+}
+
+// Operator says that of several components the space is meant.
+func (a pcaAggregator) Operator() string {
+	if a.opts.Rank > 1 {
+		return "ablate"
+	}
+	return ""
 }
 
 func (a pcaAggregator) New(width int) Accumulator { return a.accumulator(width) }

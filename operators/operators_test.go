@@ -175,7 +175,7 @@ func TestOperatorsAreValuesWithNames(t *testing.T) {
 
 func TestWhatIsNoOperatorIsRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"subtract":                  `unknown operator "subtract": it is one of add, add-same-norm, ablate`,
+		"subtract":                  `unknown operator "subtract": it is one of add, add-same-norm, add-nearest, ablate`,
 		"ablate:":                   `"" is not one KEY=VALUE; it is written ablate[:share=0…1]`,
 		"ablate:share":              `"share" is not one KEY=VALUE`,
 		"ablate:share=2":            "the share 2 is not from 0 to 1",
