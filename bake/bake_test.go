@@ -202,7 +202,7 @@ func demoInFloat32(t *testing.T) string {
 	}
 	for name, content := range map[string]string{
 		"model.safetensors.index.json": string(index), "README.md": "---\nlicense: mit\n---\n# Demo\n", "LICENSE": "free",
-		"pytorch_model.bin": "the weights once more", "original/params.json": "{}", ".git/HEAD": "ref",
+		"pytorch_model.bin": "the weights once more", "old/model.pth": "and again", "original/params.json": "{}", ".git/HEAD": "ref",
 	} {
 		path := filepath.Join(dir, filepath.FromSlash(name))
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, []byte(content), 0o666)); err != nil {
@@ -240,7 +240,7 @@ func TestABakedDemoModelIsACompleteCheckpoint(t *testing.T) {
 			if r.Difference > tolerance || r.Effect < 0.1 || r.Prompts != 4 {
 				t.Errorf("compared: %+v", r.Verification)
 			}
-			if len(r.Changed) != test.changed || len(r.Added) != test.added || !slices.Equal(r.LeftOut, []string{"pytorch_model.bin"}) {
+			if len(r.Changed) != test.changed || len(r.Added) != test.added || !slices.Equal(r.LeftOut, []string{"old/model.pth", "pytorch_model.bin"}) {
 				t.Errorf("%d tensors are changed, %d added, %v left out", len(r.Changed), len(r.Added), r.LeftOut)
 			}
 			for _, name := range []string{"tokenizer.json", "LICENSE", "original/params.json", "generation_config.json"} {
@@ -248,7 +248,7 @@ func TestABakedDemoModelIsACompleteCheckpoint(t *testing.T) {
 					t.Errorf("%s is not as it was", name)
 				}
 			}
-			for _, name := range []string{"pytorch_model.bin", ".git"} {
+			for _, name := range []string{"pytorch_model.bin", ".git", "old"} {
 				if _, err := os.Stat(filepath.Join(out, name)); !errors.Is(err, fs.ErrNotExist) {
 					t.Errorf("%s is there: %v", name, err)
 				}
@@ -359,6 +359,11 @@ func TestWhatCannotBeBakedIsRefused(t *testing.T) {
 	other.Provenance.Family = "gpt2"
 	ablating := vector(d, lm.DecoderBlock, 1)
 	ablating.Operator = "ablate"
+	erasing := vector(d, lm.DecoderBlock, 1)
+	erasing.Operator, erasing.Rank = "leace", 3
+	erasing.Layers[1] = slices.Repeat(erasing.Layers[1], 3)
+	conditional := vector(d, lm.DecoderBlock, 1)
+	conditional.Condition = &steer.When{}
 	for _, test := range []struct {
 		name string
 		v    *steer.Vector
@@ -372,6 +377,8 @@ func TestWhatCannotBeBakedIsRefused(t *testing.T) {
 		{"an ablation of heads", vector(d, lm.AttnHeads, 1), bake.Options{Mode: bake.Ablate}, "", "direction of decoder_block"},
 		{"an addition to embeddings", block, bake.Options{Mode: bake.Bias, Embeddings: true}, "", "embeddings are for an ablation"},
 		{"a vector that ablates as a bias", ablating, bake.Options{Mode: bake.Bias}, "", "a bias can only add"},
+		{"rows for another operator as directions", erasing, bake.Options{Mode: bake.Ablate}, "", "for the operator leace"},
+		{"a condition", conditional, bake.Options{Mode: bake.Bias}, "", "acts on a condition"},
 		{"a vector of another family", other, bake.Options{Mode: bake.Bias}, "", "trained on a gpt2"},
 		{"a layer that is not there", &steer.Vector{Layers: map[int][]float32{7: block.Layers[1]}}, bake.Options{Mode: bake.Bias}, "", "layer 7"},
 		{"a zero direction", &steer.Vector{Layers: map[int][]float32{1: make([]float32, d.Hidden)}}, bake.Options{Mode: bake.Ablate}, "", "zero"},
