@@ -59,7 +59,7 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	}
 	for name, content := range map[string]string{
 		"happy.txt": kinds["happy"], "sad.txt": kinds["sad"],
-		"pairs.jsonl": string(pairs), "prompts.txt": "Once there was a little fox\nTom was a farmer. One day\n",
+		"pairs.jsonl": string(pairs), "events.jsonl": eventPairs(3, 16), "prompts.txt": "Once there was a little fox\nTom was a farmer. One day\n",
 		"hub/tokenizer_config.json": `{"chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}Tom"}`,
 	} {
 		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
