@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/steervec/steer/lm"
 )
@@ -492,4 +493,64 @@ func BenchmarkEvidence(b *testing.B) {
 			})
 		}
 	}
+}
+
+// What a condition adds to a decode step: of vectors on every layer, under evidence
+// of each token that never holds and that always does, beside none, and beside the
+// same vectors without a condition. Steps are taken in turns; the metrics compare the
+// fastest tenth, which says most on a machine that others use as well.
+func BenchmarkStepsUnderConditions(b *testing.B) {
+	const hidden, layers = 576, 30
+	model, err := lm.Random(b.Context(), "135M", fmt.Appendf(nil, `{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": %d,
+		"num_hidden_layers": %d, "num_attention_heads": 9, "num_key_value_heads": 3, "intermediate_size": 1536, "vocab_size": 49152,
+		"hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 10000, "max_position_embeddings": 8192, "tie_word_embeddings": true}`, hidden, layers))
+	if err != nil {
+		b.Fatal(err)
+	}
+	vector := make([]float32, hidden)
+	for i := range vector {
+		vector[i] = 1e-3 * float32(i%7-3)
+	}
+	edit := lm.Edit{Layers: map[int][]float32{}, Operator: addition}
+	for layer := 1; layer < layers; layer++ {
+		edit.Layers[layer] = vector
+	}
+	under := func(below bool) lm.Edit {
+		e := edit
+		e.Condition = &lm.Condition{Evidence: &lm.Evidence{Vector: vector, When: lm.EachToken, Threshold: 2, Below: below}}
+		return e
+	}
+	names := []string{"none", "steered", "idle", "active"}
+	var batches []*lm.Batch
+	for _, edits := range [][]lm.Edit{nil, {edit}, {under(false)}, {under(true)}} {
+		view, err := model.With(edits...)
+		if err != nil {
+			b.Fatal(err)
+		}
+		batch, err := view.NewBatch(lm.BatchOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer batch.Close()
+		if _, err := batch.Add(b.Context(), lm.Input{Tokens: []int{1, 2, 3, 4, 5, 6, 7, 8}}, lm.GenerateOptions{MaxTokens: 8000, IgnoreEnd: true}); err != nil {
+			b.Fatal(err)
+		}
+		batches = append(batches, batch)
+	}
+	took := make([][]float64, len(batches))
+	for b.Loop() {
+		for i, batch := range batches {
+			begin := time.Now()
+			if err := batch.Step(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			took[i] = append(took[i], time.Since(begin).Seconds())
+		}
+	}
+	fast := func(i int) float64 { slices.Sort(took[i]); return took[i][len(took[i])/10] }
+	for i := range names[1:] {
+		b.ReportMetric(100*(fast(i+1)/fast(0)-1), names[i+1]+"-%")
+	}
+	b.ReportMetric(100*(fast(3)/fast(1)-1), "condition-%")
+	b.ReportMetric(1e3*fast(0), "ms/step")
 }
