@@ -85,16 +85,16 @@ func (s Shard) of(e *extraction) ([]int, error) {
 	}
 	from, to := 0, 0
 	for n := 1; n <= s.Number; n++ {
-		from, to = to, cut(upto, n, s.Of, to)
+		from, to = to, cutAt(upto, n, s.Of, to)
 	}
 	members := slices.Clone(order[from:to])
 	slices.Sort(members)
 	return members, nil
 }
 
-// cut returns how many samples lie before the n-th of the cuts into parts, by what
+// cutAt returns how many samples lie before the n-th of the cuts into parts, by what
 // they cost; each part has a sample.
-func cut(upto []int, n, parts, before int) int {
+func cutAt(upto []int, n, parts, before int) int {
 	samples := len(upto) - 1
 	wanted := int(int64(upto[samples]) * int64(n) / int64(parts))
 	at, _ := slices.BinarySearch(upto, wanted)

@@ -131,7 +131,7 @@ func HasZero(uses []Use) bool {
 			return false
 		}
 		for _, vector := range u.Vector.Layers {
-			if acts, err := operator.Check(make([]float32, len(vector))); acts || err != nil {
+			if prepared, err := operator.Prepare(make([]float32, len(vector)), len(vector)/max(1, u.Vector.Rank)); prepared != nil || err != nil {
 				return false
 			}
 			break

@@ -331,11 +331,16 @@ func heeds(use Use) bool {
 		}
 		half := make([]float32, len(vector))
 		for i, v := range vector {
-			half[i] = v / 2 // exact, unless it is very small
+			half[i] = v / 2
 		}
 		a, b := make([]float32, width), make([]float32, width)
-		operator.Delta(a, activation, vector)
-		operator.Delta(b, activation, half)
+		for _, part := range []struct{ delta, vector []float32 }{{a, slices.Clone(vector)}, {b, half}} {
+			prepared, err := operator.Prepare(part.vector, width)
+			if err != nil || prepared == nil {
+				return true
+			}
+			operator.Delta(part.delta, activation, prepared)
+		}
 		for i := range a {
 			if d := a[i] - b[i]; d > 1e-4 || d < -1e-4 {
 				return true

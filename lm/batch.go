@@ -29,13 +29,17 @@ type Batch struct {
 	open      []*Sequence // in the order in which they were added
 	added     int
 	usage     Usage
+
+	asked    []*Sequence // that wait for what their prompts decide
+	question *question   // that is asked of the prompts; nil: none is
+	asking   *visit      // of its forest
 }
 
 // BatchOptions say how a batch runs; the zero value is what most want.
 type BatchOptions struct {
 	// RunTokens is how many tokens of prompts are computed in a step, beside one
-	// token of each sequence that writes. It changes memory and speed, never
-	// results; 0: 1024.
+	// token of each sequence that writes, and as many again while conditions are
+	// decided from prompts. It changes memory and speed, never results; 0: 1024.
 	RunTokens int
 }
 
@@ -47,15 +51,16 @@ type Sequence struct {
 	opts   GenerateOptions
 	model  *Model
 
-	given   int            // tokens that were there at the beginning
-	variant int            // of the rotary positions
-	marks   []forest.Mark  // of the tokens; nil: all zero
-	branch  *forest.Branch // of the tokens that are computed or packed; nil: none is
-	next    int            // the token that a step has chosen, before it is accepted
-	sampler sampler
-	writer  writer
-	finish  Finish
-	err     error
+	given     int            // tokens that were there at the beginning
+	undecided bool           // the prompt is to decide about the steering
+	variant   int            // of the rotary positions
+	marks     []forest.Mark  // of the tokens; nil: all zero
+	branch    *forest.Branch // of the tokens that are computed or packed; nil: none is
+	next      int            // the token that a step has chosen, before it is accepted
+	sampler   sampler
+	writer    writer
+	finish    Finish
+	err       error
 }
 
 // NewBatch returns an empty batch on the model or view. On a cached view it
@@ -87,7 +92,9 @@ func (b *Batch) add(ctx context.Context, checked sequence, seed uint64, opts Gen
 	s := &Sequence{sequence: checked, number: b.added, ctx: ctx, opts: opts, model: b.model, given: len(checked.tokens)}
 	s.tokens = slices.Clone(s.tokens)
 	s.variant = b.model.Decoder().RopeVariant(len(s.tokens))
-	s.marks = s.marked(s.variant).Marks
+	if s.undecided = len(s.steering.undecided()) > 0; !s.undecided {
+		s.marks = s.marked(s.variant).Marks
+	}
 	s.writer = writer{sequence: s.number, opts: &s.opts}
 	s.sampler = sampler{opts: &s.opts, random: rand.New(rand.NewPCG(opts.Seed, seed))}
 	if b.model.tokens != nil {
@@ -114,6 +121,7 @@ func (b *Batch) Close() {
 	for len(b.open) > 0 {
 		b.Remove(b.open[0])
 	}
+	b.stopAsking()
 	b.store.Lock()
 	b.store.tree.Trim()
 	b.store.Unlock()
@@ -130,6 +138,9 @@ func (b *Batch) Step(ctx context.Context) error {
 		if err := s.ctx.Err(); err != nil {
 			b.end(s, FinishCancelled, err)
 		}
+	}
+	if err := b.decide(ctx); err != nil {
+		return err
 	}
 	ready, err := b.run(ctx)
 	if err != nil {
@@ -175,7 +186,7 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 	}
 	limit := p.rows() + b.runTokens
 	for i, s := range b.open {
-		if room := limit - p.rows(); room > 0 && !s.writes() {
+		if room := limit - p.rows(); room > 0 && !s.writes() && !s.undecided {
 			b.pack(i, room)
 		}
 	}

@@ -24,6 +24,8 @@ type ForwardOptions struct {
 
 	// logitsOfRow is Logits for all inputs that read a row, in one call.
 	logitsOfRow func(inputs []int, position int, logits []float32)
+
+	amongOthers bool // what other calls compute lies in the same store
 }
 
 // Usage counts the tokens of a call.
@@ -134,7 +136,14 @@ func (m *Model) schedule(ctx context.Context, inputs []Input, opts ForwardOption
 		if err != nil {
 			return nil, &InputError{i, err}
 		}
-		s.sequences[i].within = within
+	}
+	if s.usage, err = m.decide(ctx, s.sequences, opts.RunTokens); err != nil {
+		return nil, err
+	}
+	for i := range s.sequences {
+		if within != (forest.Mark{}) {
+			s.sequences[i].within = digest(s.sequences[i].within, within)
+		}
 		n := len(s.sequences[i].tokens)
 		s.marked[i] = s.sequences[i].marked(m.Decoder().RopeVariant(n))
 		s.usage.Given += n
@@ -150,7 +159,7 @@ func (o *ForwardOptions) logits() bool { return o.Logits != nil || o.logitsOfRow
 // within tells apart nodes that are computed up to some layer only, where they
 // may be found by calls that need more.
 func (m *Model) within(opts ForwardOptions) (within forest.Mark) {
-	if m.cache == nil || opts.logits() {
+	if m.cache == nil && !opts.amongOthers || opts.logits() {
 		return within
 	}
 	last := -1
@@ -277,10 +286,7 @@ func (t *stage) firstRead(input int) int {
 
 // compute visits the forests of all stages depth first, in runs.
 func (s *schedule) compute(ctx context.Context) error {
-	v := &visit{store: s.model.store(), packed: newPacked(), from: -1}
-	for _, t := range s.stages {
-		v.total += t.order.Nodes
-	}
+	v := s.visit(s.model.store())
 	defer s.model.close(v.store)
 	for _, t := range s.stages {
 		v.stage, v.next = t, 0
@@ -323,6 +329,15 @@ func (v *visit) all(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// visit begins the way through the forests, at the first.
+func (s *schedule) visit(store *store) *visit {
+	v := &visit{stage: s.stages[0], store: store, packed: newPacked(), from: -1}
+	for _, t := range s.stages {
+		v.total += t.order.Nodes
+	}
+	return v
 }
 
 // run packs one run and computes it.
@@ -403,7 +418,7 @@ func (v *visit) end(err error) {
 func (t *stage) pack(p *packed, input, from, to int, path forest.Path) {
 	sequence := t.sequences[input]
 	if t.first == 0 && t.twins.has(input) {
-		sequence.steering = nil
+		sequence.steering, sequence.parts = nil, nil
 	}
 	first := p.add(&sequence, input, from, to, t.model.Decoder().RopeVariant(len(sequence.tokens)), path)
 	for _, reader := range of(t.readers, input) {

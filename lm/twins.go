@@ -89,6 +89,9 @@ func (s *schedule) findEdited() bool {
 				for _, edit := range a.edits {
 					e.layer = min(e.layer, edit.layers[0])
 				}
+				for _, evidence := range a.evidence { // it is measured where it is computed
+					e.layer = min(e.layer, evidence.at.Layer)
+				}
 			}
 		}
 		if e.from >= 0 {
@@ -107,7 +110,7 @@ func (s *schedule) inBlocks() []*stage {
 	for i, e := range s.edited {
 		if e.layer > 0 {
 			twin := s.sequences[i]
-			twin.steering = nil
+			twin.steering, twin.parts = nil, nil
 			base[i] = twin.marked(s.model.Decoder().RopeVariant(len(twin.tokens)))
 			begun[e.layer] = true
 			longest = max(longest, len(twin.tokens)-e.from)

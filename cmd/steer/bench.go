@@ -34,7 +34,7 @@ var shapes = []shape{
 }
 
 // benchParts are what is measured, in order.
-var benchParts = []string{"prefill", "decode", "batch", "train", "steer", "memory"}
+var benchParts = []string{"prefill", "decode", "batch", "train", "steer", "sweep", "memory"}
 
 // bench is one run of the measurements.
 type bench struct {
@@ -86,8 +86,8 @@ func benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure this machine and what is made of it",
-		Long: `Measure prefill, decoding, batches, training, steering and memory on Llama shapes with
-random weights, which are made on the spot: nothing is downloaded.
+		Long: `Measure prefill, decoding, batches, training, steering, sweeps and memory on Llama
+shapes with random weights, which are made on the spot: nothing is downloaded.
 
 Every figure is the median of several rounds and stands beside the machine's own
 peak, measured in the same rounds: the fused multiply-adds or bfloat16 dot products
@@ -159,7 +159,7 @@ func (b *bench) run(out io.Writer) error {
 			if !slices.Contains(b.shapes, s.name) {
 				continue
 			}
-			measure := map[string]func(shape) error{"prefill": b.prefill, "decode": b.decode, "batch": b.batch, "train": b.train, "steer": b.steer}[part]
+			measure := map[string]func(shape) error{"prefill": b.prefill, "decode": b.decode, "batch": b.batch, "train": b.train, "steer": b.steer, "sweep": b.sweep}[part]
 			if err := measure(s); err != nil {
 				return fmt.Errorf("%s of %s: %w", part, s.name, err)
 			}
