@@ -270,16 +270,11 @@ func (s *sweep) arms(ctx context.Context, uses []Use) (arms []Arm, err error) {
 		if !heeds(use) {
 			multipliers = []float64{1}
 		}
-		for _, multiplier := range multipliers {
-			if multiplier == 0 && !HasZero([]Use{use}) {
-				continue
-			}
-			arm, err := NewArm(s.model, []Use{use}, multiplier)
-			if err != nil {
-				return nil, err
-			}
-			arms = append(arms, arm)
+		some, err := Arms(s.model, []Use{use}, multipliers)
+		if err != nil {
+			return nil, err
 		}
+		arms = append(arms, some...)
 	}
 	return arms, nil
 }
