@@ -368,10 +368,18 @@ func (s *sweep) compare(ctx context.Context, progress func(done, total int)) ([]
 	if err != nil {
 		return nil, err
 	}
-	if arms = arms[1:]; len(arms) == 0 { // what does not steer is measured already
-		return nil, nil
+	var rows []Row
+	if arms = arms[1:]; len(arms) > 0 { // what does not steer is measured already
+		if rows, err = s.evaluator.Rows(ctx, arms, progress); err != nil {
+			return nil, err
+		}
 	}
-	return s.evaluator.Rows(ctx, arms, progress)
+	if use.Vector.Rank > 1 {
+		s.manifest.Notes = append(s.manifest.Notes, fmt.Sprintf("tokens are not projected: the chosen vector has %d rows and no one direction", use.Vector.Rank))
+		return rows, nil
+	}
+	projected, err := s.tokens(ctx, use, p)
+	return append(rows, projected), err
 }
 
 // choice is a point with what it gains and costs.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,7 +18,7 @@ import (
 // is run on the demonstration model, in its order, and what it writes can be read.
 func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	var lines []string
-	for _, name := range []string{"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score", "tokenize", "inspect", "doctor", "convert", "combine"} {
+	for _, name := range []string{"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score", "tokenize", "inspect", "doctor", "convert", "combine", "pairs", "project"} {
 		c, _, err := newRoot().Find([]string{name})
 		if err != nil {
 			t.Fatal(err)
@@ -34,9 +35,19 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 		lines = append(lines, codeLines(t, document)...)
 	}
 
-	pairs, err := os.ReadFile("../../testdata/mood.jsonl")
-	if err != nil {
-		t.Fatal(err)
+	files := map[string]string{
+		"prompts.txt":               "Once there was a little fox\nTom was a farmer. One day\n",
+		"questions.jsonl":           manyQuestions(),
+		"hub/tokenizer_config.json": `{"chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}Tom"}`,
+	}
+	for name, path := range map[string]string{
+		"pairs.jsonl": "../../testdata/mood.jsonl", "suffixes.txt": "../../pairs/testdata/suffixes.txt", "persona.json": "../../pairs/testdata/persona.json",
+	} {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(data)
 	}
 	work := t.TempDir()
 	t.Chdir(work)
@@ -44,10 +55,7 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	if err := os.CopyFS("hub", demo.Files()); err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string]string{
-		"pairs.jsonl": string(pairs), "prompts.txt": "Once there was a little fox\nTom was a farmer. One day\n",
-		"hub/tokenizer_config.json": `{"chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}Tom"}`,
-	} {
+	for name, content := range files {
 		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +100,7 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score", "tokenize", "inspect", "doctor", "convert", "combine"} {
+	for _, name := range []string{"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score", "tokenize", "inspect", "doctor", "convert", "combine", "pairs", "project"} {
 		if ran[name] == 0 {
 			t.Errorf("no example of steer %s ran", name)
 		}
@@ -100,6 +108,16 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	if _, err := fs.Stat(os.DirFS(work), "mood.safetensors"); err != nil {
 		t.Errorf("the README's vector was not made: %v", err)
 	}
+}
+
+// manyQuestions are enough questions with two answers that each part of a split has
+// some.
+func manyQuestions() string {
+	var lines strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&lines, `{"question": "Is %d even?\n (A) Yes\n (B) No", "answer_matching_behavior": "(%c)", "answer_not_matching_behavior": "(%c)"}`+"\n", i, 'A'+i%2, 'B'-i%2)
+	}
+	return lines.String()
 }
 
 // codeLines returns the lines of a document's blocks of commands.

@@ -109,6 +109,7 @@ when all went well, 1 after a failure or an interrupt, 2 when the command line i
 	root.SetVersionTemplate("steer {{.Version}}\n")
 	root.AddCommand(demoCommand(), trainCommand(), extractCommand(), aggregateCommand(), mergeCommand(), recordCommand(),
 		generateCommand(), scoreCommand(), tokenizeCommand(), inspectCommand(), doctorCommand(), convertCommand(), combineCommand(), benchCommand(), versionCommand())
+	root.AddCommand(pairsCommand(), projectCommand(), reportCommand())
 	for _, c := range root.Commands() {
 		onlyOnce(c)
 	}

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -119,49 +117,14 @@ func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
 	return p, p.noteLongPrompts(c.Context())
 }
 
-// render makes a conversation of every prompt. What a sample says is its response
-// is the assistant's.
+// render makes a conversation of every prompt.
 func (f *selectionFlags) render(ctx context.Context, p *prepared) error {
 	t, err := p.model.Tokenizer()
 	if err != nil {
 		return err
 	}
 	p.template = t.ChatTemplate()
-	for i := range p.samples {
-		s := &p.samples[i]
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		for _, side := range []struct {
-			name, text string
-			ids        *[]int
-			response   *int
-		}{
-			{"positive", s.Positive, &s.PositiveIDs, &s.PositiveResponse},
-			{"negative", s.Negative, &s.NegativeIDs, &s.NegativeResponse},
-		} {
-			if *side.ids != nil {
-				return &steer.SampleError{Sample: i, Side: side.name, Err: errors.New("it is given as token ids, of which --chat makes no conversation")}
-			}
-			question, answer := side.text, ""
-			if at := *side.response; at > 0 {
-				question, answer = questionOf(side.text[:at]), side.text[at:]
-			}
-			_, e, err := renderChat(ctx, t, f.messages(question))
-			ids := e.IDs
-			if err == nil && answer != "" {
-				*side.response = len(ids)
-				var rest []int
-				rest, err = t.EncodeContinuation(answer)
-				ids = slices.Concat(ids, rest)
-			}
-			if err != nil {
-				return &steer.SampleError{Sample: i, Side: side.name, Err: err}
-			}
-			*side.ids = ids
-		}
-	}
-	return nil
+	return pairs.Chat(ctx, t, p.samples, f.system)
 }
 
 // noteLongPrompts notes prompts that are longer than what the model is made for. A
@@ -233,15 +196,4 @@ func (w *work) print(c *cobra.Command, asJSON bool) error {
 	_, err := fmt.Fprintf(c.OutOrStdout(), "%s of layers %s written to %s: %d prompts with %d tokens; %d of them computed, %.0f %% saved, in %.1f s\n",
 		w.made, layerList(w.Layers), w.Out, w.Prompts, w.Given, w.Computed, saved, w.Seconds)
 	return err
-}
-
-// questionOf returns the question of a prompt as files of CAA have it put together,
-// without what stands around it; other texts as they are.
-func questionOf(prompt string) string {
-	rest, before := strings.CutPrefix(prompt, "Input: ")
-	question, after := strings.CutSuffix(rest, "\nResponse: ")
-	if before && after {
-		return question
-	}
-	return prompt
 }
