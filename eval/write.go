@@ -80,7 +80,9 @@ func (e *Evaluator) Written(ctx context.Context, arms []Arm, opts WriteOptions) 
 	return rows, nil
 }
 
-func questionOf(item pairs.Item) string { return cmp.Or(item.Options[0].Question, item.Options[0].Prompt) }
+func questionOf(item pairs.Item) string {
+	return cmp.Or(item.Options[0].Question, item.Options[0].Prompt)
+}
 
 // unsteeredPerplexities are those of texts under the unsteered model, after the
 // prompt without an instruction; 0 for an empty text.

@@ -96,8 +96,8 @@ func (f *askedFlags) neutral(items []pairs.Item) (string, eval.DataInfo, error) 
 	return text, info, nil
 }
 
-// evaluated is the result of steer eval.
-type evaluated struct {
+// evaluation is the result of steer eval.
+type evaluation struct {
 	Data eval.DataInfo `json:"data"`
 	Text eval.DataInfo `json:"text"`
 	Work eval.Work     `json:"work"`
@@ -140,11 +140,11 @@ a vector's name multiplies them. docs/evaluating.md has the formulas.
 			if len(vectors) == 0 {
 				return usage("--vector is missing")
 			}
-			scorers, err := writing.scorers(c)
+			file, info, err := openData(data)
 			if err != nil {
 				return err
 			}
-			file, info, err := openData(data)
+			scorers, err := writing.scorers(c, file.JudgePrompt)
 			if err != nil {
 				return err
 			}
@@ -163,7 +163,7 @@ a vector's name multiplies them. docs/evaluating.md has the formulas.
 			if _, _, err := apply(m, vectors, told); err != nil { // what may surprise
 				return err
 			}
-			out := evaluated{Data: info}
+			out := evaluation{Data: info}
 			var text string
 			if text, out.Text, err = asked.neutral(file.Items); err != nil {
 				return err
@@ -241,7 +241,7 @@ func openData(path string) (pairs.Items, eval.DataInfo, error) {
 }
 
 // print writes a line for each row, the sets one after the other.
-func (e *evaluated) print(w io.Writer) error {
+func (e *evaluation) print(w io.Writer) error {
 	var text strings.Builder
 	shown := map[eval.Set][]string{
 		eval.Choices:      {eval.Propensity, eval.Match, eval.Accuracy},
@@ -261,7 +261,7 @@ func (e *evaluated) print(w io.Writer) error {
 		}
 		fmt.Fprintf(&text, "%-28s", set)
 		for _, name := range names {
-			fmt.Fprintf(&text, " %-26s", name)
+			fmt.Fprintf(&text, " %-30s", name)
 		}
 		text.WriteString("\n")
 		for _, row := range rows {
@@ -271,7 +271,7 @@ func (e *evaluated) print(w io.Writer) error {
 				if m, ok := row.Metrics[name]; ok {
 					cell = fmt.Sprintf("%.4g [%.4g, %.4g]", m.Value, m.Low, m.High)
 				}
-				fmt.Fprintf(&text, " %-26s", cell)
+				fmt.Fprintf(&text, " %-30s", cell)
 			}
 			text.WriteString("\n")
 		}

@@ -56,14 +56,13 @@ type loadedVector struct {
 
 // applied is a vector as JSON results tell of it.
 type applied struct {
-	File       string   `json:"file"`
-	Hash       string   `json:"hash"` // of the file's bytes
-	Multiplier float64  `json:"multiplier"`
-	Strength   *float64 `json:"strength,omitempty"` // that was asked for
-	Operator   string   `json:"operator"`
-	LayerType  lm.Site  `json:"layer_type"`
-	Layers     []int    `json:"layers"`
-	Tokens     string   `json:"tokens"`
+	File       string  `json:"file"`
+	Hash       string  `json:"hash"` // of the file's bytes
+	Multiplier float64 `json:"multiplier"`
+	Operator   string  `json:"operator"`
+	LayerType  lm.Site `json:"layer_type"`
+	Layers     []int   `json:"layers"`
+	Tokens     string  `json:"tokens"`
 }
 
 // load checks the flags and reads the vectors. A steering flag without a vector
@@ -158,7 +157,7 @@ func apply(model *lm.Model, vectors []loadedVector, told *notes) (*lm.Model, []a
 		if model, err = model.With(edit); err != nil {
 			return fail(err)
 		}
-		how = append(how, applied{v.Vector, v.hash, multiplier, v.Strength, edit.Operator.Name(), edit.Site, slices.Sorted(maps.Keys(edit.Layers)), cmp.Or(v.Tokens, "all")})
+		how = append(how, applied{v.Vector, v.hash, multiplier, edit.Operator.Name(), edit.Site, slices.Sorted(maps.Keys(edit.Layers)), cmp.Or(v.Tokens, "all")})
 	}
 	return model, how, nil
 }
