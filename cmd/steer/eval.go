@@ -196,7 +196,7 @@ a vector's name multiplies them. docs/evaluating.md has the formulas.
 			progress.finish()
 			if writing.questions > 0 {
 				writes := append([]eval.Arm{arms[0]}, slices.DeleteFunc(slices.Clone(arms), func(a eval.Arm) bool { return a.Instruction == "" })...)
-				rows, err := e.Written(c.Context(), append(writes, steered...), writing.options(scorers, c))
+				rows, err := e.Written(c.Context(), append(writes, steered...), writing.options(scorers, asked.seed, c))
 				if err != nil {
 					return err
 				}

@@ -22,6 +22,7 @@ import (
 // sweepFlags say what a sweep tries, or name a manifest that does.
 type sweepFlags struct {
 	asked        askedFlags
+	writing      writingFlags
 	model        modelFlags
 	manifest     string
 	pairs, eval  string
@@ -54,14 +55,15 @@ sweep.json, the manifest, which --manifest runs again; the vectors; and report.h
 After an interrupt or a kill --resume goes on, to the same rows.`,
 		Example: `  steer sweep --model demo --pairs pairs.jsonl --eval held-out.jsonl --layers 2-4 --multipliers -0.6,-0.3,0,0.3,0.6 --out mood-sweep
   steer sweep --model demo --pairs pairs.jsonl --eval held-out.jsonl --layers 3 --budgets -0.5,0.5 --operators add,add-same-norm --text neutral.txt --out equal-cost
-  steer sweep --manifest mood-sweep/sweep.json --out again`,
+  steer sweep --manifest mood-sweep/sweep.json --out again
+  steer sweep --model demo --pairs pairs.jsonl --eval held-out.jsonl --layers 3 --multipliers 0,0.6 --generate 3 --max-tokens 40 --words happy,smiled --out texts`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "out"); err != nil {
 				return err
 			}
 			told := newNotes(c)
-			m, manifest, data, err := f.prepare(c, told)
+			m, manifest, data, scorers, err := f.prepare(c, told)
 			if err != nil {
 				return err
 			}
@@ -72,7 +74,7 @@ After an interrupt or a kill --resume goes on, to the same rows.`,
 			}
 			progress := newBar(c.ErrOrStderr(), "sweeping")
 			defer progress.finish()
-			done, err := eval.Sweep(c.Context(), m, *manifest, *data, eval.SweepRun{Dir: f.out, Resume: f.resume, Progress: func(done, total int) {
+			done, err := eval.Sweep(c.Context(), m, *manifest, *data, eval.SweepRun{Dir: f.out, Resume: f.resume, Scorers: scorers, Progress: func(done, total int) {
 				progress.set(int64(done), int64(total))
 			}})
 			if errors.Is(err, context.Canceled) {
@@ -129,6 +131,7 @@ After an interrupt or a kill --resume goes on, to the same rows.`,
 		number(flags, &f.most, "max-cost", 0, 1e6, "nats that the chosen point may cost, the 95th percentile over tokens")
 	})
 	flagsUnder(c, "What it is compared with", f.asked.addBaselines)
+	f.writing.add(c)
 	flagsUnder(c, "Output", func(flags *pflag.FlagSet) {
 		flags.StringVar(&f.out, "out", "", "`FOLDER` to write")
 		flags.BoolVar(&f.resume, "resume", false, "continue the sweep that was stopped, if there was one")
@@ -175,8 +178,10 @@ func flagsOf(c *cobra.Command) (words []string) {
 }
 
 // prepare opens the model and reads the data, of the flags or of a manifest.
-func (f *sweepFlags) prepare(c *cobra.Command, told *notes) (*lm.Model, *eval.Manifest, *eval.SweepData, error) {
-	fail := func(err error) (*lm.Model, *eval.Manifest, *eval.SweepData, error) { return nil, nil, nil, err }
+func (f *sweepFlags) prepare(c *cobra.Command, told *notes) (*lm.Model, *eval.Manifest, *eval.SweepData, []eval.Scorer, error) {
+	fail := func(err error) (*lm.Model, *eval.Manifest, *eval.SweepData, []eval.Scorer, error) {
+		return nil, nil, nil, nil, err
+	}
 	var before *eval.Manifest
 	if f.manifest != "" {
 		var err error
@@ -210,6 +215,10 @@ func (f *sweepFlags) prepare(c *cobra.Command, told *notes) (*lm.Model, *eval.Ma
 	if data.Text, manifest.Text, err = f.asked.neutral(items.Items); err != nil {
 		return fail(err)
 	}
+	scorers, err := f.writing.scorers(c, items.JudgePrompt)
+	if err != nil {
+		return fail(err)
+	}
 	instruction, err := f.asked.instruction(items)
 	if err != nil {
 		return fail(err)
@@ -237,7 +246,7 @@ func (f *sweepFlags) prepare(c *cobra.Command, told *notes) (*lm.Model, *eval.Ma
 	manifest.Grid = eval.Grid{Layers: layers, Aggregators: f.aggregators, Operators: f.operators, Scopes: f.scopes, Multipliers: f.asked.multipliers, Budgets: f.budgets}
 	manifest.Plan = eval.Plan{
 		Site: f.layerType, Read: f.read.String(), Chat: f.asked.chat, TextTokens: f.asked.textTokens, MaxKL95: f.most,
-		Seed: f.asked.seed, Resamples: f.asked.resamples, Random: f.asked.random,
+		Seed: f.asked.seed, Resamples: f.asked.resamples, Random: f.asked.random, Generate: f.writing.plan(scorers),
 	}
 	if instruction != nil {
 		manifest.Plan.Instructions = &[2]string{instruction.Positive, instruction.Negative}
@@ -248,19 +257,19 @@ func (f *sweepFlags) prepare(c *cobra.Command, told *notes) (*lm.Model, *eval.Ma
 			return fail(fmt.Errorf("%s cannot be run again to the same bits: %w", f.manifest, err))
 		}
 	}
-	return m, manifest, data, nil
+	return m, manifest, data, scorers, nil
 }
 
 // fromManifest takes the model, the data and what they are read with from a
 // manifest. Its paths hold from where the command runs.
 func (f *sweepFlags) fromManifest(c *cobra.Command) (*eval.Manifest, error) {
 	c.Flags().Visit(func(flag *pflag.Flag) {
-		if !slices.Contains([]string{"manifest", "out", "resume", "json", "model", "pairs", "eval", "text", "dtype"}, flag.Name) {
+		if !slices.Contains([]string{"manifest", "out", "resume", "json", "model", "pairs", "eval", "text", "dtype", "judge-url", "judge-model", "judge-asks", "judge-prompts", "judge-highest", "judge-cache"}, flag.Name) {
 			f.manifest = ""
 		}
 	})
 	if f.manifest == "" {
-		return nil, usage("beside --manifest only --out, --resume and --json, and other places of the model and the data, can be given")
+		return nil, usage("beside --manifest only --out, --resume and --json, and other places of the model, the data and the judge, can be given")
 	}
 	m, err := eval.ReadManifest(f.manifest)
 	if err != nil {
@@ -274,6 +283,9 @@ func (f *sweepFlags) fromManifest(c *cobra.Command) (*eval.Manifest, error) {
 		if !c.Flags().Changed(part.flag) {
 			*part.target = part.value
 		}
+	}
+	if err := f.writing.from(m.Plan.Generate); err != nil {
+		return nil, err
 	}
 	if m.Plan.Read != "" {
 		if f.read, err = steer.ParseReading(m.Plan.Read); err != nil {

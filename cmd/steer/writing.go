@@ -17,8 +17,8 @@ type writingFlags struct {
 	questions   int // 0: none
 	maxTokens   int
 	temperature float64
-	seed        uint64
 	words       string
+	list        []string // of them
 	pattern     string
 
 	judge   string // the endpoint
@@ -48,13 +48,42 @@ func (f *writingFlags) add(c *cobra.Command) {
 }
 
 // options says how the texts are written.
-func (f *writingFlags) options(scorers []eval.Scorer, c *cobra.Command) eval.WriteOptions {
+func (f *writingFlags) options(scorers []eval.Scorer, seed uint64, c *cobra.Command) eval.WriteOptions {
 	progress := newBar(c.ErrOrStderr(), "judging")
-	return eval.WriteOptions{Questions: f.questions, MaxTokens: f.maxTokens, Temperature: f.temperature, Seed: f.seed, Scorers: scorers, Progress: func(done, total int) {
+	return eval.WriteOptions{Questions: f.questions, MaxTokens: f.maxTokens, Temperature: f.temperature, Seed: seed, Scorers: scorers, Progress: func(done, total int) {
 		if progress.set(int64(done), int64(total)); done == total {
 			progress.finish()
 		}
 	}}
+}
+
+// plan is what a manifest says of the texts; nil: there are none.
+func (f *writingFlags) plan(scorers []eval.Scorer) *eval.Generate {
+	if f.questions == 0 {
+		return nil
+	}
+	g := &eval.Generate{Questions: f.questions, MaxTokens: f.maxTokens, Temperature: f.temperature, Pattern: f.pattern, Words: f.list}
+	for _, s := range scorers {
+		if judge, ok := s.(*eval.Judge); ok {
+			g.Judge = judge.Model
+			for _, p := range judge.Prompts {
+				g.Judge += " " + p.Name + ":" + eval.HashText(p.Text)
+			}
+		}
+	}
+	return g
+}
+
+// from takes over what a manifest says. Where the judge is it does not say.
+func (f *writingFlags) from(g *eval.Generate) error {
+	if g == nil {
+		return nil
+	}
+	f.questions, f.maxTokens, f.temperature, f.pattern, f.words = g.Questions, g.MaxTokens, g.Temperature, g.Pattern, strings.Join(g.Words, ",")
+	if g.Judge != "" && f.judge == "" {
+		return usage("the texts were judged by %s; give its --judge-url and --judge-model", strings.Fields(g.Judge)[0])
+	}
+	return nil
 }
 
 // scorers checks the flags and returns who scores. The data may say how a judge is
@@ -70,18 +99,18 @@ func (f *writingFlags) scorers(c *cobra.Command, trait string) ([]eval.Scorer, e
 		return nil, nil
 	}
 	if f.words != "" {
-		list := strings.FieldsFunc(f.words, func(r rune) bool { return r == ',' })
+		f.list = strings.FieldsFunc(f.words, func(r rune) bool { return r == ',' })
 		if path, ok := strings.CutPrefix(f.words, "@"); ok {
 			data, err := os.ReadFile(path)
 			if err != nil {
 				return nil, err
 			}
-			list = strings.Fields(string(data))
+			f.list = strings.Fields(string(data))
 		}
-		if len(list) == 0 {
+		if len(f.list) == 0 {
 			return nil, usage("--words %s: there are no words", f.words)
 		}
-		out = append(out, eval.WordList(list))
+		out = append(out, eval.WordList(f.list))
 	}
 	if f.pattern != "" {
 		expression, err := regexp.Compile(f.pattern)
