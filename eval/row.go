@@ -237,7 +237,7 @@ type Generate struct {
 	Temperature float64  `json:"temperature"`
 	Words       []string `json:"words,omitempty"`
 	Pattern     string   `json:"pattern,omitempty"`
-	Judge       string   `json:"judge,omitempty"` // the model that judged
+	Judge       string   `json:"judge,omitempty"` // the model that judged, and what it was asked
 }
 
 // Work counts what was computed, in token-layers: a token through one decoder

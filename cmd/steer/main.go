@@ -108,7 +108,7 @@ when all went well, 1 after a failure or an interrupt, 2 when the command line i
 	root.SetHelpCommand(helpCommand())
 	root.SetVersionTemplate("steer {{.Version}}\n")
 	root.AddCommand(demoCommand(), trainCommand(), extractCommand(), aggregateCommand(), mergeCommand(), recordCommand(),
-		generateCommand(), scoreCommand(), tokenizeCommand(), inspectCommand(), doctorCommand(), convertCommand(), combineCommand(), benchCommand(), versionCommand())
+		generateCommand(), scoreCommand(), evalCommand(), sweepCommand(), calibrateCommand(), tokenizeCommand(), inspectCommand(), doctorCommand(), convertCommand(), combineCommand(), benchCommand(), versionCommand())
 	root.AddCommand(pairsCommand(), projectCommand(), reportCommand())
 	for _, c := range root.Commands() {
 		onlyOnce(c)
