@@ -18,7 +18,7 @@ import (
 // is run on the demonstration model, in its order, and what it writes can be read.
 func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	var lines []string
-	for _, name := range []string{"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score", "tokenize", "convert", "combine", "doctor", "inspect", "pairs", "project"} {
+	for _, name := range []string{"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score", "eval", "sweep", "calibrate", "pairs", "project", "report", "tokenize", "inspect", "doctor", "convert", "combine"} {
 		c, _, err := newRoot().Find([]string{name})
 		if err != nil {
 			t.Fatal(err)
@@ -41,7 +41,7 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 		"hub/tokenizer_config.json": `{"chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}Tom"}`,
 	}
 	for name, path := range map[string]string{
-		"pairs.jsonl": "../../testdata/mood.jsonl", "suffixes.txt": "../../pairs/testdata/suffixes.txt", "persona.json": "../../pairs/testdata/persona.json",
+		"pairs.jsonl": "../../testdata/mood.jsonl", "held-out.jsonl": "../../testdata/held-out.jsonl", "neutral.txt": "../../testdata/neutral.txt", "suffixes.txt": "../../pairs/testdata/suffixes.txt", "persona.json": "../../pairs/testdata/persona.json",
 	} {
 		data, err := os.ReadFile(path)
 		if err != nil {
@@ -100,7 +100,7 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score", "tokenize", "convert", "combine", "doctor", "inspect", "pairs", "project"} {
+	for _, name := range []string{"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score", "eval", "sweep", "calibrate", "pairs", "project", "report", "tokenize", "inspect", "doctor", "convert", "combine"} {
 		if ran[name] == 0 {
 			t.Errorf("no example of steer %s ran", name)
 		}
