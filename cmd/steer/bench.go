@@ -165,7 +165,7 @@ func (b *bench) run(out io.Writer) error {
 			if !slices.Contains(b.shapes, s.name) {
 				continue
 			}
-			measure := map[string]func(shape) error{"prefill": b.prefill, "decode": b.decode, "batch": b.batch, "train": b.train, "steer": b.steer, "serve": b.serve}[part]
+			measure := map[string]func(shape) error{"prefill": b.prefill, "decode": b.decode, "batch": b.batch, "train": b.train, "steer": b.steer, "serve": b.serve, "sweep": b.sweep}[part]
 			if err := measure(s); err != nil {
 				return fmt.Errorf("%s of %s: %w", part, s.name, err)
 			}
