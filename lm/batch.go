@@ -24,6 +24,7 @@ type Batch struct {
 	model     *Model
 	store     *store
 	runTokens int
+	states    bool // the model has states
 	packed    *packed
 	rowOf     map[int]int // slot -> row of the run that is packed
 	open      []*Sequence // in the order in which they were added
@@ -65,7 +66,7 @@ func (m *Model) NewBatch(opts BatchOptions) (*Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Batch{model: m, store: m.store(), runTokens: n, packed: newPacked(), rowOf: map[int]int{}}, nil
+	return &Batch{model: m, store: m.store(), runTokens: n, states: m.Decoder().StateWeight() > 0, packed: newPacked(), rowOf: map[int]int{}}, nil
 }
 
 // Add puts a sequence into the batch, whose prompt is computed in the next steps.
@@ -232,27 +233,35 @@ func (b *Batch) pack(number, most int) {
 	if at := s.branch.Len(); at < last {
 		s.branch.Follow(all.Upto(last).From(at))
 	}
-	from := min(s.branch.Len(), last)
+	from := s.branch.Len()
 	to := min(from+most, len(s.tokens))
-	if at := s.branch.Len(); at < to {
-		room := 0
-		if s.writes() {
-			room = ahead
-		}
-		s.branch.Extend(all.Upto(to).From(at), room)
+	if b.states && from < last && last < to {
+		// others with the same prompt begin at its last token
+		b.extend(number, all, from, last, 0)
+		s.branch.Part()
+		from = last
 	}
-	row, packed := 0, false
-	if to == last+1 {
-		row, packed = b.rowOf[s.branch.Path().Last()]
+	room := 0
+	if s.writes() {
+		room = ahead
 	}
-	if !packed {
-		first := p.add(&s.sequence, number, from, to, s.variant, s.branch.Path())
-		b.place(s.branch.Path(), from, to, first)
-		row = first + to - from - 1
-	}
-	if to == last+1 {
+	if row := b.extend(number, all, from, to, room); to == last+1 {
 		p.readers[row] = append(p.readers[row], number)
 	}
+}
+
+// extend packs the positions from … to-1 of a sequence and returns the row of the
+// last; where that is packed already, no other is.
+func (b *Batch) extend(number int, all forest.Sequence, from, to, room int) int {
+	s := b.open[number]
+	s.branch.Extend(all.Upto(to).From(from), room)
+	_, left := s.branch.States()
+	if row, packed := b.rowOf[s.branch.Path().Last()]; packed && left == 0 && to == len(s.tokens) {
+		return row
+	}
+	first := b.packed.add(&s.sequence, number, from, to, s.variant, s.branch)
+	b.place(s.branch.Path(), from, to, first)
+	return first + to - from - 1
 }
 
 // place notes that the positions from … to-1 of a path have the rows from first on.

@@ -26,7 +26,7 @@ type ForwardOptions struct {
 // Usage counts the tokens of a call.
 type Usage struct {
 	Given    int `json:"given_tokens"`    // in all inputs
-	Computed int `json:"computed_tokens"` // distinct prefixes that were not cached
+	Computed int `json:"computed_tokens"` // distinct prefixes that were not cached, and what a model with states has computed again
 }
 
 // Add returns the counts of both calls.
@@ -65,6 +65,7 @@ type schedule struct {
 	opts      ForwardOptions
 	order     forest.Order
 	owned     []int    // [inputs] the first position that each owns
+	parted    [][]int  // [inputs] of a model with states, the positions of nodes that each owns and at which others part from it
 	readers   []reader // by owner and position
 	means     *means   // nil: no input reads a mean
 	usage     Usage
@@ -167,8 +168,14 @@ func (s *schedule) positions(input int) (n int, at func(k int) int) {
 func (s *schedule) assignReaders() {
 	s.readers, s.owned = make([]reader, 0, len(s.inputs)), make([]int, len(s.inputs))
 	var owner []int // of each position of the path
+	if s.model.Decoder().StateWeight() > 0 {
+		s.parted = make([][]int, len(s.inputs))
+	}
 	for i, input := range s.order.Sequences {
 		s.owned[input] = s.order.Shared[i]
+		if shared := s.order.Shared[i]; shared > 0 && s.parted != nil {
+			s.parted[owner[shared-1]] = append(s.parted[owner[shared-1]], shared)
+		}
 		owner = owner[:s.order.Shared[i]]
 		for len(owner) < len(s.sequences[input].tokens) {
 			owner = append(owner, input)
@@ -208,6 +215,19 @@ func (s *schedule) firstRead(input int) int {
 		first = min(first, s.means.first(input, first))
 	}
 	return first
+}
+
+// parting returns the first position past from, and up to to, at which others part
+// from an input, or to.
+func (s *schedule) parting(input, from, to int) int {
+	if s.parted != nil {
+		for _, at := range s.parted[input] {
+			if at > from {
+				to = min(to, at)
+			}
+		}
+	}
+	return to
 }
 
 // compute visits the forest depth first, in runs.
@@ -259,6 +279,7 @@ func (v *visit) run(ctx context.Context) (err error) {
 	p := v.packed
 	p.reset()
 	v.completed = v.completed[:0]
+	done := 0
 	for v.next < len(v.order.Sequences) && p.rows() < v.opts.RunTokens {
 		input := v.order.Sequences[v.next]
 		tokens, marked := len(v.sequences[input].tokens), v.marked[input]
@@ -269,10 +290,14 @@ func (v *visit) run(ctx context.Context) (err error) {
 			v.release()
 			v.open = branch
 		}
-		to := min(tokens, v.from+v.opts.RunTokens-p.rows())
+		to := v.parting(input, v.from, min(tokens, v.from+v.opts.RunTokens-p.rows()))
 		if v.from < to {
 			v.open.Extend(marked.From(v.from).Upto(to-v.from), 0)
-			v.pack(p, input, v.from, to, v.open.Path())
+			if to < tokens && v.parting(input, to-1, tokens) == to {
+				v.open.Part()
+			}
+			v.pack(p, input, v.from, to, v.open)
+			done += max(0, to-max(v.from, v.owned[input]))
 		}
 		if v.from = to; to == tokens {
 			v.completed = append(v.completed, input)
@@ -283,7 +308,7 @@ func (v *visit) run(ctx context.Context) (err error) {
 		return err
 	}
 	computed = true
-	v.done += p.rows()
+	v.done += done
 	v.usage.Computed += p.rows()
 	return nil
 }
@@ -305,9 +330,9 @@ func (v *visit) end() {
 }
 
 // pack adds the positions from … to-1 of an input that owns them.
-func (s *schedule) pack(p *packed, input, from, to int, path forest.Path) {
+func (s *schedule) pack(p *packed, input, from, to int, branch *forest.Branch) {
 	sequence := &s.sequences[input]
-	first := p.add(sequence, input, from, to, s.model.Decoder().RopeVariant(len(sequence.tokens)), path)
+	first := p.add(sequence, input, from, to, s.model.Decoder().RopeVariant(len(sequence.tokens)), branch)
 	for _, reader := range s.readersOf(input) {
 		if position := int(reader.position); from <= position && position < to {
 			row := first + position - from

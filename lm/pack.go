@@ -19,7 +19,7 @@ type store struct {
 }
 
 func (m *Model) newStore(slots int) *store {
-	return &store{tree: forest.NewTree(slots), session: m.engine.NewSession()}
+	return &store{tree: forest.NewTree(slots, m.Decoder().StateWeight()), session: m.engine.NewSession()}
 }
 
 // close ends a call's use of its store.
@@ -70,11 +70,14 @@ func (p *packed) reset() {
 // rows returns how many rows are packed.
 func (p *packed) rows() int { return len(p.run.Tokens) }
 
-// add packs the positions from … to-1 of a sequence, whose slots the path has, and
-// returns the first row.
-func (p *packed) add(s *sequence, owner, from, to, variant int, path forest.Path) (first int) {
+// add packs the positions from … to-1 of a sequence, by which the branch was
+// extended, and returns the first row.
+func (p *packed) add(s *sequence, owner, from, to, variant int, branch *forest.Branch) (first int) {
 	first = p.rows()
-	p.run.Segments = append(p.run.Segments, engine.Segment{Nodes: to - from, Position: from, Path: path, Length: len(s.tokens)})
+	before, after := branch.States()
+	p.run.Segments = append(p.run.Segments, engine.Segment{
+		Nodes: to - from, Position: from, Path: branch.Path(), Length: len(s.tokens), Again: branch.Again(), Before: before, After: after,
+	})
 	p.run.Tokens = append(p.run.Tokens, s.tokens[from:to]...)
 	for position := from; position < to; position++ {
 		row := len(p.positions)
@@ -147,7 +150,7 @@ func (p *packed) sound(row int, values []float32) bool {
 // compute computes the run and makes its nodes part of the store's tree. After
 // an error the tree must discard them.
 func (p *packed) compute(ctx context.Context, s *store) error {
-	p.run.Slots = s.tree.Slots()
+	p.run.Slots, p.run.States = s.tree.Slots(), s.tree.States()
 	for _, c := range p.changed {
 		p.run.Edits = c.addTo(p.run.Edits, c.rows)
 	}

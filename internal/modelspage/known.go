@@ -45,6 +45,7 @@ var knownCheckpoints = map[string][]knownCheckpoint{
 	"hunyuan_v1_dense": {{"tencent/Hunyuan-0.5B-Instruct", 0.5, ""}, {"tencent/Hunyuan-7B-Instruct", 7.5, ""}},
 	"hunyuan_v1_moe":   {{"tencent/Hunyuan-A13B-Instruct", 80, ""}},
 	"jetmoe":           {{"jetmoe/jetmoe-8b", 8.5, ""}},
+	"lfm2":             {{"LiquidAI/LFM2-350M", 0.35, ""}, {"LiquidAI/LFM2-1.2B", 1.2, ""}, {"LiquidAI/LFM2-2.6B", 2.6, ""}},
 	"llama":            {{"HuggingFaceTB/SmolLM2-135M", 0.14, ""}, {"meta-llama/Llama-3.2-1B", 1.2, ""}, {"meta-llama/Llama-3.1-8B-Instruct", 8, ""}},
 	"llama4_text":      {{"meta-llama/Llama-4-Scout-17B-16E-Instruct", 109, "the text model"}},
 	"mistral":          {{"mistralai/Mistral-7B-Instruct-v0.3", 7.2, ""}, {"mistralai/Mistral-Nemo-Instruct-2407", 12.2, ""}},

@@ -27,6 +27,10 @@ type Attention struct {
 
 	Output Linear
 
+	// Gated says that Query holds for each head the query and then as many outputs
+	// whose sigmoid multiplies what the head gathers.
+	Gated bool
+
 	QueryNorm, KeyNorm *Norm // nil: none
 	NormScope          NormScope
 	NormAfterRope      bool    // the norms follow the rotation; else they stand before it

@@ -40,7 +40,7 @@ func (d *Decoder) check() error {
 	}
 	for i := range d.Blocks {
 		b := &d.Blocks[i]
-		if err := b.Attention.check(); err != nil {
+		if err := b.checkMixing(); err != nil {
 			return err
 		}
 		for _, m := range []*MLP{&b.MLP, b.MLPBeside} {
@@ -53,6 +53,28 @@ func (d *Decoder) check() error {
 		}
 	}
 	return nil
+}
+
+// checkMixing checks attention and what stands in its place or beside it.
+func (b *Block) checkMixing() error {
+	for _, scale := range []float32{b.AttentionScale, b.MLPScale, b.AttentionKeeps, b.MLPKeeps} {
+		if !finite.Is(scale) {
+			return fmt.Errorf("what is added to the residual stream, or the stream, is multiplied by %v", scale)
+		}
+	}
+	if b.Recurrence == nil {
+		return b.Attention.check()
+	}
+	if err := b.Recurrence.check(); err != nil {
+		return err
+	}
+	if b.Attention.Heads == 0 {
+		if b.Attention.KVHeads != 0 || b.Attention.Rope != nil {
+			return errors.New("attention that is absent has keys, or positions")
+		}
+		return nil
+	}
+	return b.Attention.check()
 }
 
 func (a *Attention) check() error {
@@ -76,6 +98,9 @@ func (a *Attention) check() error {
 	}
 	if t := a.Temperature; t != nil && !(t.Floor > 0 && finite.Is(t.Floor) && finite.Is(t.Scale)) {
 		return fmt.Errorf("queries are scaled by %v for every %v positions", t.Scale, t.Floor)
+	}
+	if a.Gated && (a.Fused.Weight != "" || a.Latent != nil || a.Experts != nil || a.Differential != nil) {
+		return errors.New("queries have gates that are not three tensors with keys and values")
 	}
 	if a.Latent != nil {
 		if err := a.checkLatent(); err != nil {
@@ -159,6 +184,9 @@ func (a *Attention) checkDifferential() error {
 func (m *MLP) check() error {
 	if err := checkSizes(measure{"width of the mlp", m.Inner}); err != nil {
 		return err
+	}
+	if m.Activation == Logistic {
+		return fmt.Errorf("an mlp has the activation %q", m.Activation)
 	}
 	gated := m.Gate.Weight != "" || m.GateUp.Weight != ""
 	switch {

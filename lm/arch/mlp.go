@@ -74,6 +74,8 @@ const (
 	ReLU2 Activation = "relu2"
 	// QuickGELU is x·sigmoid(1.702·x).
 	QuickGELU Activation = "quick_gelu"
+	// Logistic is the sigmoid itself, of gates alone.
+	Logistic Activation = "sigmoid"
 	// LearnedIELU is the activation of [XIELU], with constants of its own on each layer.
 	LearnedIELU Activation = "xielu"
 )

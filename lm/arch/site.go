@@ -18,7 +18,8 @@ const (
 	PostAttentionLayerNorm Site = "post_attention_layernorm"
 	// ResidualMid is the residual stream after attention is added.
 	ResidualMid Site = "residual_mid"
-	// AttnHeads is the input of attention's output projection, [heads*head size].
+	// AttnHeads is the input of attention's output projection, [heads*head size], or
+	// of that of a recurrence in its place.
 	AttnHeads Site = "attn_heads"
 )
 
@@ -48,7 +49,10 @@ func (d *Decoder) HasSite(layer int, site Site) bool {
 // Width returns the number of elements of an activation at the site.
 func (d *Decoder) Width(layer int, site Site) int {
 	if site == AttnHeads {
-		return d.Blocks[layer].Attention.OutputWidth()
+		if b := &d.Blocks[layer]; b.Attention.Heads > 0 {
+			return b.Attention.OutputWidth()
+		}
+		return d.Blocks[layer].Recurrence.Width
 	}
 	return d.Hidden
 }

@@ -113,16 +113,20 @@ func part(x []float32, at, n int) []float32 {
 // piece is a run of nodes whose slots are neighbours in one tile of keys.
 type piece struct{ node, slot, nodes int }
 
-// findPieces finds the pieces of the run.
+// findPieces finds the pieces of the run, of nodes that were not computed before.
 func (p *pass) findPieces() {
 	p.pieces = p.pieces[:0]
-	for node, slot := range p.slots {
-		last := len(p.pieces) - 1
-		if last >= 0 && slot%kernel.KeyTile != 0 && slot == p.pieces[last].slot+p.pieces[last].nodes {
-			p.pieces[last].nodes++
-		} else {
-			p.pieces = append(p.pieces, piece{node, slot, 1})
+	first := 0
+	for _, s := range p.Segments {
+		for node := first + s.Again; node < first+s.Nodes; node++ {
+			slot, last := p.slots[node], len(p.pieces)-1
+			if last >= 0 && slot%kernel.KeyTile != 0 && slot == p.pieces[last].slot+p.pieces[last].nodes && node == p.pieces[last].node+p.pieces[last].nodes {
+				p.pieces[last].nodes++
+			} else {
+				p.pieces = append(p.pieces, piece{node, slot, 1})
+			}
 		}
+		first += s.Nodes
 	}
 }
 
@@ -201,6 +205,16 @@ func (p *pass) attend(layer int) {
 	p.gather(layer, size(&p.heads, p.rows()*a.Heads*a.HeadSize), func(h int) int { return h })
 	if b.latent != nil {
 		p.expandLatent(a, b.latent)
+	}
+	if b.gate != nil {
+		p.product(&p.opened, p.input, b.gate)
+		each(p.rows(), func(i int) {
+			width := a.Heads * a.HeadSize
+			row, gate := p.heads[i*width:(i+1)*width], p.opened[i*width:]
+			for j := range row {
+				row[j] *= sigmoid(gate[j])
+			}
+		})
 	}
 }
 

@@ -38,9 +38,11 @@ type embedding struct {
 
 type block struct {
 	beforeAttention, afterAttention, afterAttentionAdd *norm
-	queryKeyValue                                      *linear // [(heads + 2*key/value heads)*head size, hidden]
-	latent                                             *latent // in place of queryKeyValue; nil: none
-	mixed                                              *mixed  // in place of queries and output; nil: none
+	queryKeyValue                                      *linear     // [(heads + 2*key/value heads)*head size, hidden]
+	latent                                             *latent     // in place of queryKeyValue; nil: none
+	mixed                                              *mixed      // in place of queries and output; nil: none
+	gate                                               *linear     // of what the heads gather; nil: none
+	recurrence                                         *recurrence // nil: none
 	queryNorm, keyNorm                                 *norm
 	sinks                                              []float32 // [heads]; nil: none
 	difference                                         float32   // λ of differential attention
@@ -119,12 +121,15 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 
 	for i := range d.Blocks {
 		b, a := &d.Blocks[i], &d.Blocks[i].Attention
+		projected, gate := l.queryKeyValue(a, d.Hidden)
 		m.blocks = append(m.blocks, block{
 			beforeAttention:   l.norm(b.BeforeAttention, d.Hidden),
 			afterAttention:    l.norm(b.AfterAttention, d.Hidden),
 			afterAttentionAdd: l.norm(b.AfterAttentionAdd, d.Hidden),
-			queryKeyValue:     l.queryKeyValue(a, d.Hidden),
+			queryKeyValue:     projected,
+			gate:              gate,
 			latent:            l.latent(a, d.Hidden),
+			recurrence:        l.recurrence(b.Recurrence, d.Hidden),
 			mixed:             l.mixed(a, d.Hidden),
 			queryNorm:         l.headNorm(a.QueryNorm, a, a.Heads),
 			keyNorm:           l.headNorm(a.KeyNorm, a, a.KVHeads),
@@ -307,23 +312,31 @@ func (l *loader) linear(part arch.Linear, out, in int) *linear {
 }
 
 // queryKeyValue packs the three projections of attention as one matrix: all
-// queries, then all keys, then all values.
-func (l *loader) queryKeyValue(a *arch.Attention, hidden int) *linear {
+// queries, then all keys, then all values; and the gates that stand among queries.
+func (l *loader) queryKeyValue(a *arch.Attention, hidden int) (projected, gate *linear) {
 	queries, keys := a.Heads*a.HeadSize, a.KVHeads*a.HeadSize
 	switch {
-	case a.Latent != nil:
-		return nil
+	case a.Latent != nil || a.Heads == 0:
+		return nil, nil
 	case a.Experts != nil:
-		return l.fused(a, hidden, 0, keys)
+		return l.fused(a, hidden, 0, keys), nil
 	}
 	if a.Fused.Weight != "" {
-		return l.fused(a, hidden, queries, keys)
+		return l.fused(a, hidden, queries, keys), nil
 	}
 	parts := []arch.Linear{a.Query, a.Key, a.Value}
 	sizes := []int{queries, keys, keys}
 	var views []kernel.View
 	bias := make([]float32, 0, queries+2*keys)
 	biased := false
+	if a.Gated {
+		of, biases := l.gated(a, hidden)
+		views, bias, biased = of[0], append(bias, biases[0]...), a.Query.Bias != ""
+		if l.err == nil {
+			gate = &linear{kernel.Pack(l.precision, of[1]...), biases[1]}
+		}
+		parts, sizes = parts[1:], sizes[1:]
+	}
 	for i, part := range parts {
 		views = append(views, l.weight(part, sizes[i], hidden))
 		if part.Bias == "" {
@@ -333,13 +346,33 @@ func (l *loader) queryKeyValue(a *arch.Attention, hidden int) *linear {
 		bias, biased = append(bias, l.vector(part.Bias, sizes[i])...), true
 	}
 	if l.err != nil {
-		return nil
+		return nil, nil
 	}
 	packed := &linear{weight: kernel.Pack(l.precision, views...)}
 	if biased {
 		packed.bias = bias
 	}
-	return packed
+	return packed, gate
+}
+
+// gated parts the tensor of queries, in which each head's query is followed by its
+// gate: the rows of queries, and those of gates.
+func (l *loader) gated(a *arch.Attention, hidden int) (of [2][]kernel.View, biases [2][]float32) {
+	width := a.Heads * a.HeadSize
+	all, bias := l.weight(a.Query, 2*width, hidden), l.optional(a.Query.Bias, 2*width)
+	if l.err != nil {
+		return of, biases
+	}
+	for at := 0; at < 2*width; at += a.HeadSize {
+		which := at / a.HeadSize % 2
+		of[which] = append(of[which], rows(all, at, a.HeadSize))
+		if bias == nil {
+			biases[which] = append(biases[which], make([]float32, a.HeadSize)...)
+		} else {
+			biases[which] = append(biases[which], bias[at:at+a.HeadSize]...)
+		}
+	}
+	return of, biases
 }
 
 // fused unpicks a tensor whose rows repeat, group by group, queries, keys and

@@ -43,7 +43,10 @@ type buffers struct {
 	logits   []float32 // [logitRows, vocabulary]
 	gathered []float32 // [rows, hidden], once for each expert that a row uses
 	expert   []float32 // the same, of what the experts give
-	beside   []float32 // [rows, hidden]: what an MLP beside the block's gives
+	beside   []float32 // [rows, hidden]: what an MLP beside the block's gives, or a recurrence beside attention
+	parts    []float32 // [nodes, parts of a recurrence's projected input]
+	recalled []float32 // [rows, width]: what a recurrence gives before its output projection
+	opened   []float32 // [rows, heads*head size]: the gates of attention
 	scores   []float32 // [rows, experts]
 	left     []float32 // [rows, experts]: of those that are not chosen yet
 	chosen   []choice  // [rows, experts per token]
@@ -73,18 +76,21 @@ func (p *pass) blocks(ctx context.Context) error {
 		if p.finished(layer) {
 			return nil
 		}
-		// queries, keys, values; norms, rotation
-		p.project(layer, b)
-		// keys and values into the cache
-		p.store(layer)
+		if b.attends() {
+			// queries, keys, values; norms, rotation
+			p.project(layer, b)
+			// keys and values into the cache
+			p.store(layer)
+		}
+		// what is remembered, and a new state
+		if b.recurrence != nil {
+			p.recur(layer, b.recurrence)
+		}
 		// past here, what is read
 		if layer == p.last && !p.keepRead(layer) {
 			return nil
 		}
-		// attention over ancestors
-		p.attend(layer)
-		p.reach(layer, arch.AttnHeads, p.heads)
-		p.output(layer, b)
+		p.mix(layer, b)
 		// a parallel mlp reads the block's input
 		switch {
 		case d.Parallel && b.beforeMLP != nil:
@@ -117,6 +123,21 @@ func (p *pass) blocks(ctx context.Context) error {
 	}
 	p.giveLogits()
 	return nil
+}
+
+// mix gives what attention gathers from ancestors, what a recurrence remembers of
+// them, or both.
+func (p *pass) mix(layer int, b *block) {
+	given := &p.sublayer
+	if b.attends() {
+		p.attend(layer)
+		p.reach(layer, arch.AttnHeads, p.heads)
+		p.output(layer, b)
+		given = &p.beside
+	}
+	if b.recurrence != nil {
+		p.giveRecurrence(layer, b.recurrence, given)
+	}
 }
 
 // begin sorts what is asked of a run by where it happens.
@@ -289,8 +310,8 @@ func (p *pass) add(layer int, site arch.Site, after, afterAdd *norm) {
 		kernel.AddScaled(p.sublayer, p.residual, 1)
 	}
 	p.reach(layer, site, p.sublayer)
-	if site == arch.MLPOutput && p.model.blocks[layer].beside != nil {
-		kernel.AddScaled(p.sublayer, p.beside, 1)
+	if scale, is := p.model.blocks[layer].hasBeside(site); is {
+		kernel.AddScaled(p.sublayer, p.beside, scale)
 	}
 	if after != nil {
 		p.applyRows(after, p.sublayer, p.sublayer)
@@ -299,19 +320,45 @@ func (p *pass) add(layer int, site arch.Site, after, afterAdd *norm) {
 	if added {
 		p.residual, p.sublayer = p.sublayer, p.residual
 	} else {
-		scale := b.ResidualScale
-		if scale == 0 {
-			scale = 1
+		scale, keeps := orOne(b.AttentionScale), orOne(b.AttentionKeeps)
+		if site == arch.MLPOutput {
+			scale, keeps = orOne(b.MLPScale), orOne(b.MLPKeeps)
 		}
 		width := p.model.decoder.Hidden
 		each(p.rows(), func(i int) {
-			kernel.AddScaled(p.residual[i*width:(i+1)*width], p.sublayer[i*width:], scale)
+			row := p.residual[i*width : (i+1)*width]
+			if keeps != 1 {
+				kernel.Scale(row, keeps)
+			}
+			kernel.AddScaled(row, p.sublayer[i*width:], scale)
 		})
 	}
 	if afterAdd != nil {
 		p.applyRows(afterAdd, p.residual, p.residual)
 		p.reach(layer, afterAdd.Site, p.residual)
 	}
+}
+
+// attends reports whether the block has attention.
+func (b *block) attends() bool { return b.output != nil || b.mixed != nil }
+
+// hasBeside reports whether something stands beside the sublayer of a site, whose
+// result is added times the scale.
+func (b *block) hasBeside(site arch.Site) (scale float32, is bool) {
+	if site == arch.MLPOutput {
+		return 1, b.beside != nil
+	}
+	if b.recurrence == nil || !b.attends() {
+		return 0, false
+	}
+	return orOne(b.recurrence.Scale), true
+}
+
+func orOne(scale float32) float32 {
+	if scale == 0 {
+		return 1
+	}
+	return scale
 }
 
 // reach applies the edits of an address to its rows [rows, width], then serves

@@ -88,6 +88,9 @@ func (b *Branch) leave(from *node) {
 	}
 }
 
+// Again returns how many tokens at the beginning of the last extension the tree had.
+func (b *Branch) Again() int { return b.again }
+
 // States returns the state that the last extension goes on from, and the one in
 // which it ends. 0 before is the state of no tokens; 0 after means that the end has
 // its state, from this run or an earlier one.

@@ -83,6 +83,7 @@ type Branch struct {
 
 	run           uint64 // in which it was last moved
 	start         int    // its length before that
+	again         int    // tokens of the last extension that the tree had
 	before, after int    // states of the last extension
 }
 
@@ -142,6 +143,7 @@ func (b *Branch) Extend(s Sequence, ahead int) (had int) {
 	b.before = b.end.last()
 	t, from := b.tree, b.end
 	had = b.follow(s)
+	b.again = had
 	slots := &t.shared
 	if ahead > 0 {
 		slots = &b.own

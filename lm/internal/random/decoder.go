@@ -162,16 +162,29 @@ func (d *drawing) block() arch.Block {
 	}
 	d.sites(&b)
 	if d.note(d.chance(20), "residual: scaled") {
-		b.ResidualScale = d.between(0.1, 1.5)
+		b.AttentionScale, b.MLPScale = d.between(0.1, 1.5), d.between(0.1, 1.5)
+	}
+	if d.note(d.chance(15), "residual: the stream is scaled") {
+		b.AttentionKeeps, b.MLPKeeps = d.between(0.5, 1.5), d.between(0.5, 1.5)
 	}
 	if !b.Parallel || b.BeforeMLP == nil {
 		b.ResidualAfterNorm = d.note(d.chance(15), "residual: after the norm")
 	}
-	if b.ResidualScale == 0 && b.AfterAttention == nil && b.AfterMLP == nil {
+	if b.AttentionScale == 0 && b.AttentionKeeps == 0 && b.AfterAttention == nil && b.AfterMLP == nil {
 		b.AttentionAddsResidual = d.note(d.chance(20), "residual: added by attention")
 		b.MLPAddsResidual = d.note(d.chance(20), "residual: added by the mlp")
 	}
-	b.Attention = d.attention()
+	switch kind := d.IntN(100); {
+	case d.note(kind < 18, "block: recurrence"):
+		b.Recurrence = d.recurrence()
+	case d.note(kind < 26, "block: recurrence beside attention"):
+		b.Attention, b.Recurrence = d.attention(), d.recurrence()
+		if d.note(d.chance(50), "recurrence: scaled") {
+			b.Recurrence.Scale = d.between(0.2, 1.5)
+		}
+	default:
+		b.Attention = d.attention()
+	}
 	b.MLP = d.mlp("mlp.")
 	if d.note(d.chance(12), "block: another mlp beside") {
 		beside := d.mlp("beside.")
@@ -231,6 +244,9 @@ func (d *drawing) attention() arch.Attention {
 			a.Heads = a.KVHeads * oneOf(d, 1, 2, 3)
 		}
 		d.projections(&a)
+		if a.Gated {
+			a.Gated, a.Query = false, d.linear("q", a.Heads*a.HeadSize, d.Decoder.Hidden)
+		}
 		a.Differential = &arch.Differential{Initial: d.between(0.2, 0.8), Norm: &arch.Norm{Kind: oneOf(d, arch.RMS, arch.Layer), Epsilon: 1e-5}}
 		for name, to := range map[string]*string{"q1": &a.Differential.Query1, "k1": &a.Differential.Key1, "q2": &a.Differential.Query2, "k2": &a.Differential.Key2} {
 			*to = d.vector("lambda_"+name, a.HeadSize, 0)
@@ -297,6 +313,9 @@ func (d *drawing) projections(a *arch.Attention) {
 		d.fused(a, queries)
 	} else {
 		a.Query, a.Key, a.Value = d.linear("q", queries, hidden), d.linear("k", keys, hidden), d.linear("v", keys, hidden)
+	}
+	if a.Fused.Weight == "" && d.note(d.chance(20), "attention: gated") {
+		a.Gated, a.Query = true, d.linear("q", 2*queries, hidden)
 	}
 	a.Output = d.linear("o", hidden, queries)
 }

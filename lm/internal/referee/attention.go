@@ -28,9 +28,16 @@ func (t *token) attention(layer int, x []float64) []float64 {
 			queries[h] = scaled(queries[h], float64(a.Temperature.At(t.position)))
 		}
 	}
-	t.cache[layer][t.slots[t.position]] = own
+	if !t.again {
+		t.cache[layer][t.slots[t.position]] = own
+	}
 
 	out := t.gatherAll(layer, queries)
+	if b.gate != nil {
+		for i, v := range t.model.product(b.gate, x) {
+			out[i] *= sigmoid(v)
+		}
+	}
 	t.reach(layer, arch.AttnHeads, out)
 	if b.mixed != nil {
 		return t.outputsOf(a, b.mixed, chosen, heads(a, out))

@@ -17,8 +17,10 @@ import (
 type block struct {
 	beforeAttention, afterAttention, afterAttentionAdd *norm
 	query, key, value, output                          *linear
-	latent                                             *latent // in place of query, key and value; nil: none
-	mixed                                              *mixed  // in place of query and output; nil: none
+	latent                                             *latent     // in place of query, key and value; nil: none
+	mixed                                              *mixed      // in place of query and output; nil: none
+	gate                                               *linear     // of what the heads gather; nil: none
+	recurrence                                         *recurrence // nil: none
 	queryNorm, keyNorm                                 *headNorm
 	sinks                                              []float64 // [heads]; nil: none
 	lambda                                             float64   // of differential attention
@@ -216,6 +218,10 @@ func (l *loader) block(b *arch.Block, hidden int) block {
 		beside := l.mlp(b.MLPBeside, hidden)
 		out.beside = &beside
 	}
+	out.recurrence = l.recurrence(b.Recurrence, hidden)
+	if a.Heads == 0 {
+		return out
+	}
 	if a.Experts == nil {
 		out.output = l.linear(a.Output, hidden, a.OutputWidth())
 	}
@@ -231,6 +237,17 @@ func (l *loader) projections(b *block, a *arch.Attention, hidden int) {
 	queries, keys := a.Heads*a.HeadSize, a.KVHeads*a.HeadSize
 	if a.Experts != nil {
 		queries = 0
+	}
+	if a.Gated {
+		var both [2][]int // outputs that are queries, and that are gates
+		for o := 0; o < 2*queries; o += a.HeadSize {
+			which := o / a.HeadSize % 2
+			both[which] = append(both[which], numbers(o, a.HeadSize)...)
+		}
+		all := l.linear(a.Query, 2*queries, hidden)
+		b.query, b.gate = all.part(both[0]...), all.part(both[1]...)
+		b.key, b.value = l.linear(a.Key, keys, hidden), l.linear(a.Value, keys, hidden)
+		return
 	}
 	if a.Fused.Weight == "" {
 		b.query, b.key, b.value = l.linear(a.Query, queries, hidden), l.linear(a.Key, keys, hidden), l.linear(a.Value, keys, hidden)

@@ -61,7 +61,19 @@ func (s *Session) mixture(p *mlp, x []float64) []float64 {
 type ielu struct{ positive, negative, beta, epsilon float64 }
 
 func (m *mlp) activate(x float64) float64 {
-	switch m.Activation {
+	if m.Activation != arch.LearnedIELU {
+		return activated(m.Activation, x)
+	}
+	c := m.ielu
+	if x > 0 {
+		return softplus(c.positive)*x*x + c.beta*x
+	}
+	return (c.beta+softplus(c.negative))*(math.Expm1(min(x, c.epsilon))-x) + c.beta*x
+}
+
+// activated is an activation without constants.
+func activated(kind arch.Activation, x float64) float64 {
+	switch kind {
 	case arch.SiLU:
 		return x * sigmoid(x)
 	case arch.GELU:
@@ -74,14 +86,10 @@ func (m *mlp) activate(x float64) float64 {
 		return max(x, 0) * max(x, 0)
 	case arch.QuickGELU:
 		return x * sigmoid(1.702*x)
-	case arch.LearnedIELU:
-		c := m.ielu
-		if x > 0 {
-			return softplus(c.positive)*x*x + c.beta*x
-		}
-		return (c.beta+softplus(c.negative))*(math.Expm1(min(x, c.epsilon))-x) + c.beta*x
+	case arch.Logistic:
+		return sigmoid(x)
 	}
-	panic("the activation " + string(m.Activation) + " is not known")
+	panic("the activation " + string(kind) + " is not known")
 }
 
 func softplus(x float64) float64 { return math.Log1p(math.Exp(x)) }

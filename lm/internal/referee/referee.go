@@ -58,7 +58,8 @@ func (m *Model) Check(int, arch.Site, engine.Operator) error { return nil }
 // Session holds keys and values by layer and slot.
 type Session struct {
 	model *Model
-	cache []map[int]cached // [layers]
+	cache []map[int]cached      // [layers]
+	left  []map[int]*remembered // [layers], by state
 
 	// closest is how near a router came to another choice of experts: the smallest
 	// difference between a probability that was chosen and one that was not. Where
@@ -75,12 +76,13 @@ func (m *Model) NewSession() engine.Session {
 	s := &Session{model: m, closest: math.Inf(1)}
 	for range m.blocks {
 		s.cache = append(s.cache, map[int]cached{})
+		s.left = append(s.left, map[int]*remembered{})
 	}
 	return s
 }
 
 // Close drops what the session holds.
-func (s *Session) Close() { s.cache = nil }
+func (s *Session) Close() { s.cache, s.left = nil, nil }
 
 // Run computes the nodes one after the other, each through all blocks.
 func (s *Session) Run(ctx context.Context, run *engine.Run) error {
@@ -91,13 +93,13 @@ func (s *Session) Run(ctx context.Context, run *engine.Run) error {
 	}
 	row := 0
 	for _, segment := range run.Segments {
-		slots := flat(segment.Path)
+		slots, states := flat(segment.Path), s.before(segment)
 		for i := range segment.Nodes {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			position := segment.Position + i
-			t := &token{Session: s, run: run, row: row, position: position, length: segment.Length, slots: slots[:position+1]}
+			t := &token{Session: s, run: run, row: row, position: position, length: segment.Length, slots: slots[:position+1], again: i < segment.Again, states: states}
 			if run.First > 0 {
 				for layer := range run.First {
 					s.cache[layer][t.slots[position]] = s.cache[layer][segment.Twin.Slot(i)]
@@ -113,8 +115,36 @@ func (s *Session) Run(ctx context.Context, run *engine.Run) error {
 			t.logits()
 			row++
 		}
+		s.keep(run, segment, states)
 	}
 	return nil
+}
+
+// before returns what a segment goes on from in each block; nil where a block
+// remembers nothing.
+func (s *Session) before(segment engine.Segment) []*remembered {
+	states := make([]*remembered, len(s.left))
+	for layer := range s.left {
+		if r := s.model.blocks[layer].recurrence; r != nil && segment.Before == 0 {
+			states[layer] = r.empty()
+		} else if r != nil {
+			states[layer] = s.left[layer][segment.Before].clone()
+		}
+	}
+	return states
+}
+
+// keep keeps what a segment leaves.
+func (s *Session) keep(run *engine.Run, segment engine.Segment, states []*remembered) {
+	for layer, state := range states {
+		switch {
+		case segment.After == 0 || state == nil:
+		case layer < run.First:
+			s.left[layer][segment.After] = s.left[layer][segment.TwinState]
+		default:
+			s.left[layer][segment.After] = state
+		}
+	}
 }
 
 // flat returns the slots of a path one by one.
@@ -133,8 +163,10 @@ type token struct {
 	run      *engine.Run
 	row      int
 	position int
-	length   int   // of its sequence
-	slots    []int // of its ancestors and itself, by position
+	length   int           // of its sequence
+	slots    []int         // of its ancestors and itself, by position
+	again    bool          // the slot keeps what it holds
+	states   []*remembered // of its segment [layers]
 	residual []float64
 }
 
@@ -164,18 +196,18 @@ func (t *token) block(layer int) {
 	if d.ResidualAfterNorm && b.beforeAttention != nil {
 		x = input
 	}
-	given := t.attention(layer, input)
+	given, recalled := t.mixed(layer, input)
 	if d.Parallel {
 		forMLP := input
 		if b.beforeMLP != nil {
 			forMLP = t.normed(layer, b.beforeMLP, x)
 		}
-		x = t.after(layer, arch.SelfAttn, x, given, nil, nil, nil)
+		x = t.after(layer, arch.SelfAttn, x, given, recalled, nil, nil)
 		t.residual = t.after(layer, arch.MLPOutput, x, t.mlp(&b.mlp, forMLP), t.beside(b, forMLP), nil, nil)
 		t.reach(layer, arch.DecoderBlock, t.residual)
 		return
 	}
-	x = t.after(layer, arch.SelfAttn, x, given, nil, b.afterAttention, b.afterAttentionAdd)
+	x = t.after(layer, arch.SelfAttn, x, given, recalled, b.afterAttention, b.afterAttentionAdd)
 	t.reach(layer, arch.ResidualMid, x)
 	input = t.normed(layer, b.beforeMLP, x)
 	if d.ResidualAfterNorm && b.beforeMLP != nil {
@@ -183,6 +215,20 @@ func (t *token) block(layer int) {
 	}
 	t.residual = t.after(layer, arch.MLPOutput, x, t.mlp(&b.mlp, input), t.beside(b, input), b.afterMLP, b.afterMLPAdd)
 	t.reach(layer, arch.DecoderBlock, t.residual)
+}
+
+// mixed is what attention gives, or a recurrence in its place, and what one beside
+// it adds.
+func (t *token) mixed(layer int, x []float64) (given, beside []float64) {
+	b := &t.model.blocks[layer]
+	if t.model.decoder.Blocks[layer].Attention.Heads == 0 {
+		return t.recurrence(layer, b.recurrence, x), nil
+	}
+	given = t.attention(layer, x)
+	if b.recurrence != nil {
+		beside = scaled(t.recurrence(layer, b.recurrence, x), orOne(b.recurrence.Scale))
+	}
+	return given, beside
 }
 
 // normed is the norm of a row, shown at its site.
@@ -214,7 +260,11 @@ func (t *token) after(layer int, site arch.Site, x, given, beside []float64, aft
 	t.reach(layer, site, given)
 	given = t.normed(layer, after, sum(given, beside))
 	if !adds {
-		given = sum(x, scaled(given, orOne(d.ResidualScale)))
+		scale, keeps := d.AttentionScale, d.AttentionKeeps
+		if site == arch.MLPOutput {
+			scale, keeps = d.MLPScale, d.MLPKeeps
+		}
+		given = sum(scaled(x, orOne(keeps)), scaled(given, orOne(scale)))
 	}
 	return t.normed(layer, afterAdd, given)
 }
