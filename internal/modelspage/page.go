@@ -206,8 +206,11 @@ func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 		add("Attention and MLP in parallel, each behind a norm of its own.")
 	}
 	add("%s", norms(b))
-	if b.AttentionScale != 0 && b.AttentionScale != 1 {
+	switch {
+	case b.AttentionScale == b.MLPScale && b.MLPScale != 0 && b.MLPScale != 1:
 		add("What attention and MLP add to the stream is multiplied by %v.", b.AttentionScale)
+	case b.AttentionScale != b.MLPScale && b.MLPScale != 0:
+		add("What attention adds to the stream is multiplied by %v, what the MLP adds by %v.", b.AttentionScale, b.MLPScale)
 	}
 	if b.AttentionKeeps != 0 && b.AttentionKeeps != 1 {
 		add("The stream is multiplied by %v before attention adds to it, and by %v before the MLP does.", b.AttentionKeeps, b.MLPKeeps)
@@ -381,7 +384,11 @@ func recurrence(r *arch.Recurrence) string {
 			text += ", then "
 		}
 		text += fmt.Sprintf("a memory of %d heads of %d×%d", m.Heads, m.KeySize, m.ValueSize)
-		if m.KeyHeads != m.Heads {
+		switch m.KeyHeads {
+		case m.Heads:
+		case 1:
+			text += " on one key"
+		default:
 			text += fmt.Sprintf(" on %d keys", m.KeyHeads)
 		}
 		if m.Rates != "" {
@@ -495,9 +502,12 @@ func positions(d *arch.Decoder, scaling map[string]any) string {
 
 func windows(d *arch.Decoder) string {
 	var layers, bare []string
-	window := 0
+	window, attending := 0, 0
 	for i := range d.Blocks {
 		a := &d.Blocks[i].Attention
+		if a.Heads > 0 {
+			attending++
+		}
 		if a.Window != 0 {
 			layers, window = append(layers, fmt.Sprint(i)), a.Window
 		} else if a.Heads > 0 && a.Rope == nil && a.Alibi == nil && d.Embedding.Positions == "" && !d.Embedding.Sinusoidal {
@@ -515,7 +525,7 @@ func windows(d *arch.Decoder) string {
 	if rope := otherRope(d); rope != "" {
 		sentences = append(sentences, rope)
 	}
-	if len(bare) > 0 && len(bare) < len(d.Blocks) {
+	if len(bare) > 0 && len(bare) < attending {
 		sentences = append(sentences, fmt.Sprintf("Layers %s have no positions.", strings.Join(bare, ", ")))
 	}
 	return strings.Join(sentences, " ")

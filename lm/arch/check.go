@@ -196,8 +196,10 @@ func (m *MLP) check() error {
 		return fmt.Errorf("the activation %q has constants", m.Activation)
 	case m.Alternating && m.GateUp.Weight == "":
 		return errors.New("gate and up of an mlp alternate that are not in one tensor")
-	case !gated && (m.GateLimit != 0 || m.UpOffset != 0):
-		return errors.New("an mlp without a gate has a limit or an offset of gates")
+	case !gated && (m.GateLimit != 0 || m.UpOffset != 0 || m.GateScale != 0):
+		return errors.New("an mlp without a gate has a limit, an offset or a scale of gates")
+	case !finite.Is(m.GateScale) || !finite.Is(m.Scale):
+		return fmt.Errorf("the gate of an mlp is scaled by %v, its result by %v", m.GateScale, m.Scale)
 	case !(m.GateLimit >= 0) || !finite.Is(m.GateLimit) || !finite.Is(m.UpOffset):
 		return fmt.Errorf("the gate of an mlp is limited to %v, with an offset of %v", m.GateLimit, m.UpOffset)
 	}

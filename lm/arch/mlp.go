@@ -12,6 +12,8 @@ type MLP struct {
 
 	GateLimit float32 // bounds the gate from above and up to ±GateLimit, before the activation; 0: not
 	UpOffset  float32 // added to up before it meets the gate
+	GateScale float32 // multiplies the gate before the activation; 0: 1
+	Scale     float32 // multiplies what down gives, bias included; 0: 1
 	XIELU     *XIELU  // the constants of that activation
 
 	Experts *Experts // nil: dense

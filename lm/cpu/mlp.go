@@ -53,11 +53,17 @@ func (p *pass) experts(shares []share, dst, x []float32) {
 	kernel.Products(calls...)
 	clear(calls)
 	p.calls = calls
+	if first.Scale != 0 {
+		each(rows, func(i int) { kernel.Scale(dst[i*hidden:(i+1)*hidden], first.Scale) })
+	}
 }
 
 // activate turns a row of the hidden layer, gate and up, into what the last
 // product reads, in place of the gate. Without a gate both are one.
 func (m *mlp) activate(gate, up []float32) {
+	if m.GateScale != 0 {
+		kernel.Scale(gate, m.GateScale)
+	}
 	if m.GateLimit > 0 {
 		kernel.Clamp(gate, float32(math.Inf(-1)), m.GateLimit)
 		kernel.Clamp(up, -m.GateLimit, m.GateLimit)

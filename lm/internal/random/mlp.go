@@ -47,6 +47,9 @@ func (d *drawing) dense(name string) arch.MLP {
 		d.tensors[m.XIELU.Epsilon] = epsilon
 	}
 	m.Down = d.linear(name+"down", hidden, m.Inner)
+	if d.note(d.chance(15), "mlp: scaled") {
+		m.Scale = d.between(0.3, 1.5)
+	}
 	switch {
 	case !d.note(d.chance(60), "mlp: gated"):
 		m.Up = d.linear(name+"up", m.Inner, hidden)
@@ -59,6 +62,9 @@ func (d *drawing) dense(name string) arch.MLP {
 	}
 	if d.note(d.chance(20), "mlp: limited") {
 		m.GateLimit = d.between(0.3, 2)
+	}
+	if d.note(d.chance(15), "mlp: gate scaled") {
+		m.GateScale = d.between(0.3, 1.5)
 	}
 	if d.note(d.chance(20), "mlp: up with an offset") {
 		m.UpOffset = d.between(-1, 1)

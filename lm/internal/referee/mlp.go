@@ -24,15 +24,16 @@ func (s *Session) mlp(p *mlp, x []float64) []float64 {
 		for i, v := range inner {
 			inner[i] = p.activate(v)
 		}
-		return s.model.product(p.down, inner)
+		return scaled(s.model.product(p.down, inner), orOne(p.Scale))
 	}
 	for i, v := range s.model.product(p.gate, x) {
+		v *= orOne(p.GateScale)
 		if limit > 0 {
 			v = min(v, limit)
 		}
 		inner[i] *= p.activate(v)
 	}
-	return s.model.product(p.down, inner)
+	return scaled(s.model.product(p.down, inner), orOne(p.Scale))
 }
 
 // mixture adds up the experts that are chosen, weighted, and the shared one.
