@@ -10,9 +10,9 @@ import (
 )
 
 // derived returns a vector without layers that comes from this one by an
-// operation.
+// operation. What was measured of the old one does not hold for it.
 func (v *Vector) derived(operation string) *Vector {
-	out := &Vector{Site: v.Site, Layers: map[int][]float32{}, Provenance: v.Provenance, ActivationNorms: maps.Clone(v.ActivationNorms)}
+	out := &Vector{Site: v.Site, Rank: v.Rank, Operator: v.Operator, Layers: map[int][]float32{}, Provenance: v.Provenance, ActivationNorms: maps.Clone(v.ActivationNorms)}
 	if before := out.Provenance.Operations; before != "" {
 		operation = before + "; " + operation
 	}

@@ -18,7 +18,7 @@ type editOptions struct {
 	layers   []int
 }
 
-// Using chooses the operator; [Add] unless told.
+// Using chooses the operator; the vector's own unless told.
 func Using(operator Operator) EditOption { return func(o *editOptions) { o.operator = operator } }
 
 // OnTokens chooses the tokens that are steered; all unless told.
@@ -30,18 +30,21 @@ func AtLayers(layers ...int) EditOption {
 	return func(o *editOptions) { o.layers = append([]int{}, layers...) }
 }
 
-// Edit makes of the vector, multiplied, an edit that a model accepts. It is added
-// to every token at all of its layers unless options say otherwise. With a
+// Edit makes of the vector, multiplied, an edit that a model accepts. It acts by
+// its own operator on every token at all of its layers unless options say otherwise. With a
 // multiplier of 0 an addition is idle. What would silently do nothing or make no
 // sense is an error: no layers, a layer that the vector lacks, a zero vector, a
 // multiplier of 0 with an ablation, a product that is not finite or that vanishes.
 func (v *Vector) Edit(multiplier float64, options ...EditOption) (lm.Edit, error) {
-	o := editOptions{operator: Add(), layers: v.ascending()}
+	o := editOptions{layers: v.ascending()}
 	for _, option := range options {
 		option(&o)
 	}
 	if o.operator == nil {
-		return lm.Edit{}, errors.New("the operator is nil")
+		var err error
+		if o.operator, err = v.operator(); err != nil {
+			return lm.Edit{}, err
+		}
 	}
 	if !finite.Is(multiplier) {
 		return lm.Edit{}, fmt.Errorf("the multiplier is %v", multiplier)
@@ -66,6 +69,15 @@ func (v *Vector) Edit(multiplier float64, options ...EditOption) (lm.Edit, error
 		}
 	}
 	return edit, nil
+}
+
+// operator returns how the vector acts unless told.
+func (v *Vector) operator() (Operator, error) {
+	operator, err := ParseOperator(cmp.Or(v.Operator, Add().Name()))
+	if err != nil {
+		return nil, fmt.Errorf("the vector's own operator: %w", err)
+	}
+	return operator, nil
 }
 
 func (v *Vector) site() lm.Site { return cmp.Or(v.Site, lm.DecoderBlock) }

@@ -16,6 +16,7 @@ type ExtractOptions struct {
 	Site   lm.Site // "": decoder_block
 	Layers []int   // negative ones count from the last; nil: all that have the site
 	Read   Reading // of samples that do not say themselves; nil: ReadAt(-1)
+	Shard  Shard   // the part of the samples that is extracted
 
 	RunTokens int                   // tokens computed together: bounds memory, never changes results; 0: 1024
 	Progress  func(done, total int) // tokens computed; nil: none
@@ -27,6 +28,9 @@ type Activations struct {
 	Positive, Negative map[int][][]float32 // layer -> [samples][width]
 	Provenance         Provenance
 	Usage              lm.Usage // of the extraction; not kept in files
+
+	shards  shards
+	members []int // of shards: the numbers of the samples, ascending
 }
 
 // sampleActivations are the activations of one sample.
@@ -36,17 +40,17 @@ type sampleActivations struct {
 }
 
 // Extract computes all prompts as one prefix forest and returns the activations
-// where they are read, in the samples' order. Errors name the sample and the
+// where they are read, in the samples' order; of a shard, those of its samples. Errors name the sample and the
 // value that is wrong.
 func Extract(ctx context.Context, model *lm.Model, samples []Sample, opts ExtractOptions) (*Activations, error) {
 	e, err := prepare(ctx, model, samples, opts)
 	if err != nil {
 		return nil, err
 	}
-	out := &Activations{Site: e.site, Positive: map[int][][]float32{}, Negative: map[int][][]float32{}, Provenance: e.provenance(hashSamples(e.ids()))}
+	out := &Activations{shards: opts.Shard.alone(e.whole), members: e.members, Site: e.site, Positive: map[int][][]float32{}, Negative: map[int][][]float32{}, Provenance: e.provenance(hashSamples(e.ids()))}
 	for _, layer := range e.layers {
-		out.Positive[layer] = make([][]float32, len(samples))
-		out.Negative[layer] = make([][]float32, len(samples))
+		out.Positive[layer] = make([][]float32, len(e.samples))
+		out.Negative[layer] = make([][]float32, len(e.samples))
 	}
 	out.Usage, err = e.run(ctx, nil, func(a sampleActivations) error {
 		for _, layer := range e.layers {
@@ -69,6 +73,8 @@ type extraction struct {
 	site    lm.Site
 	layers  []int      // ascending
 	inputs  []lm.Input // sample i: positive at 2i, negative at 2i+1
+	members []int      // of a shard: which of the samples given are its, ascending
+	whole   string     // of a shard: the digest of the samples given
 }
 
 func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts ExtractOptions) (*extraction, error) {
@@ -118,7 +124,26 @@ func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 			e.inputs = append(e.inputs, in)
 		}
 	}
+	if opts.Shard != (Shard{}) {
+		return e, e.keep(opts.Shard)
+	}
 	return e, nil
+}
+
+// keep leaves of the samples those of a shard.
+func (e *extraction) keep(shard Shard) error {
+	members, err := shard.of(e)
+	if err != nil {
+		return err
+	}
+	e.whole = hashSamples(e.ids())
+	var samples []Sample
+	var inputs []lm.Input
+	for _, i := range members {
+		samples, inputs = append(samples, e.samples[i]), append(inputs, e.inputs[2*i], e.inputs[2*i+1])
+	}
+	e.samples, e.inputs, e.members = samples, inputs, members
+	return nil
 }
 
 // locate tokenizes a prompt and returns the positions that are read of it.
@@ -263,7 +288,11 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(sampleActi
 	})
 	if wrong := (*lm.InputError)(nil); errors.As(err, &wrong) {
 		side := sides[wrong.Input]
-		err = &SampleError{side / 2, [2]string{"positive", "negative"}[side%2], wrong.Err}
+		given := side / 2
+		if e.members != nil {
+			given = e.members[given]
+		}
+		err = &SampleError{given, [2]string{"positive", "negative"}[side%2], wrong.Err}
 	}
 	return usage, err
 }

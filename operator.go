@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/steervec/steer/lm"
 )
@@ -75,16 +76,23 @@ func projection(activation, vector []float32) float64 {
 	return along / square
 }
 
-// ParseOperator returns the operator of that name: "add", "ablate" or
-// "ablate-then-add".
+// ParseOperator returns the operator of a name, one of [OperatorNames].
 func ParseOperator(name string) (Operator, error) {
-	switch name {
-	case "add":
-		return Add(), nil
-	case "ablate":
-		return Ablate(), nil
-	case "ablate-then-add":
-		return AblateThenAdd(), nil
+	for _, operator := range operators {
+		if operator.Name() == name {
+			return operator, nil
+		}
 	}
-	return nil, fmt.Errorf("unknown operator %q: it is add, ablate or ablate-then-add", name)
+	return nil, fmt.Errorf("unknown operator %q: it is one of %s", name, strings.Join(OperatorNames(), ", "))
 }
+
+// OperatorNames lists the names of the operators.
+func OperatorNames() []string {
+	var names []string
+	for _, operator := range operators {
+		names = append(names, operator.Name())
+	}
+	return names
+}
+
+var operators = []Operator{Add(), Ablate(), AblateThenAdd()}

@@ -30,7 +30,7 @@ func TestOperators(t *testing.T) {
 		})
 	}
 	_, err := ParseOperator("subtract")
-	checkError(t, err, `unknown operator "subtract": it is add, ablate or ablate-then-add`)
+	checkError(t, err, `unknown operator "subtract": it is one of add, ablate, ablate-then-add`)
 }
 
 func TestAblationLeavesNothingAlongTheVectorWhateverItsLength(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/steervec/steer/internal/finite"
 	"github.com/steervec/steer/lm"
@@ -14,13 +15,15 @@ import (
 // samples alone: collected in any order, in any parts, stopped, resumed and merged,
 // they give the same vector to the bit. They belong to one goroutine.
 type Statistics struct {
-	Usage lm.Usage // tokens of the samples, and those that were computed for them
+	Usage        lm.Usage // tokens of the samples, and those that were computed for them
+	ChatTemplate string   // that the samples were rendered with, for the vector's provenance
 
 	from         origin
 	aggregator   Aggregator
 	accumulators []Accumulator // [layers]
 	norms        exactSums     // of the lengths of both activations of each sample, [layers]
 	samples      []sampleID
+	shards       shards
 }
 
 // origin is all that statistics must agree in to be one.
@@ -105,17 +108,27 @@ func length(x []float32) float64 {
 // Samples returns how many samples are in the statistics.
 func (s *Statistics) Samples() int { return len(s.samples) }
 
+// Layers returns the layers of which there are statistics, ascending.
+func (s *Statistics) Layers() []int { return slices.Clone(s.from.Layers) }
+
 // Merge adds what other statistics hold, of the same model, layers, reading and
 // aggregator, computed in the same number format by the same instructions, so that
 // the parts of a set of samples, however it was split, give the vector of the whole
-// to the bit. Any parts will do; those that hold neighbours of the sorted prompts
-// share the most prefixes. A sample that is in both counts twice. The other
-// statistics keep what they have.
+// to the bit. Any parts will do; those that [Shard] makes share the most prefixes,
+// and of those none may come twice. A sample that is in two other parts counts
+// twice. The other statistics keep what they have.
 func (s *Statistics) Merge(other *Statistics) error {
 	if s == other {
 		return errors.New("merge statistics: they are the same")
 	}
 	if err := s.from.differs(other.from); err != nil {
+		return fmt.Errorf("merge statistics: %w", err)
+	}
+	if s.ChatTemplate != other.ChatTemplate {
+		return errors.New("merge statistics: the chat templates differ")
+	}
+	joined, err := s.shards.join(other.shards)
+	if err != nil {
 		return fmt.Errorf("merge statistics: %w", err)
 	}
 	for i, a := range s.accumulators {
@@ -125,21 +138,25 @@ func (s *Statistics) Merge(other *Statistics) error {
 	}
 	s.norms.merge(&other.norms)
 	s.samples = append(s.samples, other.samples...)
+	s.shards = joined
 	s.Usage = s.Usage.Add(other.Usage)
 	return nil
 }
 
 // Vector asks the aggregator for each layer's direction. It is an error where a
 // direction is zero or not finite, as when the two sides of all samples are read
-// where they are the same.
+// where they are the same, and where shards are missing.
 func (s *Statistics) Vector() (*Vector, error) {
 	if len(s.from.Layers) == 0 {
 		return nil, errors.New("there are no layers")
 	}
+	if err := s.shards.complete(); err != nil {
+		return nil, err
+	}
 	f := s.from
 	v := &Vector{Site: f.Site, Layers: map[int][]float32{}, ActivationNorms: map[int]float64{}, Provenance: Provenance{
 		Model: f.Model, Family: f.Family, ModelLayers: f.ModelLayers, WeightsHash: f.WeightsHash, Steering: f.Steering, PairsHash: hashSamples(s.samples),
-		Aggregator: f.Aggregator, Read: f.Read, Version: Version(),
+		Aggregator: f.Aggregator, Read: f.Read, ChatTemplate: s.ChatTemplate, Version: Version(),
 	}}
 	for i, layer := range f.Layers {
 		direction, err := s.accumulators[i].Direction()

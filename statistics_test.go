@@ -1,6 +1,7 @@
 package steer_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -421,4 +422,16 @@ func plain(r rune) rune {
 		return -1
 	}
 	return r
+}
+
+func TestStatisticsAreTheSameBytesInMemoryAndInAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	s, file := smallStatistics(t, path)
+	data, err := s.MarshalBinary()
+	if err != nil || !bytes.Equal(data, file) {
+		t.Errorf("%d bytes in memory are not the %d of the file (%v)", len(data), len(file), err)
+	}
+	if _, err := steer.ParseStatistics(data[:len(data)-1]); err == nil {
+		t.Error("statistics that lack their last byte are read")
+	}
 }

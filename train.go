@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -19,6 +20,7 @@ type TrainOptions struct {
 	Layers     []int      // negative ones count from the last; nil: all that have the site
 	Read       Reading    // of samples that do not say themselves; nil: ReadAt(-1)
 	Aggregator Aggregator // nil: Mean()
+	Shard      Shard      // the part of the samples that is collected; Train takes the whole only
 
 	RunTokens int                   // tokens computed together: bounds memory, never changes results; 0: 1024
 	Progress  func(done, total int) // tokens computed; nil: none
@@ -79,7 +81,7 @@ func collect(ctx context.Context, model *lm.Model, samples []Sample, opts TrainO
 	}
 	computed := 0 // tokens, by this call
 	e, err := prepare(ctx, model, samples, ExtractOptions{
-		Site: opts.Site, Layers: opts.Layers, Read: opts.Read, RunTokens: opts.RunTokens,
+		Site: opts.Site, Layers: opts.Layers, Read: opts.Read, Shard: opts.Shard, RunTokens: opts.RunTokens,
 		Progress: func(done, total int) {
 			computed = done
 			if opts.Progress != nil {
@@ -92,6 +94,7 @@ func collect(ctx context.Context, model *lm.Model, samples []Sample, opts TrainO
 	}
 	ids := e.ids()
 	s := newStatistics(e.origin(opts.Aggregator), opts.Aggregator)
+	s.shards = opts.Shard.alone(e.whole)
 	var done []bool
 	if opts.Resume {
 		if s, done, err = e.resume(opts, s, ids); err != nil {
@@ -135,6 +138,9 @@ func (e *extraction) resume(opts TrainOptions, fresh *Statistics, ids []sampleID
 	var done []bool
 	if err = s.from.differs(fresh.from); err == nil {
 		done, err = s.resume(ids)
+	}
+	if err == nil && !reflect.DeepEqual(s.shards, fresh.shards) {
+		err = errors.New("its shard is another")
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s is the state of another run: %w; remove it to begin anew", opts.State, err)

@@ -13,11 +13,17 @@ import (
 	"github.com/steervec/steer/vecfile"
 )
 
-// Vector is a steering vector: a direction per layer, and where it came from.
+// Vector is a steering vector: a direction per layer, or what another operator
+// than an addition asks for, and where it came from.
 type Vector struct {
 	Site       lm.Site           // "": decoder_block
-	Layers     map[int][]float32 // 0-based layer -> [width]; negative layers count from the model's last
+	Rank       int               // rows of each layer; 0 means 1
+	Layers     map[int][]float32 // 0-based layer -> [rank, width]; negative layers count from the model's last
+	Operator   string            // how the vector acts unless told, as ParseOperator reads it; "": add
 	Provenance Provenance
+
+	// Calibration says what strength 1 means. Nil: the vector has only multipliers.
+	Calibration *Calibration
 
 	// ActivationNorms is the mean length of the activations that the vector was
 	// trained on, by layer: what its own length is to be compared with. Nil: unknown.
@@ -37,6 +43,18 @@ type Provenance struct {
 	ChatTemplate string // the template that the prompts were rendered with
 	Operations   string // what was done to the vector since it was trained
 	Version      string // of steer
+}
+
+// Calibration is a strength that was measured: at the multiplier, the 95th
+// percentile of the per-token KL divergence of the steered from the unsteered model
+// is the budget.
+type Calibration struct {
+	Multiplier float64 `json:"multiplier"`       // that strength 1 stands for
+	Budget     float64 `json:"budget"`           // nats
+	Operator   string  `json:"operator"`         // it holds for the vector acting so,
+	Layers     []int   `json:"layers"`           // at these layers,
+	Tokens     string  `json:"tokens,omitempty"` // on these tokens; "": all
+	TextHash   string  `json:"text_hash"`        // of the neutral text
 }
 
 // layer returns the number under which the vector has a layer. A negative one
@@ -76,7 +94,7 @@ func (v *Vector) fields() map[string]*string {
 	return map[string]*string{
 		vecfile.LayerTypeKey: (*string)(&v.Site), vecfile.ModelKey: &p.Model, vecfile.FamilyKey: &p.Family, vecfile.WeightsHashKey: &p.WeightsHash,
 		vecfile.SteeringKey: &p.Steering, vecfile.PairsHashKey: &p.PairsHash, vecfile.AggregatorKey: &p.Aggregator, vecfile.ReadTokenKey: &p.Read,
-		vecfile.ChatTemplateKey: &p.ChatTemplate, vecfile.OperationsKey: &p.Operations, vecfile.VersionKey: &p.Version,
+		vecfile.ChatTemplateKey: &p.ChatTemplate, vecfile.OperationsKey: &p.Operations, vecfile.OperatorKey: &v.Operator, vecfile.VersionKey: &p.Version,
 	}
 }
 
@@ -86,7 +104,7 @@ func (v *Vector) Save(path string) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return vecfile.Write(path, vecfile.File{Layers: v.Layers, Metadata: metadata})
+	return vecfile.Write(path, vecfile.File{Rank: v.Rank, Layers: v.Layers, Metadata: metadata})
 }
 
 func (v *Vector) metadata() (map[string]string, error) {
@@ -98,6 +116,13 @@ func (v *Vector) metadata() (map[string]string, error) {
 	}
 	if n := v.Provenance.ModelLayers; n != 0 {
 		metadata[vecfile.ModelLayersKey] = strconv.Itoa(n)
+	}
+	if v.Calibration != nil {
+		calibration, err := json.Marshal(v.Calibration)
+		if err != nil {
+			return nil, fmt.Errorf("calibration: %w", err)
+		}
+		metadata[vecfile.CalibrationKey] = string(calibration)
 	}
 	if len(v.ActivationNorms) > 0 {
 		norms, err := json.Marshal(v.ActivationNorms)
@@ -115,7 +140,7 @@ func LoadVector(path string) (*Vector, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &Vector{Layers: f.Layers}
+	v := &Vector{Rank: f.Rank, Layers: f.Layers}
 	if err := v.describe(f.Metadata); err != nil {
 		return nil, fmt.Errorf("read vector %s: %w", path, err)
 	}
@@ -127,12 +152,23 @@ func (v *Vector) describe(metadata map[string]string) error {
 	for key, field := range v.fields() {
 		*field = metadata[key]
 	}
+	if _, err := v.operator(); err != nil {
+		return err
+	}
 	if text := metadata[vecfile.ModelLayersKey]; text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
 			return fmt.Errorf("%s is %q, not a number of layers", vecfile.ModelLayersKey, text)
 		}
 		v.Provenance.ModelLayers = n
+	}
+	if text := metadata[vecfile.CalibrationKey]; text != "" {
+		if err := json.Unmarshal([]byte(text), &v.Calibration); err != nil {
+			return fmt.Errorf("%s: %w", vecfile.CalibrationKey, err)
+		}
+		if c := v.Calibration; c != nil && !(finite.Is(c.Multiplier) && c.Multiplier != 0 && finite.Is(c.Budget) && c.Budget > 0) {
+			return fmt.Errorf("%s: a multiplier of %v for a budget of %v nats", vecfile.CalibrationKey, c.Multiplier, c.Budget)
+		}
 	}
 	if text := metadata[vecfile.ActivationNormsKey]; text != "" {
 		if err := json.Unmarshal([]byte(text), &v.ActivationNorms); err != nil {

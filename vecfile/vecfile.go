@@ -1,7 +1,8 @@
 // Package vecfile reads and writes steering vectors on disk.
 //
-// The native format is safetensors: tensors layer.<n>, float32 [width], with n
-// the 0-based layer, and the provenance in the metadata.
+// The native format is safetensors: tensors layer.<n>, float32 [width], or
+// [rank, width] where a layer has several rows, with n the 0-based layer, and the
+// provenance in the metadata.
 package vecfile
 
 import (
@@ -19,7 +20,8 @@ import (
 
 // File is what a vector file holds.
 type File struct {
-	Layers   map[int][]float32 // layer -> [width]; negative layers count from a model's last
+	Rank     int               // rows of each layer; 0 means 1
+	Layers   map[int][]float32 // layer -> [rank, width], row after row; negative layers count from a model's last
 	Metadata map[string]string // the keys below, and whatever else a file has
 }
 
@@ -38,11 +40,25 @@ const (
 	ChatTemplateKey    = "chat_template"
 	OperationsKey      = "operations"       // what was done to the vector since it was trained
 	ActivationNormsKey = "activation_norms" // JSON object: layer -> mean length of an activation
+	OperatorKey        = "operator"         // how the vector is to act unless told
+	CalibrationKey     = "calibration"      // JSON object: what strength 1 means
 	VersionKey         = "steer.version"
 )
 
-// format is the version of the format that this package writes.
-const format = 1
+// The versions of the format. A file has the lowest that can say what it holds, so
+// that a reader that knows no other way to act refuses it.
+const (
+	plain  = 1 // one direction for each layer, to be added
+	format = 2 // several rows for each layer, or an operator: the newest
+)
+
+// version returns the version of the format that holds a file.
+func (f File) version() int {
+	if f.Rank > 1 || f.Metadata[OperatorKey] != "" {
+		return format
+	}
+	return plain
+}
 
 const prefix = "layer."
 
@@ -64,7 +80,8 @@ func Write(path string, f File) error {
 	if metadata == nil {
 		metadata = map[string]string{}
 	}
-	metadata[FormatKey] = strconv.Itoa(format)
+	metadata[FormatKey] = strconv.Itoa(f.version())
+	rank := max(f.Rank, 1)
 	if text, err := json.Marshal(metadata); err != nil || len(text) > maxHeader/2 { // the layers take less than the other half
 		return fmt.Errorf("write %s: the metadata takes %d bytes; at most %d are allowed", path, len(text), maxHeader/2)
 	}
@@ -75,10 +92,17 @@ func Write(path string, f File) error {
 		if err == nil {
 			err = check(vector)
 		}
+		if err == nil && len(vector)%rank != 0 {
+			err = fmt.Errorf("its %d elements are not %d rows", len(vector), rank)
+		}
 		if err != nil {
 			return fmt.Errorf("write %s: layer %d: %w", path, layer, err)
 		}
-		tensors = append(tensors, safetensors.New(prefix+strconv.Itoa(layer), []int{len(vector)}, vector))
+		shape := []int{rank, len(vector) / rank}
+		if rank == 1 {
+			shape = shape[1:]
+		}
+		tensors = append(tensors, safetensors.New(prefix+strconv.Itoa(layer), shape, vector))
 	}
 	return safetensors.Write(path, tensors, metadata)
 }
@@ -110,7 +134,7 @@ func parse(file *safetensors.File) (File, error) {
 		return File{}, fmt.Errorf("the file has format %d; this version of steer reads up to %d", version, format)
 	}
 	f := File{Layers: map[int][]float32{}, Metadata: metadata}
-	width := 0
+	var shape []int
 	for _, name := range file.Names() {
 		number, ok := strings.CutPrefix(name, prefix)
 		layer, err := strconv.Atoi(number)
@@ -121,8 +145,8 @@ func parse(file *safetensors.File) (File, error) {
 			return File{}, fmt.Errorf("tensor %q: %w", name, err)
 		}
 		t, _ := file.Tensor(name)
-		if t.DType != safetensors.F32 || len(t.Shape) != 1 {
-			return File{}, fmt.Errorf("tensor %q is %s %v, not F32 with one dimension", name, t.DType, t.Shape)
+		if rows := len(t.Shape) == 2 && t.Shape[0] > 1 && version > plain; t.DType != safetensors.F32 || len(t.Shape) != 1 && !rows {
+			return File{}, fmt.Errorf("tensor %q is %s %v, neither F32 with one dimension nor several rows in a file of format %d", name, t.DType, t.Shape, format)
 		}
 		vector, err := t.Float32s()
 		if err == nil {
@@ -131,16 +155,19 @@ func parse(file *safetensors.File) (File, error) {
 		if err != nil {
 			return File{}, fmt.Errorf("tensor %q: %w", name, err)
 		}
-		if width == 0 {
-			width = len(vector)
+		if shape == nil {
+			shape = t.Shape
 		}
-		if len(vector) != width {
-			return File{}, fmt.Errorf("tensor %q has %d elements where others have %d", name, len(vector), width)
+		if !slices.Equal(t.Shape, shape) {
+			return File{}, fmt.Errorf("tensor %q is %v where others are %v", name, t.Shape, shape)
 		}
 		f.Layers[layer] = vector
 	}
 	if len(f.Layers) == 0 {
 		return File{}, errors.New("the file has no layers")
+	}
+	if len(shape) == 2 {
+		f.Rank = shape[0]
 	}
 	return f, nil
 }

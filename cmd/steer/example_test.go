@@ -17,7 +17,7 @@ import (
 // is run on the demonstration model, in its order, and what it writes can be read.
 func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	var lines []string
-	for _, name := range []string{"demo", "train", "extract", "aggregate", "record", "generate", "score", "tokenize", "inspect"} {
+	for _, name := range []string{"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score", "tokenize", "inspect"} {
 		c, _, err := newRoot().Find([]string{name})
 		if err != nil {
 			t.Fatal(err)
@@ -92,7 +92,7 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"demo", "train", "extract", "aggregate", "record", "generate", "score", "tokenize", "inspect"} {
+	for _, name := range []string{"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score", "tokenize", "inspect"} {
 		if ran[name] == 0 {
 			t.Errorf("no example of steer %s ran", name)
 		}

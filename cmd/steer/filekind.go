@@ -59,8 +59,10 @@ func startsWith(path, want string) bool {
 	return err == nil && bytes.Equal(start, []byte(want))
 }
 
-// statisticsKey is the metadata key that a file of statistics has.
-const statisticsKey = "steer.statistics"
+const (
+	statisticsKey = "steer.statistics" // the metadata key that a file of statistics has
+	samplesTensor = "samples"          // the tensor that activations of a shard have
+)
 
 func kindOfTensors(file *safetensors.File) fileKind {
 	metadata, names := file.Metadata(), file.Names()
@@ -71,7 +73,9 @@ func kindOfTensors(file *safetensors.File) fileKind {
 		return vectorFile
 	case len(names) == 0 || metadata[vecfile.LayerTypeKey] == "":
 		return tensorsFile
-	case all(names, func(name string) bool { return isLayerOf(name, "positive") || isLayerOf(name, "negative") }):
+	case all(names, func(name string) bool {
+		return isLayerOf(name, "positive") || isLayerOf(name, "negative") || name == samplesTensor
+	}):
 		return activationsFile
 	case all(names, func(name string) bool {
 		return name == logitsTensor || slices.ContainsFunc(arch.Sites(), func(s lm.Site) bool { return isLayerOf(name, string(s)) })

@@ -175,3 +175,28 @@ func aggregator(flags *pflag.FlagSet, target *steer.Aggregator) {
 func jsonFlag(flags *pflag.FlagSet, target *bool) {
 	flags.BoolVar(target, "json", false, "print the result as JSON")
 }
+
+// layersFlag is a flag for a selection of layers.
+func layersFlag(flags *pflag.FlagSet, target **steer.Layers, name, help string) {
+	flags.Var(&parsed[*steer.Layers]{target, "", "LAYERS", steer.ParseLayers}, name, help+": "+steer.LayersSyntax)
+}
+
+// layerList writes ascending layers as 0-3,7.
+func layerList(layers []int) string {
+	text := ""
+	for i := 0; i < len(layers); {
+		j := i
+		for j+1 < len(layers) && layers[j+1] == layers[j]+1 {
+			j++
+		}
+		if text != "" {
+			text += ","
+		}
+		text += strconv.Itoa(layers[i])
+		if j > i {
+			text += "-" + strconv.Itoa(layers[j])
+		}
+		i = j + 1
+	}
+	return text
+}

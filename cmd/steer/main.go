@@ -107,7 +107,7 @@ when all went well, 1 after a failure or an interrupt, 2 when the command line i
 	root.SetFlagErrorFunc(wrongFlag)
 	root.SetHelpCommand(helpCommand())
 	root.SetVersionTemplate("steer {{.Version}}\n")
-	root.AddCommand(demoCommand(), trainCommand(), extractCommand(), aggregateCommand(), recordCommand(),
+	root.AddCommand(demoCommand(), trainCommand(), extractCommand(), aggregateCommand(), mergeCommand(), recordCommand(),
 		generateCommand(), scoreCommand(), tokenizeCommand(), inspectCommand(), benchCommand(), versionCommand())
 	for _, c := range root.Commands() {
 		onlyOnce(c)

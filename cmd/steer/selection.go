@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,9 +25,10 @@ type selectionFlags struct {
 	model     modelFlags
 	pairs     string
 	out       outFlags
-	layers    *layerSelection
+	layers    *steer.Layers
 	layerType lm.Site
 	read      steer.Reading // nil: what the kind of file says, or the last token
+	shard     steer.Shard
 	runTokens int
 }
 
@@ -39,6 +41,8 @@ func (f *selectionFlags) add(c *cobra.Command) {
 		siteFlag(flags, &f.layerType, "where in the layers")
 		flags.Var(&parsed[steer.Reading]{&f.read, "", "READING", steer.ParseReading}, "read-token",
 			`what is read of a prompt where a pair does not say: a position, negative from the prompt's end, or mean, mean:2:-1, mean:response, mean:"text"; the last token when not given`)
+		flags.Var(&parsed[steer.Shard]{&f.shard, "", "N/OF", steer.ParseShard}, "shard",
+			"only this part of the pairs, such as 3/8, the third of eight; steer merge puts the parts together")
 		number(flags, &f.runTokens, "run-tokens", 1, math.MaxInt32, "compute at most N tokens together: bounds memory, never changes results; 1024 when not given")
 	})
 }
@@ -65,7 +69,7 @@ type prepared struct {
 }
 
 func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
-	if err := require(c, "model", "pairs", "out"); err != nil {
+	if err := require(c, "model", "pairs", cmp.Or(f.out.name, "out")); err != nil {
 		return nil, err
 	}
 	if err := f.readSystem(c); err != nil {
@@ -81,7 +85,7 @@ func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
 		}
 	}()
 	p = &prepared{file: f.pairs, told: newNotes(c), out: f.out.path, release: release,
-		opts: steer.ExtractOptions{Site: f.layerType, RunTokens: f.runTokens, Read: f.read}}
+		opts: steer.ExtractOptions{Site: f.layerType, RunTokens: f.runTokens, Read: f.read, Shard: f.shard}}
 	var file pairs.File
 	if f.pairs == "-" {
 		p.file = "standard input"
@@ -104,7 +108,7 @@ func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
 	if p.model, err = f.model.open(c); err != nil {
 		return nil, err
 	}
-	if p.opts.Layers, err = f.layers.of(p.model); err != nil {
+	if p.opts.Layers, err = f.layers.Of(p.model); err != nil {
 		return nil, err
 	}
 	if f.chat {
@@ -201,8 +205,9 @@ func (p *prepared) placed(err error) error {
 type work struct {
 	made string
 
-	Pairs   int `json:"pairs"`
-	Prompts int `json:"prompts"`
+	Pairs   int    `json:"pairs"`
+	Prompts int    `json:"prompts"`
+	Shard   string `json:"shard,omitempty"` // of the pairs
 	lm.Usage
 	Seconds    float64 `json:"seconds"`
 	LayerType  lm.Site `json:"layer_type"`
@@ -213,7 +218,7 @@ type work struct {
 }
 
 func (p *prepared) work(made string, layers []int, start time.Time) *work {
-	return &work{made: made, Pairs: len(p.samples), Prompts: 2 * len(p.samples), Seconds: time.Since(start).Seconds(),
+	return &work{made: made, Pairs: len(p.samples), Prompts: 2 * len(p.samples), Shard: p.opts.Shard.String(), Seconds: time.Since(start).Seconds(),
 		LayerType: p.opts.Site, Layers: layers, Out: p.out, result: resultOf(p.model, []applied{}, p.told)}
 }
 

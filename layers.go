@@ -1,26 +1,26 @@
-package main
+package steer
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/spf13/pflag"
-
 	"github.com/steervec/steer/lm"
 )
 
-// layersHelp says how layers are written.
-const layersHelp = "numbers from 0 or negative from the last, and ranges: 1,2,-1 or 1-3 or 8:20 (19 is the last) or 8:20:2"
-
-// layerSelection is what a list of layers asks for, before the model is known
-// that says how many there are.
-type layerSelection struct {
+// Layers is a selection of layers as it is written, before the model is known
+// that says how many there are. In JSON it is a text, or a list of numbers.
+type Layers struct {
 	text  string
 	items []layerRange
 }
+
+// LayersSyntax says how layers are written.
+const LayersSyntax = "numbers from 0 or negative from the last, and ranges: 1,2,-1 or 1-3 or 8:20 (19 is the last) or 8:20:2"
 
 // layerRange is the layers from one to another, which for a single layer are the
 // same.
@@ -31,11 +31,27 @@ type layerRange struct {
 	toEnd          bool // of a slice
 }
 
-func (s *layerSelection) String() string { return s.text }
+// String returns the selection as it was written.
+func (s *Layers) String() string { return s.text }
 
-// layersFlag is a flag for a selection of layers.
-func layersFlag(flags *pflag.FlagSet, target **layerSelection, name, help string) {
-	flags.Var(&parsed[*layerSelection]{target, "", "LAYERS", parseLayers}, name, help+": "+layersHelp)
+// MarshalText returns the selection as it was written.
+func (s *Layers) MarshalText() ([]byte, error) { return []byte(s.text), nil }
+
+// UnmarshalJSON reads a text as ParseLayers does, or a list of numbers.
+func (s *Layers) UnmarshalJSON(data []byte) error {
+	var text string
+	if err := json.Unmarshal(data, &text); err != nil {
+		var numbers []int
+		if err := json.Unmarshal(data, &numbers); err != nil {
+			return errors.New("layers are a text or a list of whole numbers")
+		}
+		text = strings.Trim(strings.Join(strings.Fields(fmt.Sprint(numbers)), ","), "[]")
+	}
+	parsed, err := ParseLayers(text)
+	if err == nil {
+		*s = *parsed
+	}
+	return err
 }
 
 var (
@@ -44,8 +60,9 @@ var (
 	layerSlice = regexp.MustCompile(`^(-?\d+)?:(-?\d+)?(?::(-?\d+)?)?$`)
 )
 
-func parseLayers(text string) (*layerSelection, error) {
-	s := &layerSelection{text: text}
+// ParseLayers reads a selection: see [LayersSyntax].
+func ParseLayers(text string) (*Layers, error) {
+	s := &Layers{text: text}
 	for part := range strings.SplitSeq(text, ",") {
 		part = strings.TrimSpace(part)
 		r := layerRange{text: part, step: 1}
@@ -59,7 +76,7 @@ func parseLayers(text string) (*layerSelection, error) {
 			ends = layerSlice.FindStringSubmatch(part)[1:]
 			r.slice, r.toEnd = true, ends[1] == ""
 		default:
-			return nil, fmt.Errorf("%q is not a layer; layers are %s", part, layersHelp)
+			return nil, fmt.Errorf("%q is not a layer; layers are %s", part, LayersSyntax)
 		}
 		for i, to := range []*int{&r.from, &r.to, &r.step} {
 			if i >= len(ends) || ends[i] == "" {
@@ -78,9 +95,9 @@ func parseLayers(text string) (*layerSelection, error) {
 	return s, nil
 }
 
-// of returns the layers of a model that are selected, ascending; nil for no
-// selection.
-func (s *layerSelection) of(model *lm.Model) ([]int, error) {
+// Of returns the layers of a model that are selected, ascending; nil for no
+// selection. It is an error where the model lacks one.
+func (s *Layers) Of(model *lm.Model) ([]int, error) {
 	if s == nil {
 		return nil, nil
 	}
@@ -117,24 +134,4 @@ func (s *layerSelection) of(model *lm.Model) ([]int, error) {
 	}
 	slices.Sort(layers)
 	return slices.Compact(layers), nil
-}
-
-// layerList writes ascending layers as 0-3,7.
-func layerList(layers []int) string {
-	text := ""
-	for i := 0; i < len(layers); {
-		j := i
-		for j+1 < len(layers) && layers[j+1] == layers[j]+1 {
-			j++
-		}
-		if text != "" {
-			text += ","
-		}
-		text += strconv.Itoa(layers[i])
-		if j > i {
-			text += "-" + strconv.Itoa(layers[j])
-		}
-		i = j + 1
-	}
-	return text
 }
