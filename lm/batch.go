@@ -254,7 +254,14 @@ func (b *Batch) pack(number, most int) {
 // last; where that is packed already, no other is.
 func (b *Batch) extend(number int, all forest.Sequence, from, to, room int) int {
 	s := b.open[number]
-	s.branch.Extend(all.Upto(to).From(from), room)
+	for {
+		s.branch.Extend(all.Upto(to).From(from), room)
+		if s.branch.Len() == to {
+			break
+		}
+		b.packed.add(&s.sequence, number, from, s.branch.Len(), s.variant, s.branch)
+		from = s.branch.Len()
+	}
 	_, left := s.branch.States()
 	if row, packed := b.rowOf[s.branch.Path().Last()]; packed && left == 0 && to == len(s.tokens) {
 		return row

@@ -293,6 +293,7 @@ func (v *visit) run(ctx context.Context) (err error) {
 		to := v.parting(input, v.from, min(tokens, v.from+v.opts.RunTokens-p.rows()))
 		if v.from < to {
 			v.open.Extend(marked.From(v.from).Upto(to-v.from), 0)
+			to = v.open.Len()
 			if to < tokens && v.parting(input, to-1, tokens) == to {
 				v.open.Part()
 			}

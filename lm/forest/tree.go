@@ -136,7 +136,8 @@ func (b *Branch) follow(s Sequence) int {
 }
 
 // Extend goes on along the tokens and adds those that the tree lacks. It returns
-// how many it had, which are to be computed once more. New tokens lie beside those that other branches add to the same
+// how many it had, which are to be computed once more. Where paths part there and no
+// state is kept yet, it goes no further, so that one will be. New tokens lie beside those that other branches add to the same
 // run; a branch that grows token by token beside others sets so many slots aside
 // instead, ahead of need, so that its keys stay neighbours.
 func (b *Branch) Extend(s Sequence, ahead int) (had int) {
@@ -144,6 +145,9 @@ func (b *Branch) Extend(s Sequence, ahead int) (had int) {
 	t, from := b.tree, b.end
 	had = b.follow(s)
 	b.again = had
+	if had > 0 && had < len(s.Tokens) && t.states.weight > 0 && b.end.last() == 0 {
+		s = s.Upto(had)
+	}
 	slots := &t.shared
 	if ahead > 0 {
 		slots = &b.own

@@ -20,6 +20,10 @@ type writer struct {
 func (w *writer) extend(b *Branch, path, more Sequence) {
 	from := b.Len()
 	b.Extend(more, 64*(len(more.Tokens)%2))
+	if n := b.Len() - from; n < len(more.Tokens) {
+		defer w.extend(b, joined(path, more.Upto(n)), more.From(n))
+		more = more.Upto(n)
+	}
 	for i := range more.Tokens {
 		slot := b.Path().Slot(from + i)
 		if text := fmt.Sprint(more.Tokens[i], more.mark(i)); w.slots[slot] != text {
