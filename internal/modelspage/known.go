@@ -50,6 +50,7 @@ var knownCheckpoints = map[string][]knownCheckpoint{
 	"lfm2":             {{"LiquidAI/LFM2-350M", 0.35, ""}, {"LiquidAI/LFM2-1.2B", 1.2, ""}, {"LiquidAI/LFM2-2.6B", 2.6, ""}},
 	"llama":            {{"HuggingFaceTB/SmolLM2-135M", 0.14, ""}, {"meta-llama/Llama-3.2-1B", 1.2, ""}, {"meta-llama/Llama-3.1-8B-Instruct", 8, ""}},
 	"llama4_text":      {{"meta-llama/Llama-4-Scout-17B-16E-Instruct", 109, "the text model"}},
+	"longcat_flash":    {{"meituan-longcat/LongCat-Flash-Chat", 562, ""}},
 	"minimax":          {{"MiniMaxAI/MiniMax-Text-01-hf", 456, ""}},
 	"mistral":          {{"mistralai/Mistral-7B-Instruct-v0.3", 7.2, ""}, {"mistralai/Mistral-Nemo-Instruct-2407", 12.2, ""}},
 	"mixtral":          {{"mistralai/Mixtral-8x7B-Instruct-v0.1", 46.7, ""}},

@@ -604,6 +604,9 @@ func mlps(d *arch.Decoder) (out []string) {
 		if m.Down.Bias != "" {
 			text += ", biases"
 		}
+		if first := d.Blocks[i].First; first != nil && first.Shortcut != nil {
+			text += ", after another block of the layer, whose mlp reads beside it: " + experts(first.Shortcut)
+		}
 		if b := d.Blocks[i].MLPBeside; b != nil {
 			text += fmt.Sprintf(", and beside them a dense MLP of inner size %d", b.Inner)
 		}
@@ -634,6 +637,9 @@ func experts(m *arch.MLP) string {
 	}
 	if e.Correction != "" {
 		text += " with a correction"
+	}
+	if e.Idle > 0 {
+		text += fmt.Sprintf(", among %d more that give what they read", e.Idle)
 	}
 	if e.Groups > 1 {
 		text += fmt.Sprintf(", from the best %d of %d groups", e.GroupsPerToken, e.Groups)

@@ -73,10 +73,11 @@ type Latent struct {
 	QueryNorm *Norm  // of what QueryDown gives
 	QueryUp   Linear // [heads*(KeySize+RopeSize), QueryRank or hidden]
 
-	Rank int
-	Down Linear // [Rank+RopeSize, hidden]
-	Norm *Norm  // of the latent
-	Up   Linear // [heads*(KeySize+ValueSize), Rank], head by head keys, then values
+	Rank  int
+	Down  Linear  // [Rank+RopeSize, hidden]
+	Norm  *Norm   // of the latent
+	Scale float32 // multiplies the latent past its norm; 0: 1
+	Up    Linear  // [heads*(KeySize+ValueSize), Rank], head by head keys, then values
 
 	KeySize, RopeSize, ValueSize int // of a head
 }

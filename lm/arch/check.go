@@ -3,6 +3,7 @@ package arch
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/steervec/steer/internal/finite"
 )
@@ -38,12 +39,17 @@ func (d *Decoder) check() error {
 	if err := checkSizes(sizes...); err != nil {
 		return err
 	}
-	for i := range d.Blocks {
-		b := &d.Blocks[i]
+	for _, b := range d.Passed() {
 		if err := b.checkMixing(); err != nil {
 			return err
 		}
-		for _, m := range []*MLP{&b.MLP, b.MLPBeside} {
+		if b.First != nil && (b.First.First != nil || b.Shortcut != nil) || b.First == nil && b.Shortcut != nil && !d.isFirst(b) {
+			return errors.New("a block is not in its place in a layer of two")
+		}
+		if b.Shortcut != nil && b.Parallel {
+			return errors.New("a parallel block has a shortcut")
+		}
+		for _, m := range []*MLP{&b.MLP, b.MLPBeside, b.Shortcut} {
 			if m == nil {
 				continue
 			}
@@ -53,6 +59,11 @@ func (d *Decoder) check() error {
 		}
 	}
 	return nil
+}
+
+// isFirst reports whether another block follows on one in its layer.
+func (d *Decoder) isFirst(b *Block) bool {
+	return slices.ContainsFunc(d.Blocks, func(of Block) bool { return of.First == b })
 }
 
 // checkMixing checks attention and what stands in its place or beside it.
@@ -162,7 +173,7 @@ func (a *Attention) checkExperts() error {
 		return errors.New("attention by experts lacks their queries, or the keys and values that they share")
 	case a.Query.Bias != "" || a.Output.Bias != "":
 		return errors.New("experts of attention have biases of their own")
-	case e.Shared != nil || e.SharedGate.Weight != "" || e.Correction != "" || e.WeighInput:
+	case e.Idle != 0 || e.Shared != nil || e.SharedGate.Weight != "" || e.Correction != "" || e.WeighInput:
 		return errors.New("experts of attention are shared, corrected or weighed by their input, as only those of an mlp can be")
 	case a.Differential != nil:
 		return errors.New("attention is by experts and differential")
@@ -220,11 +231,14 @@ func (m *MLP) check() error {
 }
 
 func (e *Experts) check() error {
-	if e.PerToken < 1 || e.PerToken > e.Count {
+	if e.PerToken < 1 || e.PerToken > e.Choices() {
 		return fmt.Errorf("%d experts per token of %d", e.PerToken, e.Count)
 	}
 	if err := checkSizes(measure{"number of experts", e.Count}); err != nil {
 		return err
+	}
+	if e.Idle < 0 || e.Idle > maxWidth {
+		return fmt.Errorf("%d experts give what they read", e.Idle)
 	}
 	if !(e.Scale >= 0) || !finite.Is(e.Scale) {
 		return fmt.Errorf("experts are weighed by %v", e.Scale)
@@ -234,7 +248,7 @@ func (e *Experts) check() error {
 	}
 	switch {
 	case e.Groups == 0:
-	case e.Groups < 0 || e.Count%e.Groups != 0:
+	case e.Groups < 0 || e.Count%e.Groups != 0 || e.Idle != 0:
 		return fmt.Errorf("%d experts do not form %d groups", e.Count, e.Groups)
 	case e.GroupsPerToken < 1 || e.GroupsPerToken > e.Groups:
 		return fmt.Errorf("%d groups of experts per token of %d", e.GroupsPerToken, e.Groups)

@@ -9,6 +9,7 @@
 package arch
 
 import (
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -124,6 +125,29 @@ type Block struct {
 	AttentionAddsResidual, MLPAddsResidual bool
 
 	Modules map[Site]string // in place of the decoder's
+
+	// First is a block that the stream passes before this one, in the same layer; nil:
+	// none. A site of the layer is the one that shows it: Hidden are those that a block
+	// has and does not show.
+	First  *Block
+	Hidden []Site
+
+	// Shortcut, of a First, reads what its MLP reads; its result is the site mlp and is
+	// added to the stream at the end of the layer; nil: none.
+	Shortcut *MLP
+}
+
+// Passed gives the blocks in the order in which the stream passes them, with the
+// layer of each.
+func (d *Decoder) Passed() iter.Seq2[int, *Block] {
+	return func(yield func(int, *Block) bool) {
+		for layer := range d.Blocks {
+			b := &d.Blocks[layer]
+			if b.First != nil && !yield(layer, b.First) || !yield(layer, b) {
+				return
+			}
+		}
+	}
 }
 
 // Norm normalises rows of the width of its place.

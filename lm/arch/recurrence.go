@@ -147,8 +147,7 @@ func (r *Recurrence) StateSize() int {
 // fewer. 0: the decoder has no state.
 func (d *Decoder) StateWeight() int {
 	state, token := 0, 0
-	for i := range d.Blocks {
-		b := &d.Blocks[i]
+	for _, b := range d.Passed() {
 		token += 2 * b.Attention.KVHeads * b.Attention.HeadSize
 		if b.Recurrence != nil {
 			state += b.Recurrence.StateSize()

@@ -1,5 +1,7 @@
 package arch
 
+import "slices"
+
 // Site is a place in a decoder block where activations are read and changed.
 // Together with a 0-based layer it is the address of an activation.
 type Site string
@@ -32,6 +34,13 @@ func Sites() []Site {
 // between attention and MLP does not exist in a parallel block.
 func (d *Decoder) HasSite(layer int, site Site) bool {
 	b := &d.Blocks[layer]
+	return b.shows(site) || b.First != nil && (b.First.shows(site) || site == MLPOutput && b.First.Shortcut != nil)
+}
+
+func (b *Block) shows(site Site) bool {
+	if slices.Contains(b.Hidden, site) {
+		return false
+	}
 	switch site {
 	case DecoderBlock, SelfAttn, AttnHeads, MLPOutput:
 		return true

@@ -14,8 +14,8 @@ func (p *pass) rotate() {
 		p.angles = make(map[*arch.Rope]*angles)
 	}
 	done := make(map[*arch.Rope]bool)
-	for i := range p.model.decoder.Blocks {
-		rope := p.model.decoder.Blocks[i].Attention.Rope
+	for i := range p.model.blocks {
+		rope := p.model.blocks[i].Attention.Rope
 		if rope == nil || done[rope] {
 			continue
 		}
@@ -46,7 +46,7 @@ func (p *pass) project(layer int, b *block) {
 		p.projectLatent(layer, b.latent)
 		return
 	}
-	a := &p.model.decoder.Blocks[layer].Attention
+	a := &p.model.blocks[layer].Attention
 	if b.mixed != nil {
 		p.mixQueries(a, b)
 	} else {
@@ -132,7 +132,7 @@ func (p *pass) findPieces() {
 
 // store puts the nodes' keys and values into their slots.
 func (p *pass) store(layer int) {
-	a := &p.model.decoder.Blocks[layer].Attention
+	a := &p.model.blocks[layer].Attention
 	size, width := a.HeadSize, (a.Heads+2*a.KVHeads)*a.HeadSize
 	each(len(p.pieces), func(i int) {
 		s := p.pieces[i]
@@ -197,7 +197,7 @@ func alone(tasks int, f func(task int)) {
 
 // attend computes every head of the rows that are still computed.
 func (p *pass) attend(layer int) {
-	b, a := &p.model.blocks[layer], &p.model.decoder.Blocks[layer].Attention
+	b, a := &p.model.blocks[layer], &p.model.blocks[layer].Attention
 	if a.Differential != nil {
 		p.subtract(layer)
 		return
@@ -221,7 +221,7 @@ func (p *pass) attend(layer int) {
 // output projects what the heads gathered into the sublayer's result.
 func (p *pass) output(layer int, b *block) {
 	if b.mixed != nil {
-		p.mixOutput(&p.model.decoder.Blocks[layer].Attention, b.mixed)
+		p.mixOutput(&p.model.blocks[layer].Attention, b.mixed)
 		return
 	}
 	p.product(&p.sublayer, p.heads, b.output)
@@ -230,7 +230,7 @@ func (p *pass) output(layer int, b *block) {
 // gather writes what each head gathers of the values [rows, heads*head size].
 // valueOf gives the key/value head whose values belong to a head's keys.
 func (p *pass) gather(layer int, heads []float32, valueOf func(h int) int) {
-	a := &p.model.decoder.Blocks[layer].Attention
+	a := &p.model.blocks[layer].Attention
 	group := a.Heads / a.KVHeads
 	in, out := (a.Heads+2*a.KVHeads)*a.HeadSize, a.Heads*a.HeadSize
 	stretches := p.stretches

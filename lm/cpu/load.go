@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -36,7 +37,14 @@ type embedding struct {
 	norm      *norm
 }
 
+// block is a loaded block. A layer may be two: what the functions of a pass call a
+// layer is the number of a block, and only [pass.reach] speaks of layers as others do.
 type block struct {
+	*arch.Block
+	layer    int
+	first    bool // another block of the layer follows
+	shortcut *mlp // nil: none
+
 	beforeAttention, afterAttention, afterAttentionAdd *norm
 	queryKeyValue                                      *linear     // [(heads + 2*key/value heads)*head size, hidden]
 	latent                                             *latent     // in place of queryKeyValue; nil: none
@@ -119,10 +127,11 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 	m.embedding.norm = l.norm(d.Embedding.Norm, d.Hidden)
 	m.norm = l.norm(d.Norm, d.Hidden)
 
-	for i := range d.Blocks {
-		b, a := &d.Blocks[i], &d.Blocks[i].Attention
+	for layer, b := range d.Passed() {
+		a := &b.Attention
 		projected, gate := l.queryKeyValue(a, d.Hidden)
 		m.blocks = append(m.blocks, block{
+			Block: b, layer: layer, first: b != &d.Blocks[layer],
 			beforeAttention:   l.norm(b.BeforeAttention, d.Hidden),
 			afterAttention:    l.norm(b.AfterAttention, d.Hidden),
 			afterAttentionAdd: l.norm(b.AfterAttentionAdd, d.Hidden),
@@ -143,7 +152,11 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 		})
 		if b.MLPBeside != nil {
 			beside := l.mlp(b.MLPBeside, d.Hidden)
-			m.blocks[i].beside = &beside
+			m.blocks[len(m.blocks)-1].beside = &beside
+		}
+		if b.Shortcut != nil {
+			shortcut := l.mlp(b.Shortcut, d.Hidden)
+			m.blocks[len(m.blocks)-1].shortcut = &shortcut
 		}
 		if l.err != nil {
 			return nil, l.err
@@ -151,6 +164,12 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 	}
 	m.parameters = l.parameters
 	return m, l.err
+}
+
+// block returns the number of a layer's first block.
+func (m *Model) block(layer int) int {
+	at, _ := slices.BinarySearchFunc(m.blocks, layer, func(b block, layer int) int { return cmp.Compare(b.layer, layer) })
+	return at
 }
 
 // loader keeps the first error; what it returns after one means nothing.

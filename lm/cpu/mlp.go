@@ -106,8 +106,10 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 	hidden, perToken := p.model.decoder.Hidden, m.Experts.PerToken
 	chosen := p.choose(x, rows, m)
 	var shares []share
-	for _, g := range place(chosen, m.Experts.Count) {
-		shares = append(shares, share{&m.experts[g.expert], g.from, g.rows})
+	for _, g := range place(chosen, m.Experts.Choices()) {
+		if g.expert < m.Experts.Count { // the others give what they read
+			shares = append(shares, share{&m.experts[g.expert], g.from, g.rows})
+		}
 	}
 	gathered, given := size(&p.gathered, len(chosen)*hidden), size(&p.expert, len(chosen)*hidden)
 	each(rows, func(r int) {
@@ -119,7 +121,9 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 			}
 		}
 	})
-	p.experts(shares, given, gathered)
+	if len(shares) > 0 {
+		p.experts(shares, given, gathered)
+	}
 	sum := size(dst, rows*hidden)
 	each(rows, func(r int) {
 		to := sum[r*hidden : (r+1)*hidden]
@@ -132,7 +136,11 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 			if m.Experts.WeighInput {
 				weight = 1
 			}
-			kernel.AddScaled(to, given[c.row*hidden:], weight)
+			from := given
+			if c.expert >= m.Experts.Count {
+				from = gathered
+			}
+			kernel.AddScaled(to, from[c.row*hidden:], weight)
 		}
 	})
 	if m.shared == nil {

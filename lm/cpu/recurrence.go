@@ -151,7 +151,7 @@ type state struct {
 // growStates makes memory for so many states. State 0 is the empty one.
 func (s *Session) growStates(states int) {
 	for layer := range s.states {
-		r := s.model.decoder.Blocks[layer].Recurrence
+		r := s.model.blocks[layer].Recurrence
 		if r == nil {
 			continue
 		}
@@ -372,7 +372,7 @@ func (p *pass) giveRecurrence(layer int, r *recurrence, dst *[]float32) {
 			r.normalise(row)
 		}
 	})
-	if p.model.decoder.Blocks[layer].Attention.Heads == 0 {
+	if p.model.blocks[layer].Attention.Heads == 0 {
 		p.reach(layer, arch.AttnHeads, rows)
 	}
 	p.product(dst, rows, r.output)

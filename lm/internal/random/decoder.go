@@ -110,7 +110,11 @@ func (d *drawing) decoder() {
 	d.drawRopes()
 	for layer := range layers {
 		d.prefix = fmt.Sprintf("layers.%d.", layer)
-		dec.Blocks = append(dec.Blocks, d.block())
+		b := d.block()
+		if d.note(d.chance(12), "layer: two blocks") {
+			d.first(&b, layer)
+		}
+		dec.Blocks = append(dec.Blocks, b)
 	}
 	d.prefix = ""
 	d.wrap()
@@ -191,6 +195,26 @@ func (d *drawing) block() arch.Block {
 		b.MLPBeside = &beside
 	}
 	return b
+}
+
+// first puts another block before one. Each site is shown by one of them.
+func (d *drawing) first(b *arch.Block, layer int) {
+	d.prefix = fmt.Sprintf("layers.%d.first.", layer)
+	first := d.block()
+	first.Hidden = []arch.Site{arch.SelfAttn, arch.AttnHeads, arch.ResidualMid, arch.MLPOutput, arch.DecoderBlock}
+	for _, site := range []arch.Site{arch.InputLayerNorm, arch.PostAttentionLayerNorm} {
+		if of := oneOf(d, &first, b); d.chance(80) {
+			of.Hidden = append(of.Hidden, site)
+			continue
+		}
+		first.Hidden, b.Hidden = append(first.Hidden, site), append(b.Hidden, site)
+	}
+	if !first.Parallel && d.note(d.chance(60), "layer: shortcut") {
+		shortcut := d.mlp("shortcut.")
+		first.Shortcut = &shortcut
+		b.Hidden = append(b.Hidden, arch.MLPOutput)
+	}
+	b.First = &first
 }
 
 // sites gives each of the sites of norms to one norm.
@@ -338,6 +362,9 @@ func (d *drawing) latent(a *arch.Attention) {
 		l.QueryDown, l.QueryNorm = d.linear("q_down", in, hidden), d.norm("q_latent_norm", in)
 	}
 	l.QueryUp = d.linear("q_up", a.Heads*(l.KeySize+l.RopeSize), in)
+	if d.note(d.chance(30), "latent: scaled") {
+		l.Scale = d.between(0.5, 2)
+	}
 	l.Down, l.Norm = d.linear("kv_down", l.Rank+l.RopeSize, hidden), d.norm("latent_norm", l.Rank)
 	l.Up = d.weight("kv_up", a.Heads*(l.KeySize+l.ValueSize), l.Rank)
 	a.Output = d.linear("o", hidden, a.OutputWidth())

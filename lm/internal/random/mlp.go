@@ -16,8 +16,12 @@ func (d *drawing) mlp(name string) arch.MLP {
 	for _, part := range []*arch.Linear{&m.Gate, &m.Up, &m.Down, &m.GateUp} {
 		d.ofExperts(part, e.Count)
 	}
+	if e.Groups == 0 && d.note(d.chance(25), "experts: idle ones") {
+		e.Idle = 1 + d.IntN(3)
+		e.Router = d.linear(name+"router", e.Choices(), d.Decoder.Hidden)
+	}
 	if e.Scoring != arch.SparseMixer && d.note(d.chance(30), "experts: corrected scores") {
-		e.Correction = d.small(name+"correction", 0, oneOf(d, []int{e.Count}, []int{1, e.Count})...)
+		e.Correction = d.small(name+"correction", 0, oneOf(d, []int{e.Choices()}, []int{1, e.Choices()})...)
 	}
 	e.WeighInput = d.note(d.chance(25), "experts: the input is weighed")
 	if d.note(d.chance(50), "experts: shared") {

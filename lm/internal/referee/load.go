@@ -14,7 +14,12 @@ import (
 	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
+// block is a loaded block; a layer may be two.
 type block struct {
+	*arch.Block
+	layer    int
+	shortcut *mlp // nil: none
+
 	beforeAttention, afterAttention, afterAttentionAdd *norm
 	query, key, value, output                          *linear
 	latent                                             *latent     // in place of query, key and value; nil: none
@@ -58,8 +63,10 @@ func Load(ctx context.Context, d *arch.Decoder, source engine.Source, dtype engi
 		m.positions = l.matrix(d.Embedding.Positions, d.MaxPositions+d.Embedding.PositionOffset, d.Hidden)
 	}
 	m.embeddingNorm = l.norm(d.Embedding.Norm, d.Hidden)
-	for i := range d.Blocks {
-		m.blocks = append(m.blocks, l.block(&d.Blocks[i], d.Hidden))
+	for layer, b := range d.Passed() {
+		loaded := l.block(b, d.Hidden)
+		loaded.Block, loaded.layer = b, layer
+		m.blocks = append(m.blocks, loaded)
 	}
 	m.norm = l.norm(d.Norm, d.Hidden)
 	m.headProject = l.linear(d.Head.Project, width, d.Hidden)
@@ -217,6 +224,10 @@ func (l *loader) block(b *arch.Block, hidden int) block {
 	if b.MLPBeside != nil {
 		beside := l.mlp(b.MLPBeside, hidden)
 		out.beside = &beside
+	}
+	if b.Shortcut != nil {
+		shortcut := l.mlp(b.Shortcut, hidden)
+		out.shortcut = &shortcut
 	}
 	out.recurrence = l.recurrence(b.Recurrence, hidden)
 	if a.Heads == 0 {

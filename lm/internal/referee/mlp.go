@@ -40,6 +40,10 @@ func (s *Session) mlp(p *mlp, x []float64) []float64 {
 func (s *Session) mixture(p *mlp, x []float64) []float64 {
 	out := make([]float64, s.model.decoder.Hidden)
 	for _, c := range s.choose(&p.router, x) {
+		if c.expert >= p.router.Count { // it gives what it reads
+			out = sum(out, scaled(x, c.weight))
+			continue
+		}
 		expert := &p.experts[c.expert]
 		if p.router.WeighInput {
 			out = sum(out, s.mlp(expert, scaled(x, c.weight)))

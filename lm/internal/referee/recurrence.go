@@ -148,7 +148,7 @@ func (t *token) recurrence(layer int, r *recurrence, x []float64) []float64 {
 	if !r.NormBeforeGate {
 		y = r.normed(y)
 	}
-	if t.model.decoder.Blocks[layer].Attention.Heads == 0 {
+	if t.model.blocks[layer].Attention.Heads == 0 {
 		t.reach(layer, arch.AttnHeads, y)
 	}
 	return t.model.product(r.output, y)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/engine"
@@ -101,7 +102,10 @@ func (s *Session) Run(ctx context.Context, run *engine.Run) error {
 			position := segment.Position + i
 			t := &token{Session: s, run: run, row: row, position: position, length: segment.Length, slots: slots[:position+1], again: i < segment.Again, states: states}
 			if run.First > 0 {
-				for layer := range run.First {
+				for layer := range s.model.blocks {
+					if s.model.blocks[layer].layer >= run.First {
+						break
+					}
 					s.cache[layer][t.slots[position]] = s.cache[layer][segment.Twin.Slot(i)]
 				}
 				hidden := s.model.decoder.Hidden
@@ -109,8 +113,10 @@ func (s *Session) Run(ctx context.Context, run *engine.Run) error {
 			} else {
 				t.residual = s.model.embed(run.Tokens[row], position)
 			}
-			for layer := run.First; layer < len(s.model.blocks); layer++ {
-				t.block(layer)
+			for i := range s.model.blocks {
+				if s.model.blocks[i].layer >= run.First {
+					t.block(i)
+				}
 			}
 			t.logits()
 			row++
@@ -139,7 +145,7 @@ func (s *Session) keep(run *engine.Run, segment engine.Segment, states []*rememb
 	for layer, state := range states {
 		switch {
 		case segment.After == 0 || state == nil:
-		case layer < run.First:
+		case s.model.blocks[layer].layer < run.First:
 			s.left[layer][segment.After] = s.left[layer][segment.TwinState]
 		default:
 			s.left[layer][segment.After] = state
@@ -168,6 +174,7 @@ type token struct {
 	again    bool          // the slot keeps what it holds
 	states   []*remembered // of its segment [layers]
 	residual []float64
+	shortcut []float64 // what is added at the end of a layer of two blocks
 }
 
 // embed returns the residual stream that enters the first block.
@@ -190,7 +197,8 @@ func (m *Model) embed(token, position int) []float64 {
 
 // block takes the token through a block, as the formulas at [arch.Block] say.
 func (t *token) block(layer int) {
-	d, b := &t.model.decoder.Blocks[layer], &t.model.blocks[layer]
+	b := &t.model.blocks[layer]
+	d := b.Block
 	x := t.residual
 	input := t.normed(layer, b.beforeAttention, x)
 	if d.ResidualAfterNorm && b.beforeAttention != nil {
@@ -204,7 +212,7 @@ func (t *token) block(layer int) {
 		}
 		x = t.after(layer, arch.SelfAttn, x, given, recalled, nil, nil)
 		t.residual = t.after(layer, arch.MLPOutput, x, t.mlp(&b.mlp, forMLP), t.beside(b, forMLP), nil, nil)
-		t.reach(layer, arch.DecoderBlock, t.residual)
+		t.leave(layer)
 		return
 	}
 	x = t.after(layer, arch.SelfAttn, x, given, recalled, b.afterAttention, b.afterAttentionAdd)
@@ -213,7 +221,19 @@ func (t *token) block(layer int) {
 	if d.ResidualAfterNorm && b.beforeMLP != nil {
 		x = input
 	}
+	if b.shortcut != nil {
+		t.shortcut = t.mlp(b.shortcut, input)
+		t.reachLayer(b.layer, arch.MLPOutput, t.shortcut)
+	}
 	t.residual = t.after(layer, arch.MLPOutput, x, t.mlp(&b.mlp, input), t.beside(b, input), b.afterMLP, b.afterMLPAdd)
+	t.leave(layer)
+}
+
+// leave is the end of a block, and of a shortcut.
+func (t *token) leave(layer int) {
+	if first := t.model.blocks[layer].First; first != nil && first.Shortcut != nil {
+		t.residual = sum(t.residual, t.shortcut)
+	}
 	t.reach(layer, arch.DecoderBlock, t.residual)
 }
 
@@ -221,7 +241,7 @@ func (t *token) block(layer int) {
 // it adds.
 func (t *token) mixed(layer int, x []float64) (given, beside []float64) {
 	b := &t.model.blocks[layer]
-	if t.model.decoder.Blocks[layer].Attention.Heads == 0 {
+	if t.model.blocks[layer].Attention.Heads == 0 {
 		return t.recurrence(layer, b.recurrence, x), nil
 	}
 	given = t.attention(layer, x)
@@ -252,7 +272,7 @@ func (t *token) beside(b *block, x []float64) []float64 {
 // after is the stream with what a sublayer gave, which is shown at the site, and
 // what another gave beside it, with the norms that stand there.
 func (t *token) after(layer int, site arch.Site, x, given, beside []float64, after, afterAdd *norm) []float64 {
-	d := &t.model.decoder.Blocks[layer]
+	d := t.model.blocks[layer].Block
 	adds := site == arch.SelfAttn && d.AttentionAddsResidual || site == arch.MLPOutput && d.MLPAddsResidual
 	if adds {
 		given = sum(x, given)
@@ -271,6 +291,12 @@ func (t *token) after(layer int, site arch.Site, x, given, beside []float64, aft
 
 // reach lets the edits of an address change a row in place and its taps read it.
 func (t *token) reach(layer int, site arch.Site, x []float64) {
+	if b := &t.model.blocks[layer]; !slices.Contains(b.Hidden, site) {
+		t.reachLayer(b.layer, site, x)
+	}
+}
+
+func (t *token) reachLayer(layer int, site arch.Site, x []float64) {
 	if site == "" {
 		return
 	}
