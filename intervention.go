@@ -16,6 +16,11 @@ type Intervention struct {
 	Operator   string   `json:"operator,omitempty"`   // as ParseOperator reads it; "": the vector's own
 	Layers     *Layers  `json:"layers,omitempty"`     // nil: all of the vector's
 	Tokens     string   `json:"tokens,omitempty"`     // as ParseTokens reads them; "": all
+
+	// Of these tokens it acts on those for which all of the following hold.
+	When    *When       `json:"when,omitempty"`    // nil: the condition that the vector's file has, if it has one
+	Between *lm.Between `json:"between,omitempty"` // nil: everywhere
+	Decay   *lm.Decay   `json:"decay,omitempty"`   // nil: it does not fade
 }
 
 // Check returns an error where the intervention makes no sense with any vector.
@@ -51,6 +56,21 @@ func (i Intervention) parse() (operator Operator, tokens lm.Tokens, err error) {
 	if i.Strength != nil && i.Multiplier != nil {
 		return nil, nil, &InterventionError{"strength", errors.New("there is a multiplier as well; give one of them")}
 	}
+	for _, part := range []struct {
+		key   string
+		given bool
+		check func() error
+	}{
+		{"when", i.When != nil, func() error { return i.When.Check() }},
+		{"between", i.Between != nil, func() error { return i.Between.Check() }},
+		{"decay", i.Decay != nil, func() error { return i.Decay.Check() }},
+	} {
+		if part.given {
+			if err := part.check(); err != nil {
+				return nil, nil, &InterventionError{part.key, err}
+			}
+		}
+	}
 	return operator, tokens, nil
 }
 
@@ -69,7 +89,8 @@ func (i Intervention) Factor(v *Vector) (float64, error) {
 }
 
 // Edit makes of the intervention and the vector that it names an edit for a model,
-// as [Vector.Edit] does. Errors that a key of the intervention causes are
+// as [Vector.Edit] does. Vectors that the condition names must be embedded in it
+// ([When.Embed]). Errors that a key of the intervention causes are
 // [InterventionError] values.
 func (i Intervention) Edit(model *lm.Model, v *Vector) (lm.Edit, error) {
 	operator, tokens, err := i.parse()
@@ -94,6 +115,17 @@ func (i Intervention) Edit(model *lm.Model, v *Vector) (lm.Edit, error) {
 	edit, err := v.Edit(factor, options...)
 	if err != nil {
 		return lm.Edit{}, fmt.Errorf("vector %s: %w", i.Vector, err)
+	}
+	if i.When != nil {
+		when, err := i.When.Embed(v, nil)
+		if err != nil {
+			return lm.Edit{}, &InterventionError{"when", err}
+		}
+		edit.Condition = when.condition()
+	}
+	edit.Between = i.Between
+	if i.Decay != nil {
+		edit.Decay = *i.Decay
 	}
 	return edit, nil
 }

@@ -67,6 +67,9 @@ func (s Shard) of(e *extraction) ([]int, error) {
 	positive := make([]forest.Sequence, len(e.samples))
 	for i := range positive {
 		positive[i].Tokens = e.inputs[2*i].Tokens
+		if !e.there(2 * i) {
+			positive[i].Tokens = e.inputs[2*i+1].Tokens
+		}
 	}
 	order := forest.Sort(positive).Sequences
 	// upto[k] is what the first k samples in order cost: the tokens that neither the
@@ -85,16 +88,16 @@ func (s Shard) of(e *extraction) ([]int, error) {
 	}
 	from, to := 0, 0
 	for n := 1; n <= s.Number; n++ {
-		from, to = to, cut(upto, n, s.Of, to)
+		from, to = to, cutAt(upto, n, s.Of, to)
 	}
 	members := slices.Clone(order[from:to])
 	slices.Sort(members)
 	return members, nil
 }
 
-// cut returns how many samples lie before the n-th of the cuts into parts, by what
+// cutAt returns how many samples lie before the n-th of the cuts into parts, by what
 // they cost; each part has a sample.
-func cut(upto []int, n, parts, before int) int {
+func cutAt(upto []int, n, parts, before int) int {
 	samples := len(upto) - 1
 	wanted := int(int64(upto[samples]) * int64(n) / int64(parts))
 	at, _ := slices.BinarySearch(upto, wanted)

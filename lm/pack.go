@@ -16,6 +16,8 @@ type store struct {
 	sync.Mutex
 	tree    *forest.Tree
 	session engine.Session
+
+	evidence []uint64 // [slots] what was found of each token, as bits of what acts on it
 }
 
 func (m *Model) newStore(slots int) *store {
@@ -46,6 +48,8 @@ type packed struct {
 	readers   [][]int   // [rows]
 	changed   []*change // in the order in which their first rows were packed
 	changes   map[forest.Mark]*change
+	gated     []gated // [rows] whose edits have conditions; shorter where the last ones have none
+	asked     []asked
 	failed    []int // rows of which something is not finite, once each
 }
 
@@ -61,24 +65,25 @@ func newPacked() *packed {
 
 // reset empties the run; its memory is used again.
 func (p *packed) reset() {
-	p.run = engine.Run{Tokens: p.run.Tokens[:0], Segments: p.run.Segments[:0], Edits: p.run.Edits[:0], Taps: p.run.Taps[:0], LogitRows: p.run.LogitRows[:0]}
+	p.run = engine.Run{Tokens: p.run.Tokens[:0], Segments: p.run.Segments[:0], Edits: p.run.Edits[:0], Taps: p.run.Taps[:0], LogitRows: p.run.LogitRows[:0], Residual: p.run.Residual[:0]}
 	p.positions, p.owners, p.changed, p.failed = p.positions[:0], p.owners[:0], p.changed[:0], p.failed[:0]
-	p.readers = p.readers[:0]
+	p.readers, p.gated, p.asked = p.readers[:0], p.gated[:0], p.asked[:0]
 	clear(p.changes)
 }
 
 // rows returns how many rows are packed.
 func (p *packed) rows() int { return len(p.run.Tokens) }
 
-// add packs the positions from … to-1 of a sequence, by which the branch was
-// extended, and returns the first row.
-func (p *packed) add(s *sequence, owner, from, to, variant int, branch *forest.Branch) (first int) {
+// add packs the positions from … to-1 of a sequence, whose slots the path has, and
+// returns the first row.
+func (p *packed) add(s *sequence, owner, from, to, variant int, path forest.Path) (first int) {
 	first = p.rows()
-	before, after := branch.States()
-	p.run.Segments = append(p.run.Segments, engine.Segment{
-		Nodes: to - from, Position: from, Path: branch.Path(), Length: len(s.tokens), Again: branch.Again(), Before: before, After: after,
-	})
+	p.run.Segments = append(p.run.Segments, engine.Segment{Nodes: to - from, Position: from, Path: path, Length: len(s.tokens)})
 	p.run.Tokens = append(p.run.Tokens, s.tokens[from:to]...)
+	var before *acting
+	if from > 0 {
+		before = s.at(from-1, variant)
+	}
 	for position := from; position < to; position++ {
 		row := len(p.positions)
 		p.positions = append(p.positions, position)
@@ -89,11 +94,24 @@ func (p *packed) add(s *sequence, owner, from, to, variant int, branch *forest.B
 		} else {
 			p.readers = append(p.readers, nil)
 		}
-		if a := s.at(position, variant); a != nil && len(a.edits) > 0 {
+		a := s.at(position, variant)
+		if a != nil && len(a.edits) > 0 {
 			p.change(a, row)
+			if len(a.evidence) > 0 {
+				p.gate(row, position, path, a, before)
+			}
 		}
+		before = a
 	}
 	return first
+}
+
+// goOn says of the segment that was added last from which state it goes on, which it
+// leaves, and which of its nodes were computed before.
+func (p *packed) goOn(branch *forest.Branch) {
+	s := &p.run.Segments[len(p.run.Segments)-1]
+	s.Before, s.After = branch.States()
+	s.Again = branch.Again()
 }
 
 func (p *packed) change(a *acting, row int) {
@@ -151,8 +169,9 @@ func (p *packed) sound(row int, values []float32) bool {
 // an error the tree must discard them.
 func (p *packed) compute(ctx context.Context, s *store) error {
 	p.run.Slots, p.run.States = s.tree.Slots(), s.tree.States()
+	p.measure(s)
 	for _, c := range p.changed {
-		p.run.Edits = c.addTo(p.run.Edits, c.rows)
+		p.run.Edits = c.addTo(p.run.Edits, c.rows, func(condition *condition) func(row int) bool { return p.acts(condition, s) })
 	}
 	if p.rows() > 0 {
 		if err := s.session.Run(ctx, &p.run); err != nil {

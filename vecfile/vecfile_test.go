@@ -66,7 +66,7 @@ func TestWhatIsNoVectorIsRefusedByName(t *testing.T) {
 		"rows of old":   {[]safetensors.Tensor{safetensors.New("layer.1", []int{2, 1}, []float32{1, 2})}, map[string]string{FormatKey: "1"}, "layer.1"},
 		"other ranks": {[]safetensors.Tensor{safetensors.New("layer.1", []int{2, 1}, []float32{1, 2}), safetensors.New("layer.2", []int{1}, []float32{1})},
 			map[string]string{FormatKey: "2"}, "layer.2"},
-		"not finite":       {[]safetensors.Tensor{safetensors.New("layer.1", []int{1}, []float32{float32(math.NaN())})}, map[string]string{FormatKey: "1"}, "layer"},
+		"not finite":       {[]safetensors.Tensor{safetensors.New("layer.1", []int{1}, []float32{float32(math.NaN())})}, map[string]string{FormatKey: "1"}, "layer 1 in it: element 0 is NaN"},
 		"a zero too many":  {[]safetensors.Tensor{one("layer.0"), one("layer.00")}, map[string]string{FormatKey: "1"}, `"layer.00"`},
 		"a plus":           {[]safetensors.Tensor{one("layer.+1")}, map[string]string{FormatKey: "1"}, `"layer.+1"`},
 		"minus nothing":    {[]safetensors.Tensor{one("layer.-0")}, map[string]string{FormatKey: "1"}, `"layer.-0"`},

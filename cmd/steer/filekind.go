@@ -19,6 +19,7 @@ type fileKind string
 
 const (
 	vectorFile      fileKind = "vector"
+	foreignVector   fileKind = "vector of another tool"
 	activationsFile fileKind = "activations"
 	statisticsFile  fileKind = "statistics"
 	recordingFile   fileKind = "recording"
@@ -37,6 +38,11 @@ const maxHeader = 16 << 20
 
 // kindOfFile looks at the beginning of a file.
 func kindOfFile(path string) fileKind {
+	if _, ours, ok := vecfile.Detect(path); ok && ours {
+		return vectorFile
+	} else if ok {
+		return foreignVector
+	}
 	if startsWith(path, "GGUF") {
 		return ggufFile
 	}
@@ -46,6 +52,12 @@ func kindOfFile(path string) fileKind {
 	}
 	defer file.Close()
 	return kindOfTensors(file)
+}
+
+// isVector reports whether a file holds a vector of any format.
+func isVector(path string) bool {
+	_, _, ok := vecfile.Detect(path)
+	return ok
 }
 
 func startsWith(path, want string) bool {

@@ -18,9 +18,10 @@ type outFlags struct {
 	path  string
 	force bool
 	name  string // of the flag that gave the path; "": out
+	word  string // what the path is called where it is no flag's
 }
 
-func (f *outFlags) flag() string { return "--" + cmp.Or(f.name, "out") }
+func (f *outFlags) flag() string { return cmp.Or(f.word, "--"+cmp.Or(f.name, "out")) }
 
 func (f *outFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.path, "out", "", "safetensors `FILE` to write; it appears when it is complete")

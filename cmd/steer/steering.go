@@ -36,7 +36,7 @@ func (f *steeringFlags) add(c *cobra.Command) {
 			",layers=LAYERS ,operator=OPERATOR ,tokens=TOKENS for it alone, such as happy.safetensors:0.7,layers=3,tokens=response; repeatable; the flags below say it for all others")
 		layersFlag(flags, &f.layers, "steer-layers", "which of the vectors' layers act; all when not given")
 		flags.Var(&parsed[steer.Operator]{&f.operator, "", "OPERATOR", steer.ParseOperator}, "operator",
-			"how the vectors act: "+strings.Join(steer.OperatorNames(), ", ")+"; as the vector's file says, which mostly is add, when not given")
+			"how the vectors act, as the vector's file says, which mostly is add, when not given: "+steer.OperatorSyntax())
 		number(flags, &f.minToken, "min-token", -math.MaxInt32, math.MaxInt32, "steer from position N on, negative from the prompt's end")
 		flags.Var(&parsed[lm.Tokens]{&f.tokens, "", "TOKENS", steer.ParseTokens}, "tokens",
 			"steer these positions: 1,4 or 1::2 or mask:0,0,1,1,0 or prompt or response; negative ones count from the prompt's end; all when not given")

@@ -86,7 +86,7 @@ func (l *loader) parts(r *recurrence, hidden int) *linear {
 		for g := range in.Groups {
 			from := g * group
 			for _, p := range in.Parts {
-				views[p.Role] = append(views[p.Role], rows(v, from, p.Size))
+				views[p.Role] = append(views[p.Role], v.Slice(from, p.Size))
 				r.scales[p.Role] = orOne(p.Scale)
 				if bias != nil {
 					biases[p.Role] = append(biases[p.Role], bias[from:from+p.Size]...)
@@ -101,7 +101,7 @@ func (l *loader) parts(r *recurrence, hidden int) *linear {
 		r.at[role+1] = r.at[role] + len(biases[role])
 	}
 	r.width = r.at[arch.Roles]
-	packed := &linear{weight: kernel.Pack(l.precision, slices.Concat(views[:]...)...)}
+	packed := &linear{weight: l.pack(slices.Concat(views[:]...)...)}
 	if biased {
 		packed.bias = slices.Concat(biases[:]...)
 	}

@@ -11,6 +11,7 @@ import (
 	"context"
 
 	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/forest"
 )
@@ -20,11 +21,14 @@ type DType uint8
 
 const (
 	// Auto keeps bfloat16 weights and rounds activations to bfloat16 at the entry
-	// of each matrix product; every other checkpoint computes in float32.
+	// of each matrix product; every other checkpoint computes in float32. Blocks of
+	// few bits stay as they are; activations become 16-bit integers that share a
+	// scale for each 32 inputs.
 	Auto DType = iota
-	// Float32 keeps everything but stored bfloat16 weights in float32.
+	// Float32 keeps everything but stored bfloat16 weights and blocks in float32.
 	Float32
-	// BFloat16 rounds weights, and activations at the entry of each product.
+	// BFloat16 rounds weights, and activations at the entry of each product; blocks
+	// are as with Auto.
 	BFloat16
 )
 
@@ -36,6 +40,13 @@ type Source interface {
 	// Release is told which parts of a tensor's data have been read and are not
 	// needed any more, by any number of goroutines.
 	Release(part safetensors.Tensor)
+}
+
+// Blocked is a source that may store matrices in blocks of few bits. An engine that
+// multiplies them as they are looks here before it asks for a tensor, of which the
+// blocks would be expanded.
+type Blocked interface {
+	Blocks(name string) (gguf.Rows, bool)
 }
 
 // Opener loads a model. Errors name the tensor or the config's field that is wrong.
@@ -59,7 +70,7 @@ type Engine interface {
 // descriptions give equal bits.
 type Description struct {
 	Name         string // of the engine
-	DType        string // of the products: f32, bf16, mixed
+	DType        string // of the products: f32, bf16, mixed, or of blocks as q4_k+q6_k:i16
 	Instructions string // the instruction set or device
 	Parameters   int    // stored weights, tied ones counted once
 }
@@ -140,7 +151,13 @@ type Edit struct {
 	Site     arch.Site
 	Rows     []int
 	Operator Operator
-	Vector   []float32 // [width of the site], as the operator is to have it
+	Vector   []float32 // [rows, width of the site], as Operator.Prepare returned it
+	Scale    float32   // what the operator adds is multiplied by this; 0: 1
+
+	// Acts says, where it is not nil, on which of the rows the edit acts. It is asked
+	// when the edit's turn has come, after the taps of the row at addresses before it
+	// were read: what it answers may depend on them. Several goroutines ask it.
+	Acts func(row int) bool
 }
 
 // Operator says how a vector acts on an activation. It is a small value with
@@ -150,11 +167,14 @@ type Operator interface {
 	// the same function.
 	Name() string
 
-	// Check says whether the operator changes anything with this vector, or that it
-	// makes no sense with it, as an ablation of a zero vector.
-	Check(vector []float32) (acts bool, err error)
+	// Prepare makes of a vector [rows, width], as many rows as the operator asks for,
+	// what Delta is to have: what would else be computed for every token, as a
+	// direction's length, is computed here once. Nil says that nothing would change.
+	// It is an error where the operator makes no sense with the vector, as an
+	// ablation of a zero one.
+	Prepare(vector []float32, width int) (prepared []float32, err error)
 
-	// Delta writes what is to be added to an activation into delta, which comes
-	// zeroed. All three have the width of the site.
-	Delta(delta, activation, vector []float32)
+	// Delta writes what is to be added to an activation [width] into delta [width],
+	// which comes zeroed. It allocates nothing.
+	Delta(delta, activation, prepared []float32)
 }
