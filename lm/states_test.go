@@ -7,19 +7,25 @@ import (
 	"github.com/steervec/steer/lm"
 )
 
-// A model with states computes what prompts share once too: a state is kept where
-// they will part, and where a prompt ends. Where paths part at a token that nobody
-// expected, the tokens before it are computed once more, and then no more.
-func TestStatesAreKeptWherePathsPartAndEnd(t *testing.T) {
+// openWithStates opens a model that has states beside keys and values.
+func openWithStates(t *testing.T) *lm.Model {
+	t.Helper()
 	files, err := seeded.Files("../testdata/goldens/qwen3_next")
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain, err := lm.OpenFS(t.Context(), files, "qwen3_next", lm.Compute(lm.Float32))
+	m, err := lm.OpenFS(t.Context(), files, "qwen3_next", lm.Compute(lm.Float32))
 	if err != nil {
 		t.Fatal(err)
 	}
-	model := plain.Cached(100_000)
+	return m
+}
+
+// A model with states computes what prompts share once too: a state is kept where
+// they will part, and where a prompt ends. Where paths part at a token that nobody
+// expected, the tokens before it are computed once more, and then no more.
+func TestStatesAreKeptWherePathsPartAndEnd(t *testing.T) {
+	model := openWithStates(t).Cached(100_000)
 	prompt := func(n int, end ...int) lm.Input { return lm.Input{Tokens: append(make([]int, n), end...)} }
 	forward := func(inputs ...lm.Input) int {
 		t.Helper()
