@@ -11,13 +11,14 @@ import (
 	"testing"
 
 	"github.com/steervec/steer/lm/demo"
+	"github.com/steervec/steer/lm/demo/stories"
 )
 
 // exampleCommands are the commands whose examples are run, in an order in which each
 // finds what it reads.
 var exampleCommands = []string{
-	"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score", "bake",
-	"tokenize", "inspect", "doctor", "convert", "combine",
+	"demo", "train", "train-condition", "merge", "extract", "aggregate", "record", "generate", "score", "bake",
+	"tokenize", "convert", "combine", "doctor", "inspect",
 }
 
 // Every command line that help, the README, the docs and the demonstration print
@@ -51,8 +52,14 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	if err := os.CopyFS("hub", demo.Files()); err != nil {
 		t.Fatal(err)
 	}
+	kinds := map[string]string{}
+	for _, p := range stories.Pairs(77, 80, "happy", "sad") {
+		kinds["happy"] += p.Beginning + " " + p.Positive.String() + "\n"
+		kinds["sad"] += p.Beginning + " " + p.Negative.String() + "\n"
+	}
 	for name, content := range map[string]string{
-		"pairs.jsonl": string(pairs), "prompts.txt": "Once there was a little fox\nTom was a farmer. One day\n",
+		"happy.txt": kinds["happy"], "sad.txt": kinds["sad"],
+		"pairs.jsonl": string(pairs), "events.jsonl": eventPairs(3, 16), "prompts.txt": "Once there was a little fox\nTom was a farmer. One day\n",
 		"hub/tokenizer_config.json": `{"chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}Tom"}`,
 	} {
 		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {

@@ -218,9 +218,12 @@ func (s *script) finish(run *planned) {
 		rows := slices.DeleteFunc(s.some(len(run.nodes)), func(row int) bool { return slices.Contains(run.again, row) })
 		e := s.edit(run.First, rows)
 		run.Edits = append(run.Edits, e)
+		acts := e.Acts
+		e.Acts = nil // its rows are others in another run
 		for _, row := range e.Rows {
-			n := &s.nodes[run.nodes[row]]
-			n.edits = append(n.edits, e)
+			if n := &s.nodes[run.nodes[row]]; acts == nil || acts(row) {
+				n.edits = append(n.edits, e)
+			}
 		}
 	}
 	for _, row := range run.again { // what acted on it acts on it again
@@ -250,6 +253,13 @@ func (s *script) edit(first int, rows []int) engine.Edit {
 		e.Vector = make([]float32, s.decoder.Width(e.Layer, e.Site))
 		for i := range e.Vector {
 			e.Vector[i] = float32(s.NormFloat64()) / 2
+		}
+		if s.IntN(3) == 0 {
+			e.Scale = 0.25 + s.Float32()
+		}
+		if s.IntN(3) == 0 {
+			of := 1 + s.IntN(3)
+			e.Acts = func(row int) bool { return row%of == 0 }
 		}
 		return e
 	}
