@@ -1,6 +1,8 @@
 package steer
 
 import (
+	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,9 +13,15 @@ import (
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 )
 
+const (
+	shardsKey     = "steer.shards" // metadata of a shard's activations: shards
+	membersTensor = "samples"      // [samples], I32: which of all samples a shard's are
+)
+
 // Save writes the activations as a safetensors file, beside path and renamed:
 // tensors positive.<layer> and negative.<layer>, float32 [samples, width], and
-// their provenance in the metadata.
+// their provenance in the metadata. Those of a shard have their samples' numbers
+// in the tensor samples.
 func (a *Activations) Save(path string) error {
 	var tensors []safetensors.Tensor
 	for _, layer := range slices.Sorted(maps.Keys(a.Positive)) {
@@ -22,6 +30,18 @@ func (a *Activations) Save(path string) error {
 	metadata, err := (&Vector{Site: a.Site, Provenance: a.Provenance}).metadata()
 	if err != nil {
 		return fmt.Errorf("write activations %s: %w", path, err)
+	}
+	if a.shards.Of > 0 {
+		text, err := json.Marshal(a.shards)
+		if err != nil {
+			return fmt.Errorf("write activations %s: %w", path, err)
+		}
+		metadata[shardsKey] = string(text)
+		members := make([]byte, 0, 4*len(a.members))
+		for _, i := range a.members {
+			members = binary.LittleEndian.AppendUint32(members, uint32(i))
+		}
+		tensors = append(tensors, safetensors.Tensor{Name: membersTensor, DType: safetensors.I32, Shape: []int{len(a.members)}, Data: members})
 	}
 	return safetensors.Write(path, tensors, metadata)
 }
@@ -56,7 +76,15 @@ func LoadActivations(path string) (*Activations, error) {
 }
 
 func (a *Activations) read(file *safetensors.File) error {
+	if text := file.Metadata()[shardsKey]; text != "" {
+		if err := a.readMembers(file, text); err != nil {
+			return err
+		}
+	}
 	for _, name := range file.Names() {
+		if name == membersTensor && a.shards.Of > 0 {
+			continue
+		}
 		side, number, _ := strings.Cut(name, ".")
 		layer, err := strconv.Atoi(number)
 		to, ok := map[string]map[int][][]float32{"positive": a.Positive, "negative": a.Negative}[side]
@@ -80,9 +108,105 @@ func (a *Activations) read(file *safetensors.File) error {
 		if other := a.Negative[layer]; len(other) != len(rows) || len(other[0]) != len(rows[0]) {
 			return fmt.Errorf("layer %d: positive and negative activations differ in shape", layer)
 		}
+		if a.shards.Of > 0 && len(rows) != len(a.members) {
+			return fmt.Errorf("layer %d has %d samples where %d are named", layer, len(rows), len(a.members))
+		}
 	}
 	if len(a.Negative) != len(a.Positive) {
 		return errors.New("a layer has negative activations only")
+	}
+	return nil
+}
+
+// readMembers reads which samples a shard's activations are of.
+func (a *Activations) readMembers(file *safetensors.File, text string) error {
+	if err := json.Unmarshal([]byte(text), &a.shards); err != nil {
+		return fmt.Errorf("%s: %w", shardsKey, err)
+	}
+	if err := a.shards.check(); err != nil {
+		return fmt.Errorf("%s: %w", shardsKey, err)
+	}
+	t, ok := file.Tensor(membersTensor)
+	if !ok || t.DType != safetensors.I32 || len(t.Shape) != 1 {
+		return fmt.Errorf("there is no tensor %q of I32 with one dimension", membersTensor)
+	}
+	for data := range slices.Chunk(t.Data, 4) {
+		a.members = append(a.members, int(int32(binary.LittleEndian.Uint32(data))))
+	}
+	for i, n := range a.members {
+		if n < 0 || i > 0 && n <= a.members[i-1] {
+			return fmt.Errorf("tensor %q: the samples are not ascending from 0", membersTensor)
+		}
+	}
+	return nil
+}
+
+// MergeActivations puts together the activations of all shards of a set of samples,
+// which are those that [Extract] returns of the whole. A shard that is missing, that
+// comes twice, or that is of other samples, layers, weights or readings is an error.
+func MergeActivations(parts ...*Activations) (*Activations, error) {
+	if len(parts) == 0 {
+		return nil, errors.New("merge activations: there are none")
+	}
+	first := parts[0]
+	out := &Activations{Site: first.Site, Positive: map[int][][]float32{}, Negative: map[int][][]float32{}, Provenance: first.Provenance}
+	samples := 0
+	for i, part := range parts {
+		err := first.differs(part)
+		if i > 0 && err == nil {
+			out.shards, err = out.shards.join(part.shards)
+		} else if err == nil {
+			out.shards = part.shards
+		}
+		if err == nil && part.shards.Of == 0 {
+			err = errors.New("one is not of a shard: nothing says where its samples belong")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("merge activations: %w", err)
+		}
+		samples += len(part.members)
+		out.Usage = out.Usage.Add(part.Usage)
+	}
+	if err := out.shards.complete(); err != nil {
+		return nil, fmt.Errorf("merge activations: %w", err)
+	}
+	for layer := range first.Positive {
+		out.Positive[layer], out.Negative[layer] = make([][]float32, samples), make([][]float32, samples)
+	}
+	for _, part := range parts {
+		for k, i := range part.members {
+			if i >= samples {
+				return nil, fmt.Errorf("merge activations: %s has sample %d of %d", part.shards, i, samples)
+			}
+			for layer := range first.Positive {
+				if out.Positive[layer][i] != nil {
+					return nil, fmt.Errorf("merge activations: %s has sample %d, which another has as well", part.shards, i)
+				}
+				out.Positive[layer][i], out.Negative[layer][i] = part.Positive[layer][k], part.Negative[layer][k]
+			}
+		}
+	}
+	out.Provenance.PairsHash = out.shards.Whole
+	out.shards = shards{}
+	return out, nil
+}
+
+// differs names what activations that are to be put together do not agree in.
+func (a *Activations) differs(other *Activations) error {
+	p, q := a.Provenance, other.Provenance
+	p.PairsHash, q.PairsHash = "", "" // of a shard's own samples
+	switch layers, others := slices.Sorted(maps.Keys(a.Positive)), slices.Sorted(maps.Keys(other.Positive)); {
+	case a.Site != other.Site:
+		return fmt.Errorf("the layer types differ: %s and %s", a.Site, other.Site)
+	case !slices.Equal(layers, others):
+		return fmt.Errorf("the layers differ: %v and %v", layers, others)
+	case p != q:
+		return fmt.Errorf("they come from other models, templates, readings or versions: %+v and %+v", p, q)
+	}
+	for layer, rows := range a.Positive {
+		if width, others := len(rows[0]), len(other.Positive[layer][0]); width != others {
+			return fmt.Errorf("the activations of layer %d have %d and %d elements", layer, width, others)
+		}
 	}
 	return nil
 }

@@ -1,18 +1,26 @@
 package steer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/steervec/steer/internal/finite"
 )
 
 // derived returns a vector without layers that comes from this one by an
-// operation.
+// operation. What was measured of the old one does not hold for it.
 func (v *Vector) derived(operation string) *Vector {
-	out := &Vector{Site: v.Site, Layers: map[int][]float32{}, Provenance: v.Provenance, ActivationNorms: maps.Clone(v.ActivationNorms)}
+	out := &Vector{Site: v.Site, Rank: v.Rank, Operator: v.Operator, Condition: v.Condition, Layers: map[int][]float32{}, Provenance: v.Provenance, ActivationNorms: maps.Clone(v.ActivationNorms)}
+	if v.Condition != nil {
+		// What it reads stays what it was. Where that is wrong, it is told by an edit.
+		if own, err := v.Condition.Embed(v, nil); err == nil {
+			out.Condition = own
+		}
+	}
 	if before := out.Provenance.Operations; before != "" {
 		operation = before + "; " + operation
 	}
@@ -50,36 +58,79 @@ func (v *Vector) Negate() (*Vector, error) {
 	return v.each("negated", func(vector []float32) ([]float32, error) { return scale(vector, -1) })
 }
 
-// Normalise returns the vector with length 1 at every layer.
+// Normalise returns the vector with rows of length 1 at every layer.
 func (v *Vector) Normalise() (*Vector, error) {
 	return v.each("normalised", func(vector []float32) ([]float32, error) {
-		if err := checkDirection(vector); err != nil {
-			return nil, err
-		}
-		norm, out := length(vector), make([]float32, len(vector))
-		for i, x := range vector {
-			out[i] = float32(float64(x) / norm)
+		out := make([]float32, 0, len(vector))
+		for row := range slices.Chunk(vector, max(1, len(vector)/max(1, v.Rank))) {
+			if err := checkDirection(row); err != nil {
+				return nil, err
+			}
+			norm := length(row)
+			for _, x := range row {
+				out = append(out, float32(float64(x)/norm))
+			}
 		}
 		return out, nil
 	})
 }
 
-// Add returns the sum of two vectors of one site, layers and widths.
+// Average returns the mean of vectors of one site, layers, widths and ranks.
+func Average(vectors ...*Vector) (*Vector, error) {
+	if len(vectors) == 0 {
+		return nil, errors.New("average: there are no vectors")
+	}
+	out := vectors[0].derived(fmt.Sprintf("averaged with %s", described(vectors[1:])))
+	for layer, first := range vectors[0].Layers {
+		sums := make([]float64, len(first))
+		for _, v := range vectors {
+			if err := vectors[0].matches(v); err != nil {
+				return nil, fmt.Errorf("average: %w", err)
+			}
+			at, _ := v.layer(layer) // matches has found it
+			for i, x := range v.Layers[at] {
+				sums[i] += float64(x)
+			}
+		}
+		mean := make([]float32, len(first))
+		for i, sum := range sums {
+			mean[i] = float32(sum / float64(len(vectors)))
+		}
+		if err := finite.Check(mean); err != nil {
+			return nil, fmt.Errorf("the average at layer %d is not finite: %w", layer, err)
+		}
+		if zero(mean) {
+			return nil, fmt.Errorf("nothing is left at layer %d: the vectors cancel each other", layer)
+		}
+		out.Layers[layer] = mean
+	}
+	return out, nil
+}
+
+// described says of vectors what they come from, for the provenance of others.
+func described(vectors []*Vector) string {
+	var texts []string
+	for _, v := range vectors {
+		text := fmt.Sprintf("a vector of model %q, pairs %q, %s", v.Provenance.Model, v.Provenance.PairsHash, v.Provenance.Aggregator)
+		if v.Provenance.Operations != "" {
+			text += " (" + v.Provenance.Operations + ")"
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, ", ")
+}
+
+// Add returns the sum of two vectors of one site, layers, widths and ranks.
 func (v *Vector) Add(other *Vector) (*Vector, error) { return v.plus(other, 1, "plus") }
 
-// Sub returns the difference of two vectors of one site, layers and widths.
+// Sub returns the difference of two vectors of one site, layers, widths and ranks.
 func (v *Vector) Sub(other *Vector) (*Vector, error) { return v.plus(other, -1, "minus") }
 
 func (v *Vector) plus(other *Vector, sign float32, word string) (*Vector, error) {
 	if err := v.matches(other); err != nil {
 		return nil, err
 	}
-	p := other.Provenance
-	operation := fmt.Sprintf("%s a vector of model %q, pairs %q, %s", word, p.Model, p.PairsHash, p.Aggregator)
-	if p.Operations != "" {
-		operation += " (" + p.Operations + ")"
-	}
-	out := v.derived(operation)
+	out := v.derived(word + " " + described([]*Vector{other}))
 	for layer, vector := range v.Layers {
 		second, _ := other.layer(layer) // matches has found it
 		sum := make([]float32, len(vector))
@@ -114,46 +165,104 @@ func (v *Vector) Cut(layers ...int) (*Vector, error) {
 	return out, nil
 }
 
-// Cosine returns the cosine of the angle between two vectors at each layer.
+// Cosine returns the cosine of the angle between two vectors at each layer that
+// both have; where a vector has several rows, of the smallest angle between the
+// spaces that they span, which has no sign.
 func (v *Vector) Cosine(other *Vector) (map[int]float64, error) {
-	if err := v.matches(other); err != nil {
-		return nil, err
-	}
 	cosines := map[int]float64{}
-	for layer, a := range v.Layers {
-		second, _ := other.layer(layer) // matches has found it
-		b, dot := other.Layers[second], 0.0
-		for i, x := range a {
-			dot += float64(x) * float64(b[i])
+	for layer, values := range v.Layers {
+		if _, err := other.layer(layer); err != nil {
+			continue
 		}
-		norms := length(a) * length(b)
-		if norms == 0 || !finite.Is(norms) || !finite.Is(dot) {
-			return nil, fmt.Errorf("the vectors of layer %d make no angle: one is zero or not finite", layer)
+		at, err := v.meets(other, layer)
+		if err != nil {
+			return nil, err
 		}
-		cosines[layer] = max(-1, min(1, dot/norms))
+		cosines[layer], err = cosine(v.rows(layer), other.rows(at))
+		if err != nil {
+			return nil, fmt.Errorf("the vectors of layer %d, of %d elements, make no angle: %w", layer, len(values), err)
+		}
+	}
+	if len(cosines) == 0 {
+		return nil, fmt.Errorf("the vectors have no layer in common: %v and %v", v.ascending(), other.ascending())
 	}
 	return cosines, nil
 }
 
-// matches refuses vectors that do not live in the same place.
-func (v *Vector) matches(other *Vector) error {
+// cosine returns that of two rows, or of two spaces.
+func cosine(a, b [][]float32) (float64, error) {
+	first, err := basis(a)
+	if err != nil {
+		return 0, err
+	}
+	second, err := basis(b)
+	if err != nil {
+		return 0, err
+	}
+	if len(a) > 1 || len(b) > 1 || len(first) == 0 || len(second) == 0 {
+		return between(first, second)
+	}
+	dot := 0.0
+	for i, x := range first[0] {
+		dot += x * second[0][i]
+	}
+	return max(-1, min(1, dot)), nil
+}
+
+// alike refuses vectors of other sites or families.
+func (v *Vector) alike(other *Vector) error {
 	if v.site() != other.site() {
 		return fmt.Errorf("the vectors are of different layer types, %s and %s", v.site(), other.site())
 	}
 	if a, b := v.Provenance.Family, other.Provenance.Family; a != "" && b != "" && a != b {
 		return fmt.Errorf("the vectors are of different model families, %s and %s", a, b)
 	}
-	if len(v.Layers) == 0 || len(v.Layers) != len(other.Layers) {
+	return nil
+}
+
+// meets returns the number under which another vector has a layer of this one, as
+// wide.
+func (v *Vector) meets(other *Vector, layer int) (int, error) {
+	if err := v.alike(other); err != nil {
+		return 0, err
+	}
+	at, err := other.layer(layer)
+	if err != nil {
+		return 0, err
+	}
+	if a, b := len(v.Layers[layer])/max(1, v.Rank), len(other.Layers[at])/max(1, other.Rank); a != b {
+		return 0, fmt.Errorf("the vectors of layer %d have %d and %d elements", layer, a, b)
+	}
+	return at, nil
+}
+
+// matches refuses vectors that do not live in the same place and act alike.
+func (v *Vector) matches(other *Vector) error {
+	if err := v.alike(other); err != nil {
+		return err
+	}
+	if a, b := max(1, v.Rank), max(1, other.Rank); a != b {
+		return fmt.Errorf("the vectors have %d and %d rows a layer", a, b)
+	}
+	if a, b := cmp.Or(v.Operator, Add().Name()), cmp.Or(other.Operator, Add().Name()); a != b {
+		return fmt.Errorf("the vectors act by different operators, %s and %s", a, b)
+	}
+	same := len(v.Layers) > 0 && len(v.Layers) == len(other.Layers)
+	for layer := range v.Layers {
+		_, err := other.layer(layer)
+		same = same && err == nil
+	}
+	if !same {
 		return fmt.Errorf("the vectors have different layers, %v and %v; cut them first", v.ascending(), other.ascending())
 	}
-	for layer, vector := range v.Layers {
-		second, err := other.layer(layer)
-		if err != nil {
-			return fmt.Errorf("the vectors have different layers, %v and %v; cut them first", v.ascending(), other.ascending())
-		}
-		if a, b := len(vector), len(other.Layers[second]); a != b {
-			return fmt.Errorf("the vectors of layer %d have %d and %d elements", layer, a, b)
+	for layer := range v.Layers {
+		if _, err := v.meets(other, layer); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func zero(vector []float32) bool {
+	return !slices.ContainsFunc(vector, func(x float32) bool { return x != 0 })
 }

@@ -18,8 +18,8 @@
 //   - A [Vector] holds a direction per layer and where it came from. It can be
 //     scaled, added and cut, is saved and loaded as safetensors.
 //   - [Vector.Edit] makes of it, times a multiplier, an edit that a model accepts,
-//     with an [Operator] ([Add], [Ablate], [AblateThenAdd] or any function through
-//     [lm.OperatorFunc]) and a selection of tokens ([From], [At], [Range], [Mask],
+//     with an [Operator] ([Add], [Ablate], [AblateThenAdd], more in package operators,
+//     or any function through [lm.OperatorFunc]) and a selection of tokens ([From], [At], [Range], [Mask],
 //     [Prompt], [Response]). [Vector.Check] says what may surprise about it.
 //
 // Layers are 0-based everywhere; negative ones count from the model's last. What a

@@ -7,6 +7,7 @@ import (
 
 	"github.com/steervec/steer/internal/finite"
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/operators"
 )
 
 // EditOption says how a vector acts, where that is not as usual.
@@ -18,7 +19,7 @@ type editOptions struct {
 	layers   []int
 }
 
-// Using chooses the operator; [Add] unless told.
+// Using chooses the operator; the vector's own unless told.
 func Using(operator Operator) EditOption { return func(o *editOptions) { o.operator = operator } }
 
 // OnTokens chooses the tokens that are steered; all unless told.
@@ -30,18 +31,21 @@ func AtLayers(layers ...int) EditOption {
 	return func(o *editOptions) { o.layers = append([]int{}, layers...) }
 }
 
-// Edit makes of the vector, multiplied, an edit that a model accepts. It is added
-// to every token at all of its layers unless options say otherwise. With a
-// multiplier of 0 an addition is idle. What would silently do nothing or make no
+// Edit makes of the vector, multiplied, an edit that a model accepts. It acts by
+// its own operator, and under its own condition, on every token at all of its layers
+// unless options say otherwise. With a multiplier of 0 an addition is idle. What would silently do nothing or make no
 // sense is an error: no layers, a layer that the vector lacks, a zero vector, a
 // multiplier of 0 with an ablation, a product that is not finite or that vanishes.
 func (v *Vector) Edit(multiplier float64, options ...EditOption) (lm.Edit, error) {
-	o := editOptions{operator: Add(), layers: v.ascending()}
+	o := editOptions{layers: v.ascending()}
 	for _, option := range options {
 		option(&o)
 	}
 	if o.operator == nil {
-		return lm.Edit{}, errors.New("the operator is nil")
+		var err error
+		if o.operator, err = v.operator(); err != nil {
+			return lm.Edit{}, err
+		}
 	}
 	if !finite.Is(multiplier) {
 		return lm.Edit{}, fmt.Errorf("the multiplier is %v", multiplier)
@@ -50,14 +54,30 @@ func (v *Vector) Edit(multiplier float64, options ...EditOption) (lm.Edit, error
 		return lm.Edit{}, errors.New("the vector has no layers")
 	}
 	edit := lm.Edit{Site: v.site(), Layers: map[int][]float32{}, Operator: o.operator, Tokens: o.tokens}
+	if v.Condition != nil {
+		own, err := v.Condition.Embed(v, nil)
+		if err != nil {
+			return lm.Edit{}, fmt.Errorf("the vector's own condition: %w", err)
+		}
+		edit.Condition = own.condition()
+	}
 	for _, n := range o.layers {
 		layer, err := v.layer(n)
 		if err != nil {
 			return lm.Edit{}, err
 		}
-		if edit.Layers[layer], err = scale(v.Layers[layer], multiplier); err == nil {
-			_, err = o.operator.Check(edit.Layers[layer])
+		rows := v.Layers[layer]
+		width := len(rows) / max(v.Rank, 1)
+		blended, maps := operators.Blend(o.operator, rows, width, multiplier)
+		if maps {
+			err = finite.Check(blended)
+		} else {
+			blended, err = scale(rows, multiplier)
 		}
+		if err == nil {
+			_, err = o.operator.Prepare(blended, width)
+		}
+		edit.Layers[layer] = blended
 		if err != nil && multiplier == 0 {
 			err = fmt.Errorf("%w; the multiplier is 0, but %s needs the vector's direction: leave the multiplier at 1", err, o.operator.Name())
 		}
@@ -66,6 +86,15 @@ func (v *Vector) Edit(multiplier float64, options ...EditOption) (lm.Edit, error
 		}
 	}
 	return edit, nil
+}
+
+// operator returns how the vector acts unless told.
+func (v *Vector) operator() (Operator, error) {
+	operator, err := ParseOperator(cmp.Or(v.Operator, Add().Name()))
+	if err != nil {
+		return nil, fmt.Errorf("the vector's own operator: %w", err)
+	}
+	return operator, nil
 }
 
 func (v *Vector) site() lm.Site { return cmp.Or(v.Site, lm.DecoderBlock) }
@@ -107,7 +136,7 @@ func (v *Vector) Check(model *lm.Model, edit lm.Edit) (notes []string, err error
 	if p.WeightsHash != "" && p.WeightsHash != model.Fingerprint() {
 		notes = append(notes, fmt.Sprintf("the vector was trained on other weights, those of %s, than model %s has", p.Model, model.ID()))
 	}
-	if edit.Operator.Name() == Ablate().Name() { // its length has no influence
+	if !operators.Adds(edit.Operator) { // what is no addition does not pile up
 		return notes, nil
 	}
 	if all := model.LayersOf(edit.Site); len(all) > 1 && len(edit.Layers) == len(all) {

@@ -139,7 +139,7 @@ func TestVectorsThatDoNotMatchAreNotCombined(t *testing.T) {
 	}{
 		{"another site", &steer.Vector{Site: lm.MLP, Layers: v.Layers}, "different layer types, decoder_block and mlp"},
 		{"another family", &steer.Vector{Layers: v.Layers, Provenance: steer.Provenance{Family: "gpt2"}}, "different model families, llama and gpt2"},
-		{"other layers", &steer.Vector{Layers: map[int][]float32{0: {1, 2}}}, "different layers"},
+		{"no layer in common", &steer.Vector{Layers: map[int][]float32{1: {1, 2}}}, "layer"},
 		{"other widths", &steer.Vector{Layers: map[int][]float32{0: {1}, 3: {1, 2}, -1: {1, 2}}}, "have 2 and 1 elements"},
 	} {
 		for _, combine := range []func() error{
@@ -157,6 +157,12 @@ func TestVectorsThatDoNotMatchAreNotCombined(t *testing.T) {
 		"less itself":         second(v.Sub(v)),
 		"cut to nothing":      second(v.Cut()),
 		"cut to others":       second(v.Cut(1)),
+		"of other layers":     second(v.Add(&steer.Vector{Layers: map[int][]float32{0: {1, 2}}})),
+		"of other ranks":      second(v.Add(&steer.Vector{Rank: 2, Layers: v.Layers})),
+		"acting otherwise":    second(v.Add(&steer.Vector{Operator: "ablate", Layers: v.Layers})),
+		"averaged to nothing": second(steer.Average(v, &steer.Vector{Layers: map[int][]float32{0: {-1, 0}, 3: {-3, -4}, -1: {0, -2}}})),
+		"without itself":      second(v.Orthogonalise(v)),
+		"of too many":         second(steer.Principal(2, v, v)),
 		"zero and normalised": second((&steer.Vector{Layers: map[int][]float32{1: {0}}}).Normalise()),
 	} {
 		if err == nil {

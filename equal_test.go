@@ -3,6 +3,7 @@ package steer_test
 import (
 	"errors"
 	"math"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -22,18 +23,15 @@ func TestResultsDoNotDependOnWhatIsComputedTogether(t *testing.T) {
 			for _, p := range g.Pairs[:4] {
 				inputs = append(inputs, lm.Input{Tokens: p.PositiveIDs}, lm.Input{Tokens: p.NegativeIDs})
 			}
-			// each is plain and steered in three ways, all together
+			// each is plain and steered in some ways, all together
 			plain := len(inputs)
-			for _, operator := range []steer.Operator{steer.Add(), steer.Ablate(), steer.AblateThenAdd()} {
-				edit, err := g.vector(t, model).Edit(1, steer.Using(operator), steer.OnTokens(steer.From(2)))
-				if err != nil {
-					t.Fatal(err)
-				}
+			for k, edit := range everyEdit(t, g, model) {
 				steering, err := model.Steering(edit)
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, in := range inputs[:plain] {
+				for _, i := range []int{0, k, k + 3} {
+					in := inputs[i%plain]
 					in.Steering = steering
 					inputs = append(inputs, in)
 				}
@@ -60,6 +58,52 @@ func TestResultsDoNotDependOnWhatIsComputedTogether(t *testing.T) {
 			}
 		})
 	}
+}
+
+// everyEdit is an edit with each operator, and with each kind of condition and
+// schedule.
+func everyEdit(t *testing.T, g *golden, model *lm.Model) (edits []lm.Edit) {
+	r := rand.New(rand.NewPCG(1, 9))
+	width, last := model.Decoder().Hidden, model.Layers()-1
+	random := func(rows int) []float32 {
+		out := make([]float32, rows*width)
+		for i := range out {
+			out[i] = float32(r.NormFloat64() / math.Sqrt(float64(width)))
+		}
+		return out
+	}
+	for _, o := range []struct {
+		text string
+		rows int
+	}{
+		{"add-same-norm", 1}, {"ablate:share=0.5", 2}, {"ablate-positive", 1}, {"clamp:floor=0,ceiling=0.5", 1}, {"rotate:by=40", 2},
+		{"slerp:share=0.3", 1}, {"multiply:by=2", 3}, {"affine", 2}, {"transport", width + 2}, {"leace", 3},
+	} {
+		operator, err := steer.ParseOperator(o.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		edits = append(edits, lm.Edit{Layers: map[int][]float32{last: random(o.rows)}, Operator: operator, Tokens: steer.From(2)})
+	}
+	for _, operator := range []steer.Operator{steer.Add(), steer.Ablate(), steer.AblateThenAdd()} {
+		edit, err := g.vector(t, model).Edit(1, steer.Using(operator), steer.OnTokens(steer.From(2)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		edits = append(edits, edit)
+	}
+	evidence := func(when lm.When, below bool, release *float64) *lm.Condition {
+		return &lm.Condition{Evidence: &lm.Evidence{Vector: random(1), Measure: lm.Cosine, When: when, Below: below, Release: release}}
+	}
+	held := -0.1
+	for _, condition := range []*lm.Condition{
+		evidence(lm.PromptMean, false, nil), evidence(lm.PromptLast, true, nil), evidence(lm.EachToken, false, nil), evidence(lm.EachToken, false, &held),
+		{Any: []lm.Condition{*evidence(lm.PromptLast, false, nil), {Not: evidence(lm.EachToken, false, &held)}}},
+	} {
+		edits = append(edits, lm.Edit{Layers: map[int][]float32{last: random(1)}, Operator: steer.Add(), Condition: condition})
+	}
+	fading := lm.Edit{Layers: map[int][]float32{last: random(1)}, Operator: steer.Add(), Tokens: steer.Generated(1, 4), Decay: lm.Decay{HalfLife: 1.5}}
+	return append(edits, fading)
 }
 
 // way is a way to compute some inputs together.

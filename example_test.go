@@ -29,10 +29,14 @@ func ExampleOperator() {
 }
 
 func ExampleAblate() {
+	direction, err := steer.Ablate().Prepare([]float32{0, 10}, 2)
+	if err != nil {
+		panic(err)
+	}
 	delta := make([]float32, 2)
-	steer.Ablate().Delta(delta, []float32{3, 4}, []float32{10, 10})
+	steer.Ablate().Delta(delta, []float32{3, 4}, direction)
 	fmt.Println(delta)
-	// Output: [-3.5 -3.5]
+	// Output: [0 -4]
 }
 
 func ExampleRange() {

@@ -16,9 +16,12 @@ type ExtractOptions struct {
 	Site   lm.Site // "": decoder_block
 	Layers []int   // negative ones count from the last; nil: all that have the site
 	Read   Reading // of samples that do not say themselves; nil: ReadAt(-1)
+	Shard  Shard   // the part of the samples that is extracted
 
 	RunTokens int                   // tokens computed together: bounds memory, never changes results; 0: 1024
 	Progress  func(done, total int) // tokens computed; nil: none
+
+	unpaired bool // samples may have one prompt
 }
 
 // Activations are what a model shows of each sample where it is read.
@@ -27,26 +30,29 @@ type Activations struct {
 	Positive, Negative map[int][][]float32 // layer -> [samples][width]
 	Provenance         Provenance
 	Usage              lm.Usage // of the extraction; not kept in files
+
+	shards  shards
+	members []int // of shards: the numbers of the samples, ascending
 }
 
 // sampleActivations are the activations of one sample.
 type sampleActivations struct {
 	sample             int
-	positive, negative map[int][]float32 // layer -> [width]
+	positive, negative map[int][]float32 // layer -> [width]; nil where the sample has no such prompt
 }
 
 // Extract computes all prompts as one prefix forest and returns the activations
-// where they are read, in the samples' order. Errors name the sample and the
+// where they are read, in the samples' order; of a shard, those of its samples. Errors name the sample and the
 // value that is wrong.
 func Extract(ctx context.Context, model *lm.Model, samples []Sample, opts ExtractOptions) (*Activations, error) {
 	e, err := prepare(ctx, model, samples, opts)
 	if err != nil {
 		return nil, err
 	}
-	out := &Activations{Site: e.site, Positive: map[int][][]float32{}, Negative: map[int][][]float32{}, Provenance: e.provenance(hashSamples(e.ids()))}
+	out := &Activations{shards: opts.Shard.alone(e.whole), members: e.members, Site: e.site, Positive: map[int][][]float32{}, Negative: map[int][][]float32{}, Provenance: e.provenance(hashSamples(e.ids()))}
 	for _, layer := range e.layers {
-		out.Positive[layer] = make([][]float32, len(samples))
-		out.Negative[layer] = make([][]float32, len(samples))
+		out.Positive[layer] = make([][]float32, len(e.samples))
+		out.Negative[layer] = make([][]float32, len(e.samples))
 	}
 	out.Usage, err = e.run(ctx, nil, func(a sampleActivations) error {
 		for _, layer := range e.layers {
@@ -68,7 +74,9 @@ type extraction struct {
 	opts    ExtractOptions
 	site    lm.Site
 	layers  []int      // ascending
-	inputs  []lm.Input // sample i: positive at 2i, negative at 2i+1
+	inputs  []lm.Input // sample i: positive at 2i, negative at 2i+1; no tokens where there is no prompt
+	members []int      // of a shard: which of the samples given are its, ascending
+	whole   string     // of a shard: the digest of the samples given
 }
 
 func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts ExtractOptions) (*extraction, error) {
@@ -100,8 +108,12 @@ func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 			{"positive", s.Positive, s.PositiveIDs, s.PositiveResponse, s.ReadPositive},
 			{"negative", s.Negative, s.NegativeIDs, s.NegativeResponse, s.ReadNegative},
 		} {
+			if opts.unpaired && s.lacks(side.name) {
+				e.inputs = append(e.inputs, lm.Input{})
+				continue
+			}
 			p := prompt{text: side.text, tokens: side.ids, given: side.ids != nil, response: side.response, encode: e.encode}
-			span, err := e.locate(&p, side.read)
+			span, err := p.locate(cmp.Or(side.read, opts.Read))
 			if err != nil {
 				return nil, &SampleError{i, side.name, err}
 			}
@@ -118,24 +130,26 @@ func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 			e.inputs = append(e.inputs, in)
 		}
 	}
+	if opts.Shard != (Shard{}) {
+		return e, e.keep(opts.Shard)
+	}
 	return e, nil
 }
 
-// locate tokenizes a prompt and returns the positions that are read of it.
-func (e *extraction) locate(p *prompt, read Reading) (lm.Span, error) {
-	if !p.given {
-		if p.text == "" {
-			return lm.Span{}, errors.New("it is empty")
-		}
-		var err error
-		if p.tokens, err = e.model.Tokenize(p.text); err != nil {
-			return lm.Span{}, err
-		}
+// keep leaves of the samples those of a shard.
+func (e *extraction) keep(shard Shard) error {
+	members, err := shard.of(e)
+	if err != nil {
+		return err
 	}
-	if read == nil {
-		read = e.opts.Read
+	e.whole = hashSamples(e.ids())
+	var samples []Sample
+	var inputs []lm.Input
+	for _, i := range members {
+		samples, inputs = append(samples, e.samples[i]), append(inputs, e.inputs[2*i], e.inputs[2*i+1])
 	}
-	return read.of(p)
+	e.samples, e.inputs, e.members = samples, inputs, members
+	return nil
 }
 
 // encode tokenizes a text with the places of its tokens in it.
@@ -146,6 +160,10 @@ func (e *extraction) encode(text string) (tokenizer.Encoding, error) {
 	}
 	return t.Encode(text, tokenizer.EncodeOptions{})
 }
+
+// there reports whether a sample has the prompt of a side: 2*sample, or 2*sample+1 for
+// the negative one.
+func (e *extraction) there(side int) bool { return len(e.inputs[side].Tokens) > 0 }
 
 // spanOf returns the positions that are read of an input.
 func spanOf(in lm.Input) lm.Span {
@@ -206,7 +224,7 @@ func layersOf(model *lm.Model, site lm.Site, asked []int) ([]int, error) {
 func (e *extraction) run(ctx context.Context, done []bool, visit func(sampleActivations) error) (lm.Usage, error) {
 	inputs, sides := e.inputs[:0:0], make([]int, 0, len(e.inputs)) // side: 2*sample, or 2*sample+1 for the negative one
 	for side := range e.inputs {
-		if done == nil || !done[side/2] {
+		if e.there(side) && (done == nil || !done[side/2]) {
 			sides = append(sides, side)
 		}
 	}
@@ -231,7 +249,7 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(sampleActi
 	waiting := newPending(values)
 	defer waiting.close()
 	complete := map[int]bool{}
-	sample := sampleActivations{positive: map[int][]float32{}, negative: map[int][]float32{}}
+	positive, negative := map[int][]float32{}, map[int][]float32{}
 	usage, err := e.model.Forward(ctx, inputs, lm.ForwardOptions{
 		Taps: taps, RunTokens: e.opts.RunTokens, Progress: e.opts.Progress,
 		Activation: func(input, _ int, at lm.Address, activation []float32) {
@@ -239,16 +257,20 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(sampleActi
 		},
 		Completed: func(input int) error {
 			side := sides[input]
-			if !complete[side^1] {
+			if alone := !e.there(side ^ 1); !alone && !complete[side^1] {
 				complete[side] = true
 				return waiting.put(side)
 			}
 			delete(complete, side^1)
-			sample.sample = side / 2
+			sample := sampleActivations{sample: side / 2}
 			for _, part := range []struct {
 				side   int
 				layers map[int][]float32
-			}{{side &^ 1, sample.positive}, {side | 1, sample.negative}} {
+				to     *map[int][]float32
+			}{{side &^ 1, positive, &sample.positive}, {side | 1, negative, &sample.negative}} {
+				if !e.there(part.side) {
+					continue
+				}
 				values, err := waiting.take(part.side)
 				if err != nil {
 					return err
@@ -257,13 +279,18 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(sampleActi
 				for _, layer := range e.layers {
 					part.layers[layer] = values[start[layer]:][:e.model.Width(layer, e.site)]
 				}
+				*part.to = part.layers
 			}
 			return visit(sample)
 		},
 	})
 	if wrong := (*lm.InputError)(nil); errors.As(err, &wrong) {
 		side := sides[wrong.Input]
-		err = &SampleError{side / 2, [2]string{"positive", "negative"}[side%2], wrong.Err}
+		given := side / 2
+		if e.members != nil {
+			given = e.members[given]
+		}
+		err = &SampleError{given, [2]string{"positive", "negative"}[side%2], wrong.Err}
 	}
 	return usage, err
 }

@@ -33,35 +33,57 @@ const (
 type statisticsHeader struct {
 	Format int `json:"format"`
 	origin
-	Usage lm.Usage `json:"usage"`
+	Usage   lm.Usage `json:"usage"`
+	Prompts int      `json:"prompts"` // of the samples
+	Shards  shards   `json:"shards"`
+	Rendering
 }
 
 // Save writes the statistics as a safetensors file, beside path and renamed.
 func (s *Statistics) Save(path string) error {
-	header, err := json.Marshal(statisticsHeader{statisticsForm, s.from, s.Usage})
+	tensors, metadata, err := s.file()
 	if err != nil {
 		return fmt.Errorf("write statistics %s: %w", path, err)
+	}
+	return safetensors.Write(path, tensors, metadata)
+}
+
+// MarshalBinary returns the bytes that [Statistics.Save] writes, to be sent to
+// whoever merges them; [ParseStatistics] reads them.
+func (s *Statistics) MarshalBinary() ([]byte, error) {
+	tensors, metadata, err := s.file()
+	if err != nil {
+		return nil, fmt.Errorf("write statistics: %w", err)
+	}
+	return safetensors.Encode(tensors, metadata)
+}
+
+// file returns what a file of the statistics holds.
+func (s *Statistics) file() ([]safetensors.Tensor, map[string]string, error) {
+	header, err := json.Marshal(statisticsHeader{statisticsForm, s.from, s.Usage, s.prompts, s.shards, s.Rendering})
+	if err != nil {
+		return nil, nil, err
 	}
 	slices.SortFunc(s.samples, func(a, b sampleID) int { return bytes.Compare(a[:], b[:]) })
 	samples := make([]byte, 0, len(s.samples)*len(sampleID{}))
 	for _, id := range s.samples {
 		samples = append(samples, id[:]...)
 	}
-	norms, err := s.norms.appendTo(nil)
+	norms, err := s.norms.AppendTo(nil)
 	if err != nil {
-		return fmt.Errorf("write statistics %s: %w", path, err)
+		return nil, nil, err
 	}
 	tensors := []safetensors.Tensor{bytesTensor(samplesTensor, samples), bytesTensor(normsTensor, norms)}
 	for i, layer := range s.from.Layers {
 		data, err := s.accumulators[i].MarshalBinary()
 		if err != nil {
-			return fmt.Errorf("write statistics %s: layer %d: %w", path, layer, err)
+			return nil, nil, fmt.Errorf("layer %d: %w", layer, err)
 		}
 		tensors = append(tensors, bytesTensor(layerTensor+strconv.Itoa(layer), data))
 	}
 	metadata := map[string]string{statisticsKey: string(header)}
-	metadata[checksumKey] = checksum(metadata, tensors)
-	return safetensors.Write(path, tensors, metadata)
+	metadata[checksumKey] = checksum(metadata, slices.Clone(tensors))
+	return tensors, metadata, nil
 }
 
 func bytesTensor(name string, data []byte) safetensors.Tensor {
@@ -100,6 +122,20 @@ func LoadStatistics(path string, aggregators ...Aggregator) (*Statistics, error)
 	return s, nil
 }
 
+// ParseStatistics reads what [Statistics.MarshalBinary] gave, as [LoadStatistics]
+// reads a file.
+func ParseStatistics(data []byte, aggregators ...Aggregator) (*Statistics, error) {
+	file, err := safetensors.Parse("statistics", data)
+	if err != nil {
+		return nil, err
+	}
+	s, err := parseStatistics(file, aggregators)
+	if err != nil {
+		return nil, fmt.Errorf("read statistics: %w", err)
+	}
+	return s, nil
+}
+
 func parseStatistics(file *safetensors.File, aggregators []Aggregator) (*Statistics, error) {
 	metadata := file.Metadata()
 	if metadata[statisticsKey] == "" {
@@ -124,7 +160,7 @@ func parseStatistics(file *safetensors.File, aggregators []Aggregator) (*Statist
 	if header.Format != statisticsForm {
 		return nil, fmt.Errorf("the file has format %d; this version of steer reads %d", header.Format, statisticsForm)
 	}
-	if err := header.check(); err != nil {
+	if err := errors.Join(header.check(), header.Shards.check()); err != nil {
 		return nil, err
 	}
 	at := slices.IndexFunc(aggregators, func(a Aggregator) bool { return a.Name() == header.Aggregator })
@@ -141,7 +177,7 @@ func parseStatistics(file *safetensors.File, aggregators []Aggregator) (*Statist
 		}
 	}
 	s := newStatistics(header.origin, aggregator)
-	s.Usage = header.Usage
+	s.Usage, s.prompts, s.shards, s.Rendering = header.Usage, header.Prompts, header.Shards, header.Rendering
 	ids := byName[samplesTensor]
 	if len(ids)%len(sampleID{}) != 0 || len(ids) == 0 {
 		return nil, fmt.Errorf("tensor %q of %d bytes is no list of samples", samplesTensor, len(ids))
@@ -149,7 +185,7 @@ func parseStatistics(file *safetensors.File, aggregators []Aggregator) (*Statist
 	for id := range slices.Chunk(ids, len(sampleID{})) {
 		s.samples = append(s.samples, sampleID(id))
 	}
-	if err := s.norms.read(byName[normsTensor]); err != nil {
+	if err := s.norms.Read(byName[normsTensor]); err != nil {
 		return nil, fmt.Errorf("tensor %q: %w", normsTensor, err)
 	}
 	for i, layer := range header.Layers {
@@ -159,6 +195,9 @@ func parseStatistics(file *safetensors.File, aggregators []Aggregator) (*Statist
 		if n := s.accumulators[i].Samples(); n != len(s.samples) {
 			return nil, fmt.Errorf("layer %d holds %d samples where %d are named", layer, n, len(s.samples))
 		}
+	}
+	if n := len(s.samples); s.prompts < n || s.prompts > 2*n {
+		return nil, fmt.Errorf("%d samples are said to have %d prompts", n, s.prompts)
 	}
 	if extra := len(byName) - 2 - len(header.Layers); extra != 0 {
 		return nil, errors.New("there are tensors in it that are not of statistics")

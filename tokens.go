@@ -51,18 +51,28 @@ func Prompt() lm.Tokens { return role("prompt") }
 // Response selects every token that is generated.
 func Response() lm.Tokens { return role("response") }
 
+// Generated selects generated tokens, counted from 0: from the one of number from
+// up to, and not including, number to. With [End] the range is open. The check fails
+// where nothing is selected.
+func Generated(from, to int) lm.Tokens { return generated{from, to} }
+
 // ParseTokens reads a selection as it is written on a command line:
 //
 //	1,4  or  -1          single tokens, as [At]
 //	2:  or  1:9:2 or ::3 a slice, as [Range]
 //	mask:0,0,1,1,0       a mask, as [Mask]
 //	prompt, response     by role
+//	response:5:20        of the generated tokens numbers 5 to 19, as [Generated]
 //
 // The selectors of this package print themselves in this form.
 func ParseTokens(text string) (lm.Tokens, error) {
-	switch digits, isMask := strings.CutPrefix(text, "mask:"); {
+	digits, isMask := strings.CutPrefix(text, "mask:")
+	numbers, isGenerated := strings.CutPrefix(text, "response:")
+	switch {
 	case text == "prompt" || text == "response":
 		return role(text), nil
+	case isGenerated:
+		return parseGenerated(numbers)
 	case isMask:
 		return parseMask(digits)
 	case strings.Contains(text, ":"):
@@ -225,6 +235,33 @@ func (m mask) String() string {
 	}
 	return "mask:" + strings.Join(text, ",")
 }
+
+// generated is numbers of generated tokens; to may be End.
+type generated struct{ from, to int }
+
+func parseGenerated(text string) (lm.Tokens, error) {
+	s, err := parseSlice(text)
+	if err != nil {
+		return nil, err
+	}
+	if s := s.(span); s.step == 1 && 0 <= s.from && s.from < s.to {
+		return generated{s.from, s.to}, nil
+	}
+	return nil, fmt.Errorf("tokens response:%s: generated tokens are from:to, both counted from 0", text)
+}
+
+func (g generated) Selects(position, prompt int) bool {
+	return position-prompt >= max(0, g.from) && position-prompt < g.to
+}
+
+func (g generated) Check(int) error {
+	if g.from < 0 || g.from >= g.to {
+		return fmt.Errorf("tokens %v: nothing is selected", g)
+	}
+	return nil
+}
+
+func (g generated) String() string { return "response:" + span{g.from, g.to, 1}.String() }
 
 type role string
 

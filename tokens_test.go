@@ -46,6 +46,8 @@ func TestTokenSelections(t *testing.T) {
 		{"mask:0,0,1,1,0", Mask(false, false, true, true, false), []int{2, 3}},
 		{"prompt", Prompt(), []int{0, 1, 2, 3, 4}},
 		{"response", Response(), []int{5, 6, 7}},
+		{"response:1:", Generated(1, End), []int{6, 7}},
+		{"response:1:2", Generated(1, 2), []int{6}},
 	} {
 		t.Run(test.text, func(t *testing.T) {
 			if err := test.tokens.Check(prompt); err != nil {
@@ -90,6 +92,10 @@ func TestSelectionsThatTheTextMayNotHave(t *testing.T) {
 		"1:b":                     `token slice "1:b": "b" is not a position`,
 		"::0":                     "the step 0 is not positive",
 		"::-1":                    "the step -1 is not positive",
+		"response:2:2":            "generated tokens are from:to",
+		"response:-1:":            "both counted from 0",
+		"response:0:4:2":          "generated tokens are from:to",
+		"response:x":              "is not a position",
 		"mask:":                   "is neither 0 nor 1",
 		"mask:0,2":                `"2" is neither 0 nor 1`,
 		"99999999999999999999999": "is not a position",

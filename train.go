@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
+	"github.com/steervec/steer/aggregators"
 	"github.com/steervec/steer/lm"
 )
 
@@ -19,6 +21,7 @@ type TrainOptions struct {
 	Layers     []int      // negative ones count from the last; nil: all that have the site
 	Read       Reading    // of samples that do not say themselves; nil: ReadAt(-1)
 	Aggregator Aggregator // nil: Mean()
+	Shard      Shard      // the part of the samples that is collected; Train takes the whole only
 
 	RunTokens int                   // tokens computed together: bounds memory, never changes results; 0: 1024
 	Progress  func(done, total int) // tokens computed; nil: none
@@ -78,8 +81,10 @@ func collect(ctx context.Context, model *lm.Model, samples []Sample, opts TrainO
 		opts.Aggregator = Mean()
 	}
 	computed := 0 // tokens, by this call
+	_, unpaired := opts.Aggregator.(aggregators.Unpaired)
 	e, err := prepare(ctx, model, samples, ExtractOptions{
-		Site: opts.Site, Layers: opts.Layers, Read: opts.Read, RunTokens: opts.RunTokens,
+		unpaired: unpaired,
+		Site:     opts.Site, Layers: opts.Layers, Read: opts.Read, Shard: opts.Shard, RunTokens: opts.RunTokens,
 		Progress: func(done, total int) {
 			computed = done
 			if opts.Progress != nil {
@@ -90,8 +95,12 @@ func collect(ctx context.Context, model *lm.Model, samples []Sample, opts TrainO
 	if err != nil {
 		return nil, err
 	}
+	if opts.Aggregator, err = ofHeads(opts.Aggregator, e); err != nil {
+		return nil, err
+	}
 	ids := e.ids()
 	s := newStatistics(e.origin(opts.Aggregator), opts.Aggregator)
+	s.shards = opts.Shard.alone(e.whole)
 	var done []bool
 	if opts.Resume {
 		if s, done, err = e.resume(opts, s, ids); err != nil {
@@ -122,6 +131,25 @@ func collect(ctx context.Context, model *lm.Model, samples []Sample, opts TrainO
 	return s, nil
 }
 
+// ofHeads tells an aggregator that looks at heads how large they are.
+func ofHeads(aggregator Aggregator, e *extraction) (Aggregator, error) {
+	byHeads, ok := aggregator.(aggregators.ByHeads)
+	if !ok {
+		return aggregator, nil
+	}
+	if e.site != lm.AttnHeads {
+		return nil, fmt.Errorf("aggregator %s: heads are seen at %s, not at %s", aggregator.Name(), lm.AttnHeads, e.site)
+	}
+	for _, layer := range e.layers {
+		var err error
+		if aggregator, err = byHeads.OfSize(e.model.Width(layer, e.site) / e.model.Decoder().Blocks[layer].Attention.Heads); err != nil {
+			return nil, fmt.Errorf("layer %d: %w", layer, err)
+		}
+		byHeads = aggregator.(aggregators.ByHeads)
+	}
+	return aggregator, nil
+}
+
 // resume returns the statistics of the state file, where it is there, and which
 // samples are in them.
 func (e *extraction) resume(opts TrainOptions, fresh *Statistics, ids []sampleID) (*Statistics, []bool, error) {
@@ -135,6 +163,9 @@ func (e *extraction) resume(opts TrainOptions, fresh *Statistics, ids []sampleID
 	var done []bool
 	if err = s.from.differs(fresh.from); err == nil {
 		done, err = s.resume(ids)
+	}
+	if err == nil && !reflect.DeepEqual(s.shards, fresh.shards) {
+		err = errors.New("its shard is another")
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s is the state of another run: %w; remove it to begin anew", opts.State, err)

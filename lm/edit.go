@@ -37,9 +37,15 @@ func (a Address) String() string { return fmt.Sprintf("layer %d, %s", a.Layer, a
 // [Model.Steering] check it against a model.
 type Edit struct {
 	Site     Site              // "": decoder_block
-	Layers   map[int][]float32 // 0-based layer -> vector [width of the site]; negative layers count from the last
+	Layers   map[int][]float32 // 0-based layer -> vector [rows, width of the site], rows as the operator asks; negative layers count from the last
 	Operator Operator          // how the vector acts
 	Tokens   Tokens            // nil: every token
+
+	// Of the tokens that are selected, the edit changes those for which all of these
+	// hold.
+	Condition *Condition // nil: none
+	Between   *Between   // nil: everywhere
+	Decay     Decay
 }
 
 // Operator says how a vector acts on an activation: see [engine.Operator]. It is
@@ -47,8 +53,8 @@ type Edit struct {
 // a plain function.
 type Operator = engine.Operator
 
-// OperatorFunc makes an operator of a pure function that writes into delta what
-// is to be added to an activation; all three have the width of the site, and
+// OperatorFunc makes an operator of a pure function that writes into delta [width]
+// what is to be added to an activation [width]; the vector is as the edit has it, and
 // delta comes zeroed. Each call makes another operator: what was computed with
 // one is not taken for what another computes, even where their names are equal.
 func OperatorFunc(name string, f func(delta, activation, vector []float32)) Operator {
@@ -62,9 +68,9 @@ type operatorFunc struct {
 	delta func(delta, activation, vector []float32)
 }
 
-func (o operatorFunc) Name() string                              { return o.name }
-func (o operatorFunc) Check([]float32) (bool, error)             { return true, nil }
-func (o operatorFunc) Delta(delta, activation, vector []float32) { o.delta(delta, activation, vector) }
+func (o operatorFunc) Name() string                                       { return o.name }
+func (o operatorFunc) Prepare(vector []float32, _ int) ([]float32, error) { return vector, nil }
+func (o operatorFunc) Delta(delta, activation, vector []float32)          { o.delta(delta, activation, vector) }
 
 // Tokens selects tokens of a sequence by position.
 type Tokens interface {

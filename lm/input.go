@@ -22,11 +22,17 @@ type Input struct {
 
 	Steering *Steering // beside that of the model; nil: none
 
+	// Salt parts what a cached view keeps: what was computed under one is not found
+	// under another, by its presence or by the time that it takes. Results are the same.
+	Salt string
+
 	// Read are the positions that [Model.Forward] reads, from 0; nil: all. Mean,
 	// where it is not empty, is read in their place: the mean of the activations over
 	// its positions.
 	Read []int
 	Mean Span
+
+	within forest.Mark // what parts it from others that begin alike
 
 	// Seed tells apart sequences that are drawn with the same
 	// [GenerateOptions.Seed]. A sampled text depends on the two alone.
@@ -57,13 +63,17 @@ func (e *InputError) Unwrap() error { return e.Err }
 type sequence struct {
 	tokens   []int
 	prompt   int
-	steering *Steering // of the model and of the input; nil: none
-	within   forest.Mark
+	steering *Steering   // of the model and of the input; nil: none
+	parts    *parts      // of the text, that the steering asks for; nil: none
+	within   forest.Mark // what the computation is part of: see [Input.Salt]
 }
 
 // sequence checks an input.
 func (m *Model) sequence(ctx context.Context, in Input) (sequence, error) {
-	s := sequence{}
+	s := sequence{within: in.within}
+	if in.Salt != "" {
+		s.within = digest("salt", in.Salt)
+	}
 	var err error
 	if s.tokens, err = m.tokensOf(ctx, in); err != nil {
 		return s, err
@@ -85,6 +95,9 @@ func (m *Model) sequence(ctx context.Context, in Input) (sequence, error) {
 	}
 	if s.steering != nil {
 		err = s.steering.check(s.prompt)
+		if len(s.steering.parts) > 0 {
+			s.parts = newParts(m.tokens, s.steering.parts)
+		}
 	}
 	return s, err
 }
@@ -133,9 +146,13 @@ func (m *Model) checkLength(n int) error {
 // at returns what acts on the token at a position of a sequence of this length.
 func (s *sequence) at(position, variant int) *acting {
 	if s.steering == nil {
-		return nothing.at(position, s.prompt, variant, s.within)
+		return nothing.at(position, s.prompt, 0, variant, s.within)
 	}
-	return s.steering.at(position, s.prompt, variant, s.within)
+	inside := uint64(0)
+	if s.parts != nil {
+		inside = s.parts.at(s.tokens, position)
+	}
+	return s.steering.at(position, s.prompt, inside, variant, s.within)
 }
 
 // nothing is the steering of unsteered sequences.

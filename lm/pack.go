@@ -16,6 +16,8 @@ type store struct {
 	sync.Mutex
 	tree    *forest.Tree
 	session engine.Session
+
+	evidence []uint64 // [slots] what was found of each token, as bits of what acts on it
 }
 
 func (m *Model) newStore(slots int) *store {
@@ -46,6 +48,8 @@ type packed struct {
 	readers   [][]int   // [rows]
 	changed   []*change // in the order in which their first rows were packed
 	changes   map[forest.Mark]*change
+	gated     []gated // [rows] whose edits have conditions; shorter where the last ones have none
+	asked     []asked
 	failed    []int // rows of which something is not finite, once each
 }
 
@@ -61,9 +65,9 @@ func newPacked() *packed {
 
 // reset empties the run; its memory is used again.
 func (p *packed) reset() {
-	p.run = engine.Run{Tokens: p.run.Tokens[:0], Segments: p.run.Segments[:0], Edits: p.run.Edits[:0], Taps: p.run.Taps[:0], LogitRows: p.run.LogitRows[:0]}
+	p.run = engine.Run{Tokens: p.run.Tokens[:0], Segments: p.run.Segments[:0], Edits: p.run.Edits[:0], Taps: p.run.Taps[:0], LogitRows: p.run.LogitRows[:0], Residual: p.run.Residual[:0]}
 	p.positions, p.owners, p.changed, p.failed = p.positions[:0], p.owners[:0], p.changed[:0], p.failed[:0]
-	p.readers = p.readers[:0]
+	p.readers, p.gated, p.asked = p.readers[:0], p.gated[:0], p.asked[:0]
 	clear(p.changes)
 }
 
@@ -76,6 +80,10 @@ func (p *packed) add(s *sequence, owner, from, to, variant int, path forest.Path
 	first = p.rows()
 	p.run.Segments = append(p.run.Segments, engine.Segment{Nodes: to - from, Position: from, Path: path, Length: len(s.tokens)})
 	p.run.Tokens = append(p.run.Tokens, s.tokens[from:to]...)
+	var before *acting
+	if from > 0 {
+		before = s.at(from-1, variant)
+	}
 	for position := from; position < to; position++ {
 		row := len(p.positions)
 		p.positions = append(p.positions, position)
@@ -86,9 +94,14 @@ func (p *packed) add(s *sequence, owner, from, to, variant int, path forest.Path
 		} else {
 			p.readers = append(p.readers, nil)
 		}
-		if a := s.at(position, variant); a != nil && len(a.edits) > 0 {
+		a := s.at(position, variant)
+		if a != nil && len(a.edits) > 0 {
 			p.change(a, row)
+			if len(a.evidence) > 0 {
+				p.gate(row, position, path, a, before)
+			}
 		}
+		before = a
 	}
 	return first
 }
@@ -148,8 +161,9 @@ func (p *packed) sound(row int, values []float32) bool {
 // an error the tree must discard them.
 func (p *packed) compute(ctx context.Context, s *store) error {
 	p.run.Slots = s.tree.Slots()
+	p.measure(s)
 	for _, c := range p.changed {
-		p.run.Edits = c.addTo(p.run.Edits, c.rows)
+		p.run.Edits = c.addTo(p.run.Edits, c.rows, func(condition *condition) func(row int) bool { return p.acts(condition, s) })
 	}
 	if p.rows() > 0 {
 		if err := s.session.Run(ctx, &p.run); err != nil {

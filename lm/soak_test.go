@@ -180,8 +180,13 @@ type scaled struct {
 	turn bool
 }
 
-func (s scaled) Name() string                  { return fmt.Sprintf("scaled(%v,%v)", s.by, s.turn) }
-func (s scaled) Check([]float32) (bool, error) { return s.by != 0, nil }
+func (s scaled) Name() string { return fmt.Sprintf("scaled(%v,%v)", s.by, s.turn) }
+func (s scaled) Prepare(vector []float32, _ int) ([]float32, error) {
+	if s.by == 0 {
+		return nil, nil
+	}
+	return vector, nil
+}
 func (s scaled) Delta(delta, activation, vector []float32) {
 	for i, v := range vector {
 		delta[i] = s.by * v
@@ -214,7 +219,40 @@ func (w *world) edit(r *rand.Rand, m *lm.Model) lm.Edit {
 	if r.IntN(3) > 0 {
 		e.Tokens = selection{r.IntN(8), 1 + r.IntN(2), r.IntN(3) == 0}
 	}
+	if r.IntN(2) == 0 {
+		e.Condition = w.condition(r, m, layer, 2)
+	}
+	if r.IntN(4) == 0 {
+		e.Decay = lm.Decay{HalfLife: 0.1 + 4*r.Float64(), From: r.IntN(3)}
+	}
+	if r.IntN(4) == 0 {
+		e.Between = &lm.Between{Begin: "e", End: []string{"a", "th"}[r.IntN(2)], Outside: r.IntN(2) == 0}
+	}
 	return e
+}
+
+// condition draws a condition that holds about every second time.
+func (w *world) condition(r *rand.Rand, m *lm.Model, layer, depth int) *lm.Condition {
+	if depth > 0 && r.IntN(2) == 0 {
+		a, b := w.condition(r, m, layer, depth-1), w.condition(r, m, layer, depth-1)
+		return []*lm.Condition{{Not: a}, {All: []lm.Condition{*a, *b}}, {Any: []lm.Condition{*a, *b}}}[r.IntN(3)]
+	}
+	e := &lm.Evidence{Layer: r.IntN(m.Layers()), Measure: []lm.Measure{lm.CAST, lm.Cosine, lm.Projection}[r.IntN(3)], Below: r.IntN(2) == 0}
+	e.When = []lm.When{lm.PromptMean, lm.PromptLast}[r.IntN(2)]
+	if layer > 0 && r.IntN(2) == 0 {
+		e.Layer, e.When = r.IntN(layer), lm.EachToken
+		if release := -0.05; r.IntN(2) == 0 {
+			if e.Below {
+				release = 0.05
+			}
+			e.Release = &release
+		}
+	}
+	e.Vector = make([]float32, m.Width(e.Layer, lm.DecoderBlock))
+	for i := range e.Vector {
+		e.Vector[i] = float32((i*i+e.Layer)%5 - 2)
+	}
+	return &lm.Condition{Evidence: e}
 }
 
 // input draws a prompt that begins like others do.
@@ -258,7 +296,7 @@ func (w *world) run(steps int) {
 	}
 	// Of each user's tokens, no more than this are held at a time: the open paths,
 	// each with what it has set aside, and a run that is packed.
-	limit := w.capacity + 2*mostOpen*(w.positions+80) + 2*(4*w.positions+80) + 64
+	limit := w.capacity + 2*mostOpen*(w.positions+80) + 2*(4*w.positions+80) + 2*(w.positions+80) + 64
 	if slots := cache.CacheSlots(); slots > limit {
 		w.Errorf("%s: memory for %d slots, at most %d are needed at a time", w.name, slots, limit)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -20,23 +21,34 @@ import (
 type Steering struct {
 	loaded *loaded
 	edits  []resolved // in the order in which they act
+	parts  []Between  // of the text, that edits are restricted to
 
-	mu     sync.Mutex
-	acting map[actingKey]*acting
+	mu      sync.Mutex
+	acting  map[actingKey]*acting
+	decided map[string]*Steering // by what was found in the prompt
 }
 
 // resolved is an edit whose layers are 0-based and ascending.
 type resolved struct {
 	site     Site
 	layers   []int
-	vectors  [][]float32 // [layers]
+	vectors  [][]float32 // [layers], as the operator has prepared them
 	operator Operator
 	tokens   Tokens
-	digest   [sha256.Size]byte // of all but the tokens
+	digest   [sha256.Size]byte // of all above but the tokens
+
+	condition *condition // nil: none
+	part      int        // of the text, by its number in the steering; -1: everywhere
+	outside   bool       // of the part
+	decay     Decay
 }
 
-// maxEdits is how many edits may be at work on one sequence.
-const maxEdits = 64
+const (
+	// maxEdits is how many edits may be at work on one sequence.
+	maxEdits = 64
+	// maxEvidence is how much evidence may be taken of one token.
+	maxEvidence = 64
+)
 
 // Steering checks edits against the model and makes of them what an [Input]
 // takes. It is an error where a layer is out of range, given twice or without
@@ -46,6 +58,9 @@ func (m *Model) Steering(edits ...Edit) (*Steering, error) {
 	s := &Steering{loaded: m.loaded}
 	for i, e := range edits {
 		r, err := m.resolve(e)
+		if err == nil {
+			err = s.restrict(m, &r, e)
+		}
 		if err != nil && len(edits) > 1 {
 			err = fmt.Errorf("edit %d of %d: %w", i+1, len(edits), err)
 		}
@@ -56,13 +71,54 @@ func (m *Model) Steering(edits ...Edit) (*Steering, error) {
 			s.edits = append(s.edits, r)
 		}
 	}
-	if len(s.edits) > maxEdits {
-		return nil, fmt.Errorf("%d edits at once; at most %d can be", len(s.edits), maxEdits)
-	}
-	return s, nil
+	return s, s.checkSize()
 }
 
-// resolve checks an edit and copies its vectors, leaving out layers at which it
+// checkSize returns an error where more is at work than can be.
+func (s *Steering) checkSize() error {
+	asked := map[[sha256.Size]byte]bool{}
+	for _, e := range s.edits {
+		e.condition.leaves(func(l *evidence) { asked[l.digest] = true })
+	}
+	switch {
+	case len(s.edits) > maxEdits:
+		return fmt.Errorf("%d edits at once; at most %d can be", len(s.edits), maxEdits)
+	case len(asked) > maxEvidence:
+		return fmt.Errorf("%d pieces of evidence at once; at most %d can be", len(asked), maxEvidence)
+	case len(s.parts) > maxParts:
+		return fmt.Errorf("%d kinds of parts of the text at once; at most %d can be", len(s.parts), maxParts)
+	}
+	return nil
+}
+
+// restrict checks what an edit depends on beside the selection of tokens.
+func (s *Steering) restrict(m *Model, r *resolved, e Edit) (err error) {
+	if r.condition, err = m.condition(e.Condition, r.site, r.layers, 0); err != nil {
+		return err
+	}
+	r.decay, r.part = e.Decay, -1
+	if err := e.Decay.Check(); err != nil || e.Between == nil {
+		return err
+	}
+	if m.tokens == nil {
+		return fmt.Errorf("a part of the text is to be found, and model %s has no tokenizer", m.id)
+	}
+	r.part, r.outside = s.partOf(*e.Between), e.Between.Outside
+	return e.Between.Check()
+}
+
+// partOf returns the number of a part of the text.
+func (s *Steering) partOf(b Between) int {
+	b.Outside = false
+	i := slices.Index(s.parts, b)
+	if i < 0 {
+		i = len(s.parts)
+		s.parts = append(s.parts, b)
+	}
+	return i
+}
+
+// resolve checks an edit and prepares its vectors, leaving out layers at which it
 // is idle.
 func (m *Model) resolve(e Edit) (resolved, error) {
 	r := resolved{site: e.Site, operator: e.Operator, tokens: e.Tokens}
@@ -90,19 +146,18 @@ func (m *Model) resolve(e Edit) (resolved, error) {
 		if _, twice := vectors[layer]; twice {
 			return r, fmt.Errorf("layer %d is given twice", layer)
 		}
-		if width := m.Width(layer, r.site); len(vector) != width {
+		width := m.Width(layer, r.site)
+		if len(vector) == 0 || len(vector)%width != 0 {
 			return r, fmt.Errorf("the vector for layer %d has %d elements; site %s of model %s has %d", layer, len(vector), r.site, m.id, width)
 		}
 		if err := finite.Check(vector); err != nil {
 			return r, fmt.Errorf("the vector for layer %d: %w", layer, err)
 		}
-		acts, err := e.Operator.Check(vector)
+		prepared, err := e.Operator.Prepare(slices.Clone(vector), width)
 		if err != nil {
 			return r, fmt.Errorf("the vector for layer %d: %w", layer, err)
 		}
-		vectors[layer] = nil
-		if acts {
-			vectors[layer] = slices.Clone(vector)
+		if vectors[layer] = prepared; prepared != nil {
 			r.layers = append(r.layers, layer)
 		}
 	}
@@ -124,7 +179,15 @@ func (s *Steering) ID() string {
 	}
 	hash := sha256.New()
 	for _, e := range s.edits {
-		fmt.Fprintf(hash, "%x %T %v\n", e.digest, e.tokens, e.tokens)
+		fmt.Fprintf(hash, "%x %T %v", e.digest, e.tokens, e.tokens)
+		e.condition.write(hash)
+		if e.part >= 0 {
+			fmt.Fprintf(hash, " %q %q %v", s.parts[e.part].Begin, s.parts[e.part].End, e.outside)
+		}
+		if e.decay != (Decay{}) {
+			fmt.Fprint(hash, " ", e.decay)
+		}
+		fmt.Fprintln(hash)
 	}
 	return "sha256:" + hex.EncodeToString(hash.Sum(nil))
 }
@@ -139,11 +202,14 @@ func (s *Steering) then(other *Steering) (*Steering, error) {
 	case s.loaded != other.loaded:
 		return nil, errOtherModel
 	}
-	all := slices.Concat(s.edits, other.edits)
-	if len(all) > maxEdits {
-		return nil, fmt.Errorf("%d edits at once; at most %d can be", len(all), maxEdits)
+	both := &Steering{loaded: s.loaded, edits: slices.Clone(s.edits), parts: slices.Clone(s.parts)}
+	for _, e := range other.edits {
+		if e.part >= 0 {
+			e.part = both.partOf(other.parts[e.part])
+		}
+		both.edits = append(both.edits, e)
 	}
-	return &Steering{loaded: s.loaded, edits: all}, nil
+	return both, both.checkSize()
 }
 
 var errOtherModel = errors.New("the steering was made for another model")
@@ -162,24 +228,44 @@ func (s *Steering) check(prompt int) error {
 
 // acting is what makes a token another one than its plain twin.
 type acting struct {
-	mark  forest.Mark
-	edits []*resolved // that act on it
+	mark     forest.Mark
+	edits    []atWork
+	evidence []*evidence // that their conditions ask for, each once
+}
+
+// atWork is an edit that acts on a token.
+type atWork struct {
+	*resolved
+	scale     float32    // of what it adds
+	condition *condition // numbered by the acting's evidence; nil: none
 }
 
 // actingKey is what an acting depends on.
 type actingKey struct {
 	active  uint64      // bit i: edit i
+	faded   string      // the shares that are left of the active edits, where some fade
 	variant int         // of the rotary positions, which the sequence's length chooses
 	within  forest.Mark // what kind of computation it is part of
 }
 
-// at returns what acts on the token at a position; nil where nothing does.
-func (s *Steering) at(position, prompt, variant int, within forest.Mark) *acting {
+// at returns what acts on the token at a position, which is inside some parts of
+// the text; nil where nothing does.
+func (s *Steering) at(position, prompt int, inside uint64, variant int, within forest.Mark) *acting {
 	key := actingKey{variant: variant, within: within}
 	for i, e := range s.edits {
-		if e.tokens == nil || e.tokens.Selects(position, prompt) {
-			key.active |= 1 << i
+		switch {
+		case e.tokens != nil && !e.tokens.Selects(position, prompt), e.part >= 0 && inside>>e.part&1 != 0 == e.outside:
+			continue
+		case e.decay.HalfLife > 0:
+			left := e.decay.at(position, prompt)
+			if left == 0 {
+				continue
+			}
+			if left < 1 {
+				key.faded += fmt.Sprint(i, " ", math.Float32bits(left), " ")
+			}
 		}
+		key.active |= 1 << i
 	}
 	if key == (actingKey{}) {
 		return nil
@@ -193,9 +279,16 @@ func (s *Steering) at(position, prompt, variant int, within forest.Mark) *acting
 	hash := sha256.New()
 	fmt.Fprintln(hash, variant, within)
 	for i := range s.edits {
-		if key.active&(1<<i) != 0 {
-			a.edits = append(a.edits, &s.edits[i])
-			hash.Write(s.edits[i].digest[:])
+		if key.active&(1<<i) == 0 {
+			continue
+		}
+		e := &s.edits[i]
+		w := atWork{resolved: e, scale: e.decay.at(position, prompt), condition: e.condition.numbered(a.ask)}
+		a.edits = append(a.edits, w)
+		hash.Write(e.digest[:])
+		e.condition.write(hash)
+		if w.scale != 1 {
+			fmt.Fprintln(hash, w.scale)
 		}
 	}
 	copy(a.mark[:], hash.Sum(nil))
@@ -206,11 +299,24 @@ func (s *Steering) at(position, prompt, variant int, within forest.Mark) *acting
 	return a
 }
 
-// addTo lists the changes of some rows for an engine.
-func (a *acting) addTo(edits []engine.Edit, rows []int) []engine.Edit {
+// ask returns the bit of a piece of evidence, which is asked for.
+func (a *acting) ask(e *evidence) int {
+	bit := a.bitOf(e)
+	if bit < 0 {
+		bit = len(a.evidence)
+		a.evidence = append(a.evidence, e)
+	}
+	return bit
+}
+
+// addTo lists the changes of some rows for an engine. acts says for which rows a
+// condition holds.
+func (a *acting) addTo(edits []engine.Edit, rows []int, acts func(*condition) func(row int) bool) []engine.Edit {
 	for _, e := range a.edits {
 		for i, layer := range e.layers {
-			edits = append(edits, engine.Edit{Layer: layer, Site: e.site, Rows: rows, Operator: e.operator, Vector: e.vectors[i]})
+			edits = append(edits, engine.Edit{
+				Layer: layer, Site: e.site, Rows: rows, Operator: e.operator, Vector: e.vectors[i], Scale: e.scale, Acts: acts(e.condition),
+			})
 		}
 	}
 	return edits

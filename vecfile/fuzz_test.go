@@ -1,51 +1,85 @@
 package vecfile
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
 
-	"github.com/steervec/steer/lm/checkpoint/safetensors"
+	"github.com/steervec/steer/internal/finite"
 )
 
-// What is read as a vector has the layers that the file names, each finite and
-// as wide as the others.
+// What is read as a vector, in whatever format, has layers that there can be, each
+// finite and as wide as the others, and can be written and read again.
 func FuzzRead(f *testing.F) {
 	dir := f.TempDir()
-	path := filepath.Join(dir, "seed")
-	for _, v := range []File{
-		{Layers: map[int][]float32{-1: {1, 2}, 0: {0, -0.5}, 4095: {4, 5}}, Metadata: map[string]string{ModelKey: "org/name"}},
-		{Layers: map[int][]float32{0: {1}}},
-	} {
-		if err := Write(path, v); err != nil {
+	v := File{Layers: map[int][]float32{-1: {1, 2}, 0: {0, -0.5}, 4095: {4, 5}}, Metadata: map[string]string{ModelKey: "org/name"}}
+	for _, format := range Formats() {
+		path := filepath.Join(dir, "seed")
+		if _, err := WriteAs(path, v, format, true); err != nil {
 			f.Fatal(err)
 		}
-		data, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
+		addFile(f, path)
+	}
+	files, err := filepath.Glob("testdata/*.*")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range files {
+		if filepath.Ext(path) != ".py" {
+			addFile(f, path)
 		}
-		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		file, err := safetensors.Parse("v", data)
+		c, err := parse("v", data)
 		if err != nil {
 			return
 		}
-		vector, err := parse(file)
+		opts := Options{}
+		if layer := 7; c.lone {
+			opts.Layer = &layer
+		} else if c.producer == "" {
+			opts.From = c.may[0]
+		}
+		vector, _, err := c.translate(opts)
 		if err != nil {
 			return
 		}
-		width := 0
+		if err := vector.check(); err != nil {
+			t.Fatal(err)
+		}
 		for layer, values := range vector.Layers {
-			if width == 0 {
-				width = len(values)
-			}
-			if checkLayer(layer) != nil || check(values) != nil || len(values) != width {
+			if layer < -4096 || layer > 4095 || !finite.All(values) || len(values)%max(vector.Rank, 1) != 0 {
 				t.Fatalf("layer %d is %v", layer, values)
 			}
 		}
-		if len(vector.Layers) != len(file.Names()) {
-			t.Fatalf("%d layers of %q", len(vector.Layers), file.Names())
+		fit, _, err := vector.fit(format{name: JSON, sites: true, ranks: true, behaviour: true, first: anyLayer}, false)
+		if err != nil {
+			return // the metadata is too long
+		}
+		text, err := encodeJSON(fit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := parse("v", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for layer, values := range vector.Layers {
+			for i, x := range again.rows[layer] {
+				if math.Float32bits(x) != math.Float32bits(values[i]) {
+					t.Fatalf("layer %d: %v came back as %v", layer, values[i], x)
+				}
+			}
 		}
 	})
+}
+
+func addFile(f *testing.F, path string) {
+	f.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
 }

@@ -1,25 +1,26 @@
-// Package vecfile reads and writes steering vectors on disk.
+// Package vecfile reads and writes steering vectors on disk: in its own format, and
+// in those of other tools.
 //
-// The native format is safetensors: tensors layer.<n>, float32 [width], with n
-// the 0-based layer, and the provenance in the metadata.
+// The native format is safetensors: tensors layer.<n>, float32 [width] or [rank,
+// width], with n the 0-based layer, and the provenance in the metadata. What
+// another tool writes is read by what its file holds, never by its name, and the
+// numbers in it become layers as the producer counts them, see [Producers]: where
+// the file does not tell who wrote it, [ReadFrom] has to be told.
 package vecfile
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/steervec/steer/internal/finite"
-	"github.com/steervec/steer/lm/checkpoint/safetensors"
 )
 
 // File is what a vector file holds.
 type File struct {
-	Layers   map[int][]float32 // layer -> [width]; negative layers count from a model's last
+	Rank     int               // rows of each layer; 0 means 1
+	Layers   map[int][]float32 // layer -> [rank, width], row after row; negative layers count from a model's last
 	Metadata map[string]string // the keys below, and whatever else a file has
 }
 
@@ -36,15 +37,32 @@ const (
 	AggregatorKey      = "aggregator"
 	ReadTokenKey       = "read_token"
 	ChatTemplateKey    = "chat_template"
+	SystemPositiveKey  = "system_positive" // the system messages of the conversations
+	SystemNegativeKey  = "system_negative"
 	OperationsKey      = "operations"       // what was done to the vector since it was trained
 	ActivationNormsKey = "activation_norms" // JSON object: layer -> mean length of an activation
+	OperatorKey        = "operator"         // how the vector is to act unless told
+	ConditionKey       = "condition"        // JSON object: when it is to act unless told
+	TokensKey          = "tokens"           // where it is to act unless told
+	CalibrationKey     = "calibration"      // JSON object: what strength 1 means
+	ImportedKey        = "imported"         // how a file of another tool was read
 	VersionKey         = "steer.version"
 )
 
-// format is the version of the format that this package writes.
-const format = 1
+// The versions of the format. A file has the lowest that can say what it holds, so
+// that a reader that knows no other way to act refuses it.
+const (
+	plain  = 1 // one direction for each layer, to be added
+	newest = 2 // several rows for each layer, an operator or a condition
+)
 
-const prefix = "layer."
+// version returns the version of the format that holds a file.
+func (f File) version() int {
+	if f.Rank > 1 || f.Metadata[OperatorKey] != "" || f.Metadata[ConditionKey] != "" {
+		return newest
+	}
+	return plain
+}
 
 const (
 	// maxLayer bounds layers: no model has as many blocks.
@@ -54,95 +72,91 @@ const (
 	maxHeader = 4 << 20
 )
 
-// Write writes the file as [safetensors.Write] does. Equal vectors give equal
-// bytes. Errors name what cannot be written.
+// Read reads a vector file of any format that tells its producer. Errors name the
+// file and what in it is wrong.
+func Read(path string) (File, error) {
+	f, _, err := ReadFrom(path, Options{})
+	return f, err
+}
+
+// ReadFrom reads a vector file of any format, told what the file does not tell
+// itself, and says how it was read.
+func ReadFrom(path string, opts Options) (File, Origin, error) {
+	c, err := open(path)
+	if err != nil {
+		return File{}, Origin{}, err
+	}
+	f, origin, err := c.translate(opts)
+	if err != nil {
+		return File{}, Origin{}, fmt.Errorf("read vector %s: %w", path, err)
+	}
+	return f, origin, nil
+}
+
+// Write writes a native file. Equal vectors give equal bytes. Path never holds half
+// a file: see [github.com/steervec/steer/internal/output]. Errors name what cannot
+// be written.
 func Write(path string, f File) error {
+	_, err := WriteAs(path, f, Native, false)
+	return err
+}
+
+// WriteAs writes a file in a format. What the format cannot hold is an error; where
+// lossy is true it is left out, and told.
+func WriteAs(path string, f File, as Format, lossy bool) (lost []string, err error) {
+	to, err := known(as)
+	if err == nil && to.write == nil {
+		err = fmt.Errorf("files of format %s are read, not written", as)
+	}
+	if err == nil {
+		err = f.check()
+	}
+	if err == nil {
+		f, lost, err = f.fit(to, lossy)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return lost, to.write(path, f)
+}
+
+// check refuses what no format holds.
+func (f File) check() error {
 	if len(f.Layers) == 0 {
-		return fmt.Errorf("write %s: the vector has no layers", path)
+		return errors.New("the vector has no layers")
 	}
-	metadata := maps.Clone(f.Metadata)
-	if metadata == nil {
-		metadata = map[string]string{}
-	}
-	metadata[FormatKey] = strconv.Itoa(format)
-	if text, err := json.Marshal(metadata); err != nil || len(text) > maxHeader/2 { // the layers take less than the other half
-		return fmt.Errorf("write %s: the metadata takes %d bytes; at most %d are allowed", path, len(text), maxHeader/2)
-	}
-	var tensors []safetensors.Tensor
-	for _, layer := range slices.Sorted(maps.Keys(f.Layers)) {
-		vector := f.Layers[layer]
+	rank, width := max(f.Rank, 1), -1
+	for _, layer := range f.ascending() {
+		values := f.Layers[layer]
 		err := checkLayer(layer)
 		if err == nil {
-			err = check(vector)
+			err = check(values)
 		}
 		if err != nil {
-			return fmt.Errorf("write %s: layer %d: %w", path, layer, err)
+			return fmt.Errorf("layer %d: %w", layer, err)
 		}
-		tensors = append(tensors, safetensors.New(prefix+strconv.Itoa(layer), []int{len(vector)}, vector))
+		if len(values)%rank != 0 {
+			return fmt.Errorf("layer %d: its %d elements are not %d rows", layer, len(values), rank)
+		}
+		if width < 0 {
+			width = len(values)
+		}
+		if len(values) != width {
+			return fmt.Errorf("layer %d has %d elements where others have %d", layer, len(values)/rank, width/rank)
+		}
 	}
-	return safetensors.Write(path, tensors, metadata)
+	return nil
 }
 
-// Read reads a vector file. Errors name the file and the tensor or key that is
-// wrong.
-func Read(path string) (File, error) {
-	file, err := safetensors.OpenLimited(path, maxHeader)
-	if err != nil {
-		return File{}, err
-	}
-	defer file.Close()
-	f, err := parse(file)
-	if err != nil {
-		return File{}, fmt.Errorf("read vector %s: %w", path, err)
-	}
-	return f, nil
-}
+// ascending returns the layers in order.
+func (f File) ascending() []int { return slices.Sorted(maps.Keys(f.Layers)) }
 
-func parse(file *safetensors.File) (File, error) {
-	metadata := file.Metadata()
-	version, err := strconv.Atoi(metadata[FormatKey])
-	switch {
-	case metadata[FormatKey] == "":
-		return File{}, fmt.Errorf("the metadata has no %s: this is not a steering vector", FormatKey)
-	case err != nil || version < 1:
-		return File{}, fmt.Errorf("%s is %q, not a version number", FormatKey, metadata[FormatKey])
-	case version > format:
-		return File{}, fmt.Errorf("the file has format %d; this version of steer reads up to %d", version, format)
+// shape is that of a layer's tensor: [width] or [rank, width].
+func (f File) shape(layer int) []int {
+	if f.Rank <= 1 {
+		return []int{len(f.Layers[layer])}
 	}
-	f := File{Layers: map[int][]float32{}, Metadata: metadata}
-	width := 0
-	for _, name := range file.Names() {
-		number, ok := strings.CutPrefix(name, prefix)
-		layer, err := strconv.Atoi(number)
-		if !ok || err != nil || strconv.Itoa(layer) != number {
-			return File{}, fmt.Errorf("tensor %q is not named %s<number>", name, prefix)
-		}
-		if err := checkLayer(layer); err != nil {
-			return File{}, fmt.Errorf("tensor %q: %w", name, err)
-		}
-		t, _ := file.Tensor(name)
-		if t.DType != safetensors.F32 || len(t.Shape) != 1 {
-			return File{}, fmt.Errorf("tensor %q is %s %v, not F32 with one dimension", name, t.DType, t.Shape)
-		}
-		vector, err := t.Float32s()
-		if err == nil {
-			err = check(vector)
-		}
-		if err != nil {
-			return File{}, fmt.Errorf("tensor %q: %w", name, err)
-		}
-		if width == 0 {
-			width = len(vector)
-		}
-		if len(vector) != width {
-			return File{}, fmt.Errorf("tensor %q has %d elements where others have %d", name, len(vector), width)
-		}
-		f.Layers[layer] = vector
-	}
-	if len(f.Layers) == 0 {
-		return File{}, errors.New("the file has no layers")
-	}
-	return f, nil
+	return []int{f.Rank, len(f.Layers[layer]) / f.Rank}
 }
 
 func checkLayer(layer int) error {

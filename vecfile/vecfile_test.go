@@ -14,11 +14,19 @@ import (
 )
 
 func TestAVectorComesBackAsItWas(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "v.safetensors")
-	want := File{
-		Layers:   map[int][]float32{-1: {1, 2, 3}, 0: {0, -0.5, 1e-40}, 12: {4, 5, 6}},
-		Metadata: map[string]string{ModelKey: "org/name", AggregatorKey: "mean", "own": "kept"},
+	plain := map[int][]float32{-1: {1, 2, 3}, 0: {0, -0.5, 1e-40}, 12: {4, 5, 6}}
+	for format, want := range map[string]File{
+		"1":                 {Layers: plain, Metadata: map[string]string{ModelKey: "org/name", AggregatorKey: "mean", "own": "kept"}},
+		"2":                 {Rank: 2, Layers: map[int][]float32{3: {1, 2, 3, 4}, 4: {5, 6, 7, 8}}, Metadata: map[string]string{}},
+		"2 for an operator": {Layers: plain, Metadata: map[string]string{OperatorKey: "ablate"}},
+	} {
+		comesBack(t, want, format[:1])
 	}
+}
+
+func comesBack(t *testing.T, want File, format string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "v.safetensors")
 	if err := Write(path, want); err != nil {
 		t.Fatal(err)
 	}
@@ -30,8 +38,8 @@ func TestAVectorComesBackAsItWas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Metadata[FormatKey] != "1" {
-		t.Errorf("the format is %q", got.Metadata[FormatKey])
+	if got.Metadata[FormatKey] != format {
+		t.Errorf("the format is %q, want %q", got.Metadata[FormatKey], format)
 	}
 	delete(got.Metadata, FormatKey)
 	if !reflect.DeepEqual(got, want) {
@@ -53,9 +61,12 @@ func TestWhatIsNoVectorIsRefusedByName(t *testing.T) {
 		metadata map[string]string
 		want     string
 	}{
-		"other tensors":    {[]safetensors.Tensor{safetensors.New("weight", []int{2}, []float32{1, 2})}, map[string]string{FormatKey: "1"}, "weight"},
-		"a matrix":         {[]safetensors.Tensor{safetensors.New("layer.1", []int{1, 2}, []float32{1, 2})}, map[string]string{FormatKey: "1"}, "layer.1"},
-		"not finite":       {[]safetensors.Tensor{safetensors.New("layer.1", []int{1}, []float32{float32(math.NaN())})}, map[string]string{FormatKey: "1"}, "layer"},
+		"other tensors": {[]safetensors.Tensor{safetensors.New("weight", []int{2}, []float32{1, 2})}, map[string]string{FormatKey: "1"}, "weight"},
+		"a matrix":      {[]safetensors.Tensor{safetensors.New("layer.1", []int{1, 2}, []float32{1, 2})}, map[string]string{FormatKey: "1"}, "layer.1"},
+		"rows of old":   {[]safetensors.Tensor{safetensors.New("layer.1", []int{2, 1}, []float32{1, 2})}, map[string]string{FormatKey: "1"}, "layer.1"},
+		"other ranks": {[]safetensors.Tensor{safetensors.New("layer.1", []int{2, 1}, []float32{1, 2}), safetensors.New("layer.2", []int{1}, []float32{1})},
+			map[string]string{FormatKey: "2"}, "layer.2"},
+		"not finite":       {[]safetensors.Tensor{safetensors.New("layer.1", []int{1}, []float32{float32(math.NaN())})}, map[string]string{FormatKey: "1"}, "layer 1 in it: element 0 is NaN"},
 		"a zero too many":  {[]safetensors.Tensor{one("layer.0"), one("layer.00")}, map[string]string{FormatKey: "1"}, `"layer.00"`},
 		"a plus":           {[]safetensors.Tensor{one("layer.+1")}, map[string]string{FormatKey: "1"}, `"layer.+1"`},
 		"minus nothing":    {[]safetensors.Tensor{one("layer.-0")}, map[string]string{FormatKey: "1"}, `"layer.-0"`},
@@ -76,6 +87,9 @@ func TestWhatIsNoVectorIsRefusedByName(t *testing.T) {
 	}
 	if err := Write(filepath.Join(dir, "w"), File{Layers: map[int][]float32{4096: {1}}}); err == nil || !strings.Contains(err.Error(), "layer 4096") {
 		t.Errorf("a layer that no model has is written: %v", err)
+	}
+	if err := Write(filepath.Join(dir, "w"), File{Rank: 2, Layers: map[int][]float32{2: {1, 2, 3}}}); err == nil || !strings.Contains(err.Error(), "not 2 rows") {
+		t.Errorf("three numbers are written as two rows: %v", err)
 	}
 	if err := Write(filepath.Join(dir, "w"), File{}); err == nil {
 		t.Error("a vector without layers is written")

@@ -19,6 +19,7 @@ type fileKind string
 
 const (
 	vectorFile      fileKind = "vector"
+	foreignVector   fileKind = "vector of another tool"
 	activationsFile fileKind = "activations"
 	statisticsFile  fileKind = "statistics"
 	recordingFile   fileKind = "recording"
@@ -37,6 +38,11 @@ const maxHeader = 16 << 20
 
 // kindOfFile looks at the beginning of a file.
 func kindOfFile(path string) fileKind {
+	if _, ours, ok := vecfile.Detect(path); ok && ours {
+		return vectorFile
+	} else if ok {
+		return foreignVector
+	}
 	if startsWith(path, "GGUF") {
 		return ggufFile
 	}
@@ -46,6 +52,12 @@ func kindOfFile(path string) fileKind {
 	}
 	defer file.Close()
 	return kindOfTensors(file)
+}
+
+// isVector reports whether a file holds a vector of any format.
+func isVector(path string) bool {
+	_, _, ok := vecfile.Detect(path)
+	return ok
 }
 
 func startsWith(path, want string) bool {
@@ -59,8 +71,10 @@ func startsWith(path, want string) bool {
 	return err == nil && bytes.Equal(start, []byte(want))
 }
 
-// statisticsKey is the metadata key that a file of statistics has.
-const statisticsKey = "steer.statistics"
+const (
+	statisticsKey = "steer.statistics" // the metadata key that a file of statistics has
+	samplesTensor = "samples"          // the tensor that activations of a shard have
+)
 
 func kindOfTensors(file *safetensors.File) fileKind {
 	metadata, names := file.Metadata(), file.Names()
@@ -71,7 +85,9 @@ func kindOfTensors(file *safetensors.File) fileKind {
 		return vectorFile
 	case len(names) == 0 || metadata[vecfile.LayerTypeKey] == "":
 		return tensorsFile
-	case all(names, func(name string) bool { return isLayerOf(name, "positive") || isLayerOf(name, "negative") }):
+	case all(names, func(name string) bool {
+		return isLayerOf(name, "positive") || isLayerOf(name, "negative") || name == samplesTensor
+	}):
 		return activationsFile
 	case all(names, func(name string) bool {
 		return name == logitsTensor || slices.ContainsFunc(arch.Sites(), func(s lm.Site) bool { return isLayerOf(name, string(s)) })

@@ -160,18 +160,37 @@ func siteFlag(flags *pflag.FlagSet, target *lm.Site, help string) {
 
 // aggregator is a flag for one of the recipes that have a name.
 func aggregator(flags *pflag.FlagSet, target *steer.Aggregator) {
-	choice(flags, target, "aggregator", []string{"mean", "pca", "logistic"}, func(name string) steer.Aggregator {
-		switch name {
-		case "pca":
-			return steer.PCA()
-		case "logistic":
-			return steer.Logistic(steer.LogisticOptions{})
-		}
-		return steer.Mean()
-	}, "how activations become a direction")
+	*target = steer.Mean()
+	flags.Var(&parsed[steer.Aggregator]{target, "mean", "AGGREGATOR", steer.ParseAggregator}, "aggregator",
+		"how activations become a direction, or what another operator reads: "+steer.AggregatorSyntax())
 }
 
 // jsonFlag is the flag for machine-readable output.
 func jsonFlag(flags *pflag.FlagSet, target *bool) {
 	flags.BoolVar(target, "json", false, "print the result as JSON")
+}
+
+// layersFlag is a flag for a selection of layers.
+func layersFlag(flags *pflag.FlagSet, target **steer.Layers, name, help string) {
+	flags.Var(&parsed[*steer.Layers]{target, "", "LAYERS", steer.ParseLayers}, name, help+": "+steer.LayersSyntax)
+}
+
+// layerList writes ascending layers as 0-3,7.
+func layerList(layers []int) string {
+	text := ""
+	for i := 0; i < len(layers); {
+		j := i
+		for j+1 < len(layers) && layers[j+1] == layers[j]+1 {
+			j++
+		}
+		if text != "" {
+			text += ","
+		}
+		text += strconv.Itoa(layers[i])
+		if j > i {
+			text += "-" + strconv.Itoa(layers[j])
+		}
+		i = j + 1
+	}
+	return text
 }

@@ -24,29 +24,35 @@ import (
 func inspectCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "inspect FILE|REF",
+		Use:   "inspect FILE|REF...",
 		Short: "Show what is in a file of vectors, activations, pairs, or in a model",
 		Long: `Show what is in a file: of a vector the layers, lengths and where it comes from; of
 activations, statistics (the state of a training run) and recordings the layers and
 sizes; of pairs how many there are. Or what is in a model: family, sizes, and the
 sites where it can be read and steered; of a GGUF file its metadata too. Headers
-are read, not weights.`,
-		Example: "  steer inspect happy.safetensors\n  steer inspect pairs.jsonl\n  steer inspect demo --json",
+are read, not weights.
+
+Of several vectors the cosines of the angles between them are shown, by layer. Where
+one has several directions at a layer, it is the smallest angle between the spaces.`,
+		Example: "  steer inspect happy.safetensors\n  steer inspect happy.safetensors other.safetensors\n  steer inspect pairs.jsonl\n  steer inspect demo --json",
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
-			case len(args) != 1:
-				return usage("it takes one file or one model, not %d", len(args))
-			case args[0] == "-":
+			case len(args) == 0:
+				return usage("name a file or a model")
+			case slices.Contains(args, "-"):
 				return usage("- is refused: what is inspected is not read from standard input")
-			case args[0] == "":
+			case slices.Contains(args, ""):
 				return usage("the name is empty")
 			}
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return inspectVectors(c.OutOrStdout(), args, asJSON)
+			}
 			name := args[0]
 			info, err := os.Stat(name)
-			if err == nil && !info.IsDir() && !hasExtension(name, ".gguf") {
+			if err == nil && !info.IsDir() && (!hasExtension(name, ".gguf") || isVector(name)) {
 				return inspectFile(c.OutOrStdout(), name, asJSON)
 			}
 			if err != nil && slices.ContainsFunc([]string{".safetensors", ".state", ".jsonl", ".json", ".csv", ".gguf"}, func(e string) bool { return hasExtension(name, e) }) && !strings.Contains(name, ":") {
@@ -218,6 +224,17 @@ func printable(text string) string {
 		}
 		return r
 	}, text)
+}
+
+// row adds a line of more columns.
+func (l *listing) row(cells ...string) {
+	for i, cell := range cells {
+		if i > 0 {
+			l.text.WriteByte('\t')
+		}
+		l.text.WriteString(printable(cell))
+	}
+	l.text.WriteByte('\n')
 }
 
 func (l *listing) heading(text string) { fmt.Fprintf(&l.text, "\n%s\n", text) }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -19,7 +20,7 @@ import (
 // inspectFile shows a file that is no model.
 func inspectFile(w io.Writer, path string, asJSON bool) error {
 	switch kind := kindOfFile(path); kind {
-	case vectorFile:
+	case vectorFile, foreignVector:
 		return inspectVector(w, path, asJSON)
 	case ggufFile:
 		return fmt.Errorf("%s holds a model in GGUF, but its name does not end in .gguf, as it must to be opened", path)
@@ -44,24 +45,34 @@ type shownLayer struct {
 }
 
 type shownVector struct {
-	Kind         string       `json:"kind"`
-	LayerType    lm.Site      `json:"layer_type"`
-	Layers       []shownLayer `json:"layers"`
-	Hash         string       `json:"hash"` // of the file
-	Model        string       `json:"model"`
-	Family       string       `json:"family"`
-	WeightsHash  string       `json:"weights_hash"`
-	Steering     string       `json:"steering"`
-	PairsHash    string       `json:"pairs_hash"`
-	Aggregator   string       `json:"aggregator"`
-	ReadToken    string       `json:"read_token"`
-	ChatTemplate string       `json:"chat_template"`
-	Operations   string       `json:"operations"`
-	Version      string       `json:"version"`
+	Kind           string       `json:"kind"`
+	Format         string       `json:"format"`
+	Producer       string       `json:"producer"`
+	LayerType      lm.Site      `json:"layer_type"`
+	Operator       string       `json:"operator,omitempty"` // "": add
+	Rows           int          `json:"rows"`               // of each layer
+	Layers         []shownLayer `json:"layers"`
+	Hash           string       `json:"hash"` // of the file
+	Model          string       `json:"model"`
+	Family         string       `json:"family"`
+	WeightsHash    string       `json:"weights_hash"`
+	Steering       string       `json:"steering"`
+	PairsHash      string       `json:"pairs_hash"`
+	Aggregator     string       `json:"aggregator"`
+	ReadToken      string       `json:"read_token"`
+	ChatTemplate   string       `json:"chat_template"`
+	SystemPositive string       `json:"system_positive,omitempty"`
+	SystemNegative string       `json:"system_negative,omitempty"`
+	Operations     string       `json:"operations"`
+	Imported       string       `json:"imported,omitempty"` // how another tool's file was read
+	Version        string       `json:"version"`
 }
 
 func inspectVector(w io.Writer, path string, asJSON bool) error {
-	v, err := steer.LoadVector(path)
+	v, origin, err := steer.LoadVectorFrom(path, vecfile.Options{})
+	if errors.As(err, new(*vecfile.AskError)) {
+		return fmt.Errorf("%w; steer doctor shows what is in it", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -70,15 +81,20 @@ func inspectVector(w io.Writer, path string, asJSON bool) error {
 		return err
 	}
 	p, norms := v.Provenance, v.Norms()
-	shown := shownVector{"vector", v.Site, nil, hash, p.Model, p.Family, p.WeightsHash, p.Steering, p.PairsHash, p.Aggregator, p.Read, p.ChatTemplate, p.Operations, p.Version}
+	shown := shownVector{"vector", string(origin.Format), origin.Producer.Name, v.Site, v.Operator, max(1, v.Rank), nil, hash, p.Model, p.Family, p.WeightsHash,
+		p.Steering, p.PairsHash, p.Aggregator, p.Read, p.ChatTemplate, p.SystemPositive, p.SystemNegative, p.Operations, p.Imported, p.Version}
 	for _, n := range slices.Sorted(maps.Keys(v.Layers)) {
-		shown.Layers = append(shown.Layers, shownLayer{n, len(v.Layers[n]), norms[n], v.ActivationNorms[n]})
+		shown.Layers = append(shown.Layers, shownLayer{n, len(v.Layers[n]) / shown.Rows, norms[n], v.ActivationNorms[n]})
 	}
 	if asJSON {
 		return printJSON(w, shown)
 	}
 	text := &listing{}
 	text.line("steering vector", path)
+	if origin.Format != vecfile.Native {
+		text.line("format", shown.Format)
+		text.line("written by", shown.Producer)
+	}
 	text.line("layer type", shown.LayerType)
 	text.line("model", shown.Model)
 	text.line("family", shown.Family)
@@ -88,14 +104,96 @@ func inspectVector(w io.Writer, path string, asJSON bool) error {
 	text.line("aggregator", shown.Aggregator)
 	text.line("read token", shown.ReadToken)
 	text.line("chat template", oneLineOf(shown.ChatTemplate, 80))
+	text.line("system message, positive", oneLineOf(shown.SystemPositive, 80))
+	text.line("system message, negative", oneLineOf(shown.SystemNegative, 80))
 	text.line("operations", shown.Operations)
+	text.line("imported", shown.Imported)
+	text.line("operator", shown.Operator)
 	text.line("made by steer", shown.Version)
 	for _, l := range shown.Layers {
-		of := ""
+		of, elements := "", fmt.Sprintf("%d elements", l.Width)
+		if shown.Rows > 1 {
+			elements = fmt.Sprintf("%d rows of %s", shown.Rows, elements)
+		}
 		if l.ActivationNorm > 0 {
 			of = fmt.Sprintf(" (activations: %.4f)", l.ActivationNorm)
 		}
-		text.line(fmt.Sprintf("layer %d", l.Layer), fmt.Sprintf("norm %.4f%s, %d elements", l.Norm, of, l.Width))
+		text.line(fmt.Sprintf("layer %d", l.Layer), fmt.Sprintf("norm %.4f%s, %s", l.Norm, of, elements))
+	}
+	return text.write(w)
+}
+
+// shownCosines is how several vectors lie to each other.
+type shownCosines struct {
+	Kind    string        `json:"kind"`
+	Vectors []string      `json:"vectors"`
+	Layers  []layerCosine `json:"layers"`
+}
+
+// layerCosine holds the cosines at a layer, [vectors][vectors]; null where one of
+// the two lacks the layer.
+type layerCosine struct {
+	Layer   int          `json:"layer"`
+	Cosines [][]*float64 `json:"cosines"`
+}
+
+// inspectVectors shows the cosines between vectors, by layer.
+func inspectVectors(w io.Writer, paths []string, asJSON bool) error {
+	vectors := make([]*steer.Vector, len(paths))
+	for i, path := range paths {
+		var err error
+		if vectors[i], err = steer.LoadVector(path); err != nil {
+			return err
+		}
+	}
+	byLayer := map[int][][]*float64{}
+	for a, v := range vectors {
+		for b, other := range vectors {
+			cosines, err := v.Cosine(other)
+			if err != nil {
+				return fmt.Errorf("%s and %s: %w", paths[a], paths[b], err)
+			}
+			for layer, cosine := range cosines {
+				if byLayer[layer] == nil {
+					byLayer[layer] = make([][]*float64, len(paths))
+					for i := range paths {
+						byLayer[layer][i] = make([]*float64, len(paths))
+					}
+				}
+				byLayer[layer][a][b] = &cosine
+			}
+		}
+	}
+	shown := shownCosines{Kind: "cosines", Vectors: paths}
+	for _, layer := range slices.Sorted(maps.Keys(byLayer)) {
+		shown.Layers = append(shown.Layers, layerCosine{layer, byLayer[layer]})
+	}
+	if asJSON {
+		return printJSON(w, shown)
+	}
+	text := &listing{}
+	names := []string{"layer"}
+	for i, path := range paths {
+		letter := string(rune('A' + i%26))
+		text.line(letter, path)
+		for j := i + 1; j < len(paths); j++ {
+			names = append(names, letter+"·"+string(rune('A'+j%26)))
+		}
+	}
+	text.heading("cosines:")
+	text.row(names...)
+	for _, l := range shown.Layers {
+		cells := []string{strconv.Itoa(l.Layer)}
+		for i := range paths {
+			for j := i + 1; j < len(paths); j++ {
+				cell := "-"
+				if cosine := l.Cosines[i][j]; cosine != nil {
+					cell = fmt.Sprintf("%.4f", *cosine)
+				}
+				cells = append(cells, cell)
+			}
+		}
+		text.row(cells...)
 	}
 	return text.write(w)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -16,7 +17,11 @@ import (
 type outFlags struct {
 	path  string
 	force bool
+	name  string // of the flag that gave the path; "": out
+	word  string // what the path is called where it is no flag's
 }
+
+func (f *outFlags) flag() string { return cmp.Or(f.word, "--"+cmp.Or(f.name, "out")) }
 
 func (f *outFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.path, "out", "", "safetensors `FILE` to write; it appears when it is complete")
@@ -29,18 +34,18 @@ func (f *outFlags) add(flags *pflag.FlagSet) {
 // command, files or folders of a model, never are.
 func (f *outFlags) reserve(c *cobra.Command, inputs ...string) (release func(), err error) {
 	if f.path == "-" {
-		return nil, usage("--out - is refused: a safetensors file is not written to standard output; name a file")
+		return nil, usage("%s - is refused: a safetensors file is not written to standard output; name a file", f.flag())
 	}
 	there, err := os.Stat(f.path)
 	if err == nil && !there.Mode().IsRegular() {
-		return nil, usage("--out %s is not a file", f.path)
+		return nil, usage("%s %s is not a file", f.flag(), f.path)
 	}
 	if err == nil {
 		if err := f.checkInputs(there, inputs); err != nil {
 			return nil, err
 		}
 		if there.Size() > 0 && !f.force && !kindOfFile(f.path).written() {
-			return nil, fmt.Errorf("--out %s is there and is not a file that steer wrote; --force replaces it", f.path)
+			return nil, fmt.Errorf("%s %s is there and is not a file that steer wrote; --force replaces it", f.flag(), f.path)
 		}
 	}
 	probe, err := output.Create(f.path)
@@ -65,9 +70,9 @@ func (f *outFlags) reserve(c *cobra.Command, inputs ...string) (release func(), 
 
 func (f *outFlags) refused(err error) error {
 	if errors.Is(err, output.ErrBusy) {
-		return fmt.Errorf("--out %s: another run is writing it", f.path)
+		return fmt.Errorf("%s %s: another run is writing it", f.flag(), f.path)
 	}
-	return fmt.Errorf("--out %s cannot be written: %w", f.path, withoutPath(err))
+	return fmt.Errorf("%s %s cannot be written: %w", f.flag(), f.path, withoutPath(err))
 }
 
 // withoutPath is the reason of a failure with a file that is named already.
@@ -86,7 +91,7 @@ func (f *outFlags) checkInputs(there os.FileInfo, inputs []string) error {
 			continue // a reference to the Hub, standard input, or an error of its own later
 		}
 		if os.SameFile(there, info) {
-			return usage("--out %s is what the command reads, and would be replaced", f.path)
+			return usage("%s %s is what the command reads, and would be replaced", f.flag(), f.path)
 		}
 		if !info.IsDir() {
 			continue
@@ -97,7 +102,7 @@ func (f *outFlags) checkInputs(there os.FileInfo, inputs []string) error {
 		}
 		for _, e := range entries {
 			if info, err := os.Stat(filepath.Join(input, e.Name())); err == nil && os.SameFile(there, info) && !kindOfFile(f.path).written() {
-				return usage("--out %s is a file of the model %s, and would be replaced", f.path, input)
+				return usage("%s %s is a file of the model %s, and would be replaced", f.flag(), f.path, input)
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
 )
 
@@ -31,7 +32,7 @@ func recordCommand() *cobra.Command {
 	var model modelFlags
 	var prompt promptFlags
 	var steering steeringFlags
-	var layers *layerSelection
+	var layers *steer.Layers
 	var site lm.Site
 	var out outFlags
 	var logits, asJSON bool
@@ -61,7 +62,7 @@ tokens, each has; metadata also name the model and the vectors.`,
 			}
 			inputs := []string{model.ref, prompt.file}
 			for _, v := range vectors {
-				inputs = append(inputs, v.path)
+				inputs = append(inputs, v.Vector)
 			}
 			release, err := out.reserve(c, inputs...)
 			if err != nil {
@@ -81,7 +82,7 @@ tokens, each has; metadata also name the model and the vectors.`,
 				return err
 			}
 			r := recorded{LayerType: site, Out: out.path}
-			if r.Layers, err = layers.of(m); err != nil {
+			if r.Layers, err = layers.Of(m); err != nil {
 				return err
 			}
 			if layers == nil {

@@ -2,12 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,10 +23,14 @@ type selectionFlags struct {
 	model     modelFlags
 	pairs     string
 	out       outFlags
-	layers    *layerSelection
+	layers    *steer.Layers
 	layerType lm.Site
 	read      steer.Reading // nil: what the kind of file says, or the last token
+	shard     steer.Shard
 	runTokens int
+
+	systemPositive, systemNegative string
+	neutral                        string // a file
 }
 
 func (f *selectionFlags) add(c *cobra.Command) {
@@ -35,10 +38,14 @@ func (f *selectionFlags) add(c *cobra.Command) {
 	flagsUnder(c, "What is read", func(flags *pflag.FlagSet) {
 		flags.StringVar(&f.pairs, "pairs", "", "`FILE` of contrastive pairs, JSON Lines, JSON, CSV or CAA's; - for standard input")
 		f.textFlags.add(flags)
+		flags.StringVar(&f.systemPositive, "system-positive", "", "begin the conversations of the positive prompts with the system message `TEXT`")
+		flags.StringVar(&f.systemNegative, "system-negative", "", "begin those of the negative prompts with `TEXT`")
 		layersFlag(flags, &f.layers, "layers", "layers to read; all when not given")
 		siteFlag(flags, &f.layerType, "where in the layers")
 		flags.Var(&parsed[steer.Reading]{&f.read, "", "READING", steer.ParseReading}, "read-token",
 			`what is read of a prompt where a pair does not say: a position, negative from the prompt's end, or mean, mean:2:-1, mean:response, mean:"text"; the last token when not given`)
+		flags.Var(&parsed[steer.Shard]{&f.shard, "", "N/OF", steer.ParseShard}, "shard",
+			"only this part of the pairs, such as 3/8, the third of eight; steer merge puts the parts together")
 		number(flags, &f.runTokens, "run-tokens", 1, math.MaxInt32, "compute at most N tokens together: bounds memory, never changes results; 1024 when not given")
 	})
 }
@@ -53,23 +60,29 @@ func (f *selectionFlags) addOutput(c *cobra.Command, asJSON *bool) {
 // prepared is a request whose flags are checked, whose pairs are read and whose
 // model is open.
 type prepared struct {
-	file     string // of the pairs, for errors
-	lines    []int  // of the samples
-	samples  []steer.Sample
-	template string // that the pairs were rendered with
-	model    *lm.Model
-	opts     steer.ExtractOptions
-	out      string
-	told     *notes
-	release  func()
+	file      string // of the pairs, for errors
+	lines     []int  // of the samples
+	samples   []steer.Sample
+	neutral   []string // where the texts behind the pairs stand
+	rendering steer.Rendering
+	model     *lm.Model
+	opts      steer.ExtractOptions
+	out       string
+	told      *notes
+	release   func()
 }
 
 func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
-	if err := require(c, "model", "pairs", "out"); err != nil {
+	if err := require(c, "model", "pairs", cmp.Or(f.out.name, "out")); err != nil {
 		return nil, err
 	}
 	if err := f.readSystem(c); err != nil {
 		return nil, err
+	}
+	for _, name := range []string{"system-positive", "system-negative"} {
+		if c.Flags().Changed(name) && !f.chat {
+			return nil, usage("--%s is for conversations; --chat is not given", name)
+		}
 	}
 	release, err := f.out.reserve(c, f.model.ref, f.pairs)
 	if err != nil {
@@ -81,7 +94,7 @@ func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
 		}
 	}()
 	p = &prepared{file: f.pairs, told: newNotes(c), out: f.out.path, release: release,
-		opts: steer.ExtractOptions{Site: f.layerType, RunTokens: f.runTokens, Read: f.read}}
+		opts: steer.ExtractOptions{Site: f.layerType, RunTokens: f.runTokens, Read: f.read, Shard: f.shard}}
 	var file pairs.File
 	if f.pairs == "-" {
 		p.file = "standard input"
@@ -101,10 +114,15 @@ func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
 		p.opts.Read = file.Read
 		p.told.add("%s; --read-token chooses another", file.Note)
 	}
+	if f.neutral != "" {
+		if err := f.against(c, p); err != nil {
+			return nil, err
+		}
+	}
 	if p.model, err = f.model.open(c); err != nil {
 		return nil, err
 	}
-	if p.opts.Layers, err = f.layers.of(p.model); err != nil {
+	if p.opts.Layers, err = f.layers.Of(p.model); err != nil {
 		return nil, err
 	}
 	if f.chat {
@@ -115,47 +133,32 @@ func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
 	return p, p.noteLongPrompts(c.Context())
 }
 
-// render makes a conversation of every prompt. What a sample says is its response
-// is the assistant's.
-func (f *selectionFlags) render(ctx context.Context, p *prepared) error {
-	t, err := p.model.Tokenizer()
-	if err != nil {
+// render makes a conversation of every prompt.
+func (f *selectionFlags) render(ctx context.Context, p *prepared) (err error) {
+	chat := steer.Chat{SystemPositive: cmp.Or(f.systemPositive, f.system), SystemNegative: cmp.Or(f.systemNegative, f.system)}
+	p.samples, p.rendering, err = steer.RenderChat(ctx, p.model, p.samples, chat)
+	return err
+}
+
+// against puts the texts of a file in the place of the negative prompts.
+func (f *selectionFlags) against(c *cobra.Command, p *prepared) error {
+	neutral := promptFlags{file: f.neutral}
+	if f.neutral == "-" && f.pairs == "-" {
+		return usage("--pairs and --neutral both are to come from standard input")
+	}
+	if err := neutral.readFile(c); err != nil {
 		return err
 	}
-	p.template = t.ChatTemplate()
 	for i := range p.samples {
 		s := &p.samples[i]
-		if err := ctx.Err(); err != nil {
-			return err
+		s.Negative, s.NegativeIDs, s.NegativeResponse, s.ReadNegative = "", nil, 0, nil
+	}
+	for _, r := range neutral.requests {
+		if r.messages != nil || r.continuations != nil {
+			return usage("%s--neutral takes texts, not conversations or continuations", r.where)
 		}
-		for _, side := range []struct {
-			name, text string
-			ids        *[]int
-			response   *int
-		}{
-			{"positive", s.Positive, &s.PositiveIDs, &s.PositiveResponse},
-			{"negative", s.Negative, &s.NegativeIDs, &s.NegativeResponse},
-		} {
-			if *side.ids != nil {
-				return &steer.SampleError{Sample: i, Side: side.name, Err: errors.New("it is given as token ids, of which --chat makes no conversation")}
-			}
-			question, answer := side.text, ""
-			if at := *side.response; at > 0 {
-				question, answer = questionOf(side.text[:at]), side.text[at:]
-			}
-			_, e, err := renderChat(ctx, t, f.messages(question))
-			ids := e.IDs
-			if err == nil && answer != "" {
-				*side.response = len(ids)
-				var rest []int
-				rest, err = t.EncodeContinuation(answer)
-				ids = slices.Concat(ids, rest)
-			}
-			if err != nil {
-				return &steer.SampleError{Sample: i, Side: side.name, Err: err}
-			}
-			*side.ids = ids
-		}
+		p.samples = append(p.samples, steer.Sample{Negative: r.text, NegativeIDs: r.tokens})
+		p.neutral = append(p.neutral, r.where)
 	}
 	return nil
 }
@@ -192,6 +195,9 @@ func (p *prepared) noteLongPrompts(ctx context.Context) error {
 // placed says of an error of one of the samples on which line it stands.
 func (p *prepared) placed(err error) error {
 	if wrong := (*steer.SampleError)(nil); errors.As(err, &wrong) {
+		if wrong.Sample >= len(p.lines) {
+			return fmt.Errorf("%s%w", p.neutral[wrong.Sample-len(p.lines)], wrong.Err)
+		}
 		return fmt.Errorf("%s: line %d: the %s prompt: %w", p.file, p.lines[wrong.Sample], wrong.Side, wrong.Err)
 	}
 	return err
@@ -201,8 +207,9 @@ func (p *prepared) placed(err error) error {
 type work struct {
 	made string
 
-	Pairs   int `json:"pairs"`
-	Prompts int `json:"prompts"`
+	Pairs   int    `json:"pairs"`
+	Prompts int    `json:"prompts"`
+	Shard   string `json:"shard,omitempty"` // of the pairs
 	lm.Usage
 	Seconds    float64 `json:"seconds"`
 	LayerType  lm.Site `json:"layer_type"`
@@ -213,7 +220,7 @@ type work struct {
 }
 
 func (p *prepared) work(made string, layers []int, start time.Time) *work {
-	return &work{made: made, Pairs: len(p.samples), Prompts: 2 * len(p.samples), Seconds: time.Since(start).Seconds(),
+	return &work{made: made, Pairs: len(p.samples), Prompts: 2 * len(p.samples), Shard: p.opts.Shard.String(), Seconds: time.Since(start).Seconds(),
 		LayerType: p.opts.Site, Layers: layers, Out: p.out, result: resultOf(p.model, []applied{}, p.told)}
 }
 
@@ -228,15 +235,4 @@ func (w *work) print(c *cobra.Command, asJSON bool) error {
 	_, err := fmt.Fprintf(c.OutOrStdout(), "%s of layers %s written to %s: %d prompts with %d tokens; %d of them computed, %.0f %% saved, in %.1f s\n",
 		w.made, layerList(w.Layers), w.Out, w.Prompts, w.Given, w.Computed, saved, w.Seconds)
 	return err
-}
-
-// questionOf returns the question of a prompt as files of CAA have it put together,
-// without what stands around it; other texts as they are.
-func questionOf(prompt string) string {
-	rest, before := strings.CutPrefix(prompt, "Input: ")
-	question, after := strings.CutSuffix(rest, "\nResponse: ")
-	if before && after {
-		return question
-	}
-	return prompt
 }

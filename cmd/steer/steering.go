@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -23,8 +24,8 @@ import (
 // how.
 type steeringFlags struct {
 	vectors  []string
-	layers   *layerSelection
-	operator steer.Operator
+	layers   *steer.Layers
+	operator steer.Operator // nil: the vector's own
 	minToken int
 	tokens   lm.Tokens
 }
@@ -34,27 +35,18 @@ func (f *steeringFlags) add(c *cobra.Command) {
 		flags.StringArrayVar(&f.vectors, "vector", nil, "steer with this `VECTOR`: a file, perhaps :MULTIPLIER, and perhaps "+
 			",layers=LAYERS ,operator=OPERATOR ,tokens=TOKENS for it alone, such as happy.safetensors:0.7,layers=3,tokens=response; repeatable; the flags below say it for all others")
 		layersFlag(flags, &f.layers, "steer-layers", "which of the vectors' layers act; all when not given")
-		choice(flags, &f.operator, "operator", operatorNames, operatorOf, "how the vectors act")
+		flags.Var(&parsed[steer.Operator]{&f.operator, "", "OPERATOR", steer.ParseOperator}, "operator",
+			"how the vectors act, as the vector's file says, which mostly is add, when not given: "+steer.OperatorSyntax())
 		number(flags, &f.minToken, "min-token", -math.MaxInt32, math.MaxInt32, "steer from position N on, negative from the prompt's end")
 		flags.Var(&parsed[lm.Tokens]{&f.tokens, "", "TOKENS", steer.ParseTokens}, "tokens",
 			"steer these positions: 1,4 or 1::2 or mask:0,0,1,1,0 or prompt or response; negative ones count from the prompt's end; all when not given")
 	})
 }
 
-var operatorNames = []string{"add", "ablate", "ablate-then-add"}
-
-// operatorOf returns the operator of a name that is known to be one.
-func operatorOf(name string) steer.Operator {
-	operator, err := steer.ParseOperator(name)
-	if err != nil {
-		panic(err)
-	}
-	return operator
-}
-
 // loadedVector is a vector and how it is to act.
 type loadedVector struct {
-	vectorSpec
+	text string // the flag's value
+	steer.Intervention
 	vector *steer.Vector
 	hash   string // of the file
 }
@@ -87,20 +79,27 @@ func (f *steeringFlags) load(c *cobra.Command) ([]loadedVector, error) {
 		}
 		tokens = steer.From(f.minToken)
 	}
+	common := steer.Intervention{Layers: f.layers}
+	if f.operator != nil {
+		common.Operator = f.operator.Name()
+	}
+	if tokens != nil {
+		common.Tokens = fmt.Sprint(tokens)
+	}
 	var loaded []loadedVector
 	for _, text := range f.vectors {
-		spec, err := parseVector(text, vectorSpec{multiplier: 1, layers: f.layers, operator: f.operator, tokens: tokens})
-		if err != nil {
+		v := loadedVector{text: text}
+		var err error
+		if v.Intervention, err = parseVector(text, common); err != nil {
 			return nil, usage("--vector %s: %w", text, err)
 		}
-		if spec.path == "-" {
+		if v.Vector == "-" {
 			return nil, usage("--vector %s: a vector is not read from standard input", text)
 		}
-		v := loadedVector{vectorSpec: spec}
-		if v.vector, err = steer.LoadVector(spec.path); err != nil {
+		if v.vector, err = steer.LoadVector(v.Vector); err != nil {
 			return nil, err
 		}
-		if v.hash, err = hashFile(spec.path); err != nil {
+		if v.hash, err = hashFile(v.Vector); err != nil {
 			return nil, err
 		}
 		loaded = append(loaded, v)
@@ -129,15 +128,7 @@ func apply(model *lm.Model, vectors []loadedVector, told *notes) (*lm.Model, []a
 		fail := func(err error) (*lm.Model, []applied, error) {
 			return nil, nil, usage("--vector %s: %w", v.text, err)
 		}
-		options := []steer.EditOption{steer.Using(v.operator), steer.OnTokens(v.tokens)}
-		layers, err := v.layers.of(model)
-		if err != nil {
-			return fail(err)
-		}
-		if layers != nil {
-			options = append(options, steer.AtLayers(layers...))
-		}
-		edit, err := v.vector.Edit(v.multiplier, options...)
+		edit, err := v.Edit(model, v.vector)
 		if err != nil {
 			return fail(err)
 		}
@@ -146,48 +137,34 @@ func apply(model *lm.Model, vectors []loadedVector, told *notes) (*lm.Model, []a
 			return fail(err)
 		}
 		for _, note := range found {
-			told.add("%s: %s", v.path, note)
+			told.add("%s: %s", v.Vector, note)
 		}
-		if v.multiplier == 0 {
-			told.add("%s: the multiplier is 0: the vector changes nothing", v.path)
+		multiplier, err := v.Factor(v.vector)
+		if err != nil {
+			return fail(err)
+		}
+		if multiplier == 0 {
+			told.add("%s: the multiplier is 0: the vector changes nothing", v.Vector)
 		}
 		if model, err = model.With(edit); err != nil {
 			return fail(err)
 		}
-		if layers == nil {
-			layers = slices.Sorted(maps.Keys(edit.Layers))
-		}
-		tokens := "all"
-		if v.tokens != nil {
-			tokens = fmt.Sprint(v.tokens)
-		}
-		how = append(how, applied{v.path, v.hash, v.multiplier, v.operator.Name(), edit.Site, layers, tokens})
+		how = append(how, applied{v.Vector, v.hash, multiplier, edit.Operator.Name(), edit.Site, slices.Sorted(maps.Keys(edit.Layers)), cmp.Or(v.Tokens, "all")})
 	}
 	return model, how, nil
-}
-
-// vectorSpec is what the value of --vector says.
-type vectorSpec struct {
-	text       string // as it was given
-	path       string
-	multiplier float64
-	layers     *layerSelection // nil: all of the vector's
-	operator   steer.Operator
-	tokens     lm.Tokens // nil: all
 }
 
 // parseVector parts FILE[:MULTIPLIER][,layers=LAYERS][,operator=OPERATOR]
 // [,tokens=TOKENS], beginning with what holds where it does not say. Where the
 // name of a file that exists looks as if it had a multiplier or options, it is
 // the name.
-func parseVector(text string, spec vectorSpec) (vectorSpec, error) {
-	spec.text = text
+func parseVector(text string, v steer.Intervention) (steer.Intervention, error) {
 	rest := text
 	given := map[string]bool{}
 	for {
 		if path, multiplier, ok := existing(rest); ok {
-			spec.path, spec.multiplier = path, multiplier
-			return spec, nil
+			v.Vector, v.Multiplier = path, multiplier
+			return v, v.Check()
 		}
 		at, name := lastOption(rest)
 		if at < 0 {
@@ -195,39 +172,39 @@ func parseVector(text string, spec vectorSpec) (vectorSpec, error) {
 		}
 		value := rest[at+len(name)+2:]
 		if given[name] {
-			return spec, fmt.Errorf("%s is given twice", name)
+			return v, fmt.Errorf("%s is given twice", name)
 		}
 		given[name] = true
-		if err := spec.set(name, value); err != nil {
-			return spec, fmt.Errorf("%s=%s: %w", name, value, err)
+		if err := set(&v, name, value); err != nil {
+			return v, fmt.Errorf("%s=%s: %w", name, value, err)
 		}
 		rest = rest[:at]
 	}
-	spec.path, spec.multiplier = rest, 1
+	v.Vector = rest
 	if colon := strings.LastIndexByte(rest, ':'); colon >= 0 {
 		value, err := strconv.ParseFloat(rest[colon+1:], 64)
 		if err != nil || colon == 0 {
-			return spec, fmt.Errorf("there is no such file, and %q is not a multiplier", rest[colon+1:])
+			return v, fmt.Errorf("there is no such file, and %q is not a multiplier", rest[colon+1:])
 		}
-		spec.path, spec.multiplier = rest[:colon], value
+		v.Vector, v.Multiplier = rest[:colon], &value
 	} else if comma := strings.LastIndexByte(rest, ','); comma >= 0 && strings.Contains(rest[comma:], "=") {
-		return spec, fmt.Errorf("there is no such file, and %q is none of layers=LAYERS, operator=OPERATOR and tokens=TOKENS", rest[comma+1:])
+		return v, fmt.Errorf("there is no such file, and %q is none of layers=LAYERS, operator=OPERATOR and tokens=TOKENS", rest[comma+1:])
 	}
-	return spec, nil
+	return v, v.Check()
 }
 
 // existing returns the file that a text names, with or without a multiplier.
-func existing(text string) (path string, multiplier float64, ok bool) {
+func existing(text string) (path string, multiplier *float64, ok bool) {
 	if _, err := os.Stat(text); err == nil {
-		return text, 1, true
+		return text, nil, true
 	}
 	if colon := strings.LastIndexByte(text, ':'); colon > 0 {
 		value, err := strconv.ParseFloat(text[colon+1:], 64)
 		if _, missing := os.Stat(text[:colon]); err == nil && missing == nil {
-			return text[:colon], value, true
+			return text[:colon], &value, true
 		}
 	}
-	return "", 0, false
+	return "", nil, false
 }
 
 // lastOption returns where the last option of a text begins, at its comma, and
@@ -242,17 +219,16 @@ func lastOption(text string) (at int, name string) {
 	return at, name
 }
 
-func (s *vectorSpec) set(name, value string) (err error) {
-	switch name {
+func set(v *steer.Intervention, option, value string) (err error) {
+	switch option {
 	case "layers":
-		s.layers, err = parseLayers(value)
+		v.Layers, err = steer.ParseLayers(value)
 	case "operator":
-		if !slices.Contains(operatorNames, value) {
-			return fmt.Errorf("it is one of %s", strings.Join(operatorNames, ", "))
-		}
-		s.operator = operatorOf(value)
+		v.Operator = value
+		_, err = steer.ParseOperator(value)
 	case "tokens":
-		s.tokens, err = steer.ParseTokens(value)
+		v.Tokens = value
+		_, err = steer.ParseTokens(value)
 	}
 	return err
 }

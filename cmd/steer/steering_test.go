@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,31 +38,32 @@ func TestVectorFlagPartsFileMultiplierAndOptions(t *testing.T) {
 		{"v,layers=1,3,-1,tokens=1,4", "v 1 1,3,-1 add 1,4"},
 		{"v:0.5,tokens=1::2,operator=ablate-then-add,layers=8:20:2", "v 0.5 8:20:2 ablate-then-add 1::2"},
 		{"v:2,layers=1-3", "v:2 1 1-3 add -"},
+		{"v:3,operator=clamp:floor=0,ceiling=1,layers=2", "v 3 2 clamp:floor=0,ceiling=1 -"},
 		{filepath.Join("missing", "v"), filepath.Join("missing", "v") + " 1 - add -"},
 		{`C:\vectors\v.safetensors:2`, `C:\vectors\v.safetensors 2 - add -`},
 	} {
-		spec, err := parseVector(test.text, vectorSpec{multiplier: 1, operator: steer.Add()})
+		v, err := parseVector(test.text, steer.Intervention{Operator: "add"})
 		if err != nil {
 			t.Errorf("%s: %v", test.text, err)
 			continue
 		}
-		layers, tokens := "-", "-"
-		if spec.layers != nil {
-			layers = spec.layers.text
+		multiplier, layers := 1.0, "-"
+		if v.Multiplier != nil {
+			multiplier = *v.Multiplier
 		}
-		if spec.tokens != nil {
-			tokens = fmt.Sprint(spec.tokens)
+		if v.Layers != nil {
+			layers = v.Layers.String()
 		}
-		if got := fmt.Sprint(spec.path, " ", spec.multiplier, " ", layers, " ", spec.operator.Name(), " ", tokens); got != test.want {
+		if got := fmt.Sprint(v.Vector, " ", multiplier, " ", layers, " ", v.Operator, " ", cmp.Or(v.Tokens, "-")); got != test.want {
 			t.Errorf("%s: %s, want %s", test.text, got, test.want)
 		}
 	}
 	for text, want := range map[string]string{
 		"x:two": `"two" is not a multiplier`, ":2": "not a multiplier", `C:\missing`: "not a multiplier", "v,operater=add": "is none of layers=",
-		"v,operator=rotate": "it is one of add", "v,layers=x": `"x" is not a layer`, "v,tokens=1::0": "not positive", "v,layers=1,layers=2": "given twice",
+		"v,operator=turn": "it is one of add", "v,operator=rotate": "by is missing", "v,layers=x": `"x" is not a layer`, "v,tokens=1::0": "not positive", "v,layers=1,layers=2": "given twice",
 	} {
-		if spec, err := parseVector(text, vectorSpec{}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: file %s, %v; want %q", text, spec.path, err, want)
+		if v, err := parseVector(text, steer.Intervention{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: file %s, %v; want %q", text, v.Vector, err, want)
 		}
 	}
 }

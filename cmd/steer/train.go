@@ -1,25 +1,26 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/steervec/steer"
+	"github.com/steervec/steer/aggregators"
 )
 
 func trainCommand() *cobra.Command {
 	var f selectionFlags
 	var recipe steer.Aggregator
 	var resume, asJSON bool
+	var statistics string
 	c := &cobra.Command{
 		Use:   "train --model REF --pairs FILE --out V.safetensors",
 		Short: "Train a steering vector from contrastive pairs",
@@ -34,9 +35,26 @@ one layer from the middle usually works best; the layers can also be chosen when
 vector is used.`,
 		Example: `  steer train --model demo --pairs pairs.jsonl --layers 3 --out happy.safetensors
   steer train --model demo --pairs pairs.jsonl --out all-layers.safetensors
+  steer train --model demo --pairs pairs.jsonl --shard 1/2 --statistics part1
   steer generate --model demo --prompt "Anna had a red kite. One day, Anna met Leo at the bridge." --vector all-layers.safetensors:0.7,layers=3`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if c.Flags().Changed("statistics") {
+				if f.out.path != "" {
+					return usage("give one of --out and --statistics")
+				}
+				f.out.path, f.out.name = statistics, "statistics"
+			} else if f.shard != (steer.Shard{}) {
+				return usage("--shard %s is a part, of which there is no vector yet: give --statistics in place of --out, and put the parts together with steer merge", f.shard)
+			}
+			if f.neutral != "" {
+				if !c.Flags().Changed("aggregator") {
+					recipe = aggregators.MeanCentred()
+				}
+				if _, ok := recipe.(aggregators.Unpaired); !ok {
+					return usage("--neutral gives no pairs, which --aggregator %s needs", recipe.Name())
+				}
+			}
 			p, err := f.prepare(c)
 			if err != nil {
 				return err
@@ -52,8 +70,8 @@ vector is used.`,
 			progress := newBar(c.ErrOrStderr(), "training")
 			defer progress.finish()
 			start := time.Now()
-			statistics, err := steer.Collect(c.Context(), p.model, p.samples, steer.TrainOptions{
-				Site: p.opts.Site, Layers: p.opts.Layers, Read: p.opts.Read, RunTokens: p.opts.RunTokens,
+			collected, err := steer.Collect(c.Context(), p.model, p.samples, steer.TrainOptions{
+				Site: p.opts.Site, Layers: p.opts.Layers, Read: p.opts.Read, Shard: p.opts.Shard, RunTokens: p.opts.RunTokens,
 				Progress:   func(done, total int) { progress.set(int64(done), int64(total)) },
 				Aggregator: recipe, State: state, Resume: resume,
 			})
@@ -65,26 +83,32 @@ vector is used.`,
 			if err != nil {
 				return p.placed(err)
 			}
-			vector, err := statistics.Vector()
-			if err != nil {
-				return err
+			collected.Rendering = p.rendering
+			if f.out.name == "statistics" {
+				err = collected.Save(f.out.path)
+			} else {
+				var vector *steer.Vector
+				if vector, err = collected.Vector(); err == nil {
+					err = vector.Save(f.out.path)
+				}
 			}
-			vector.Provenance.ChatTemplate = p.template
-			if err := vector.Save(f.out.path); err != nil {
+			if err != nil {
 				return err
 			}
 			if err := os.Remove(state); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 			progress.finish()
-			w := p.work("vector", slices.Sorted(maps.Keys(vector.Layers)), start)
-			w.Usage, w.Aggregator = statistics.Usage, vector.Provenance.Aggregator
+			w := p.work(cmp.Or(f.out.name, "vector"), collected.Layers(), start)
+			w.Pairs, w.Prompts, w.Usage, w.Aggregator = collected.Samples(), collected.Prompts(), collected.Usage, recipe.Name()
 			return w.print(c, asJSON)
 		},
 	}
 	f.add(c)
 	flagsUnder(c, "Training", func(flags *pflag.FlagSet) {
 		aggregator(flags, &recipe)
+		flags.StringVar(&f.neutral, "neutral", "", "a `FILE` of texts, a prompt a line or JSON Lines, that stand against the positive prompts in place of the negative ones; --aggregator is then mean-centred when not given")
+		flags.StringVar(&statistics, "statistics", "", "`FILE` for what the vector is made of, in place of the vector: steer merge makes it, also of several")
 		flags.BoolVar(&resume, "resume", false, "continue the run that was stopped, if there was one")
 	})
 	f.addOutput(c, &asJSON)

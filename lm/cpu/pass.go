@@ -340,19 +340,23 @@ func (p *pass) reach(layer int, site arch.Site, rows []float32) {
 // change adds an edit's delta to each of its rows.
 func (p *pass) change(e engine.Edit, rows []float32, width int) {
 	const together = 16
+	scale := e.Scale
+	if scale == 0 {
+		scale = 1
+	}
 	kernel.Parallel((len(e.Rows)+together-1)/together, func(task int) {
 		buffer := deltas.Get().(*[]float32)
 		defer deltas.Put(buffer)
 		delta := size(buffer, width)
 		for _, node := range e.Rows[task*together : min(len(e.Rows), (task+1)*together)] {
 			row, ok := p.row(node)
-			if !ok {
+			if !ok || e.Acts != nil && !e.Acts(node) {
 				continue
 			}
 			clear(delta)
 			activation := rows[row*width : (row+1)*width]
 			e.Operator.Delta(delta, activation, e.Vector)
-			kernel.AddScaled(activation, delta, 1)
+			kernel.AddScaled(activation, delta, scale)
 		}
 	})
 }

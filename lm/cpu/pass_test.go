@@ -36,9 +36,9 @@ func chain(tokens ...int) *engine.Run {
 // change is an operator that is made of a function.
 type change func(delta, activation []float32)
 
-func (change) Name() string                                { return "change" }
-func (change) Check([]float32) (bool, error)               { return true, nil }
-func (c change) Delta(delta, activation, vector []float32) { c(delta, activation) }
+func (change) Name() string                                       { return "change" }
+func (change) Prepare(vector []float32, _ int) ([]float32, error) { return vector, nil }
+func (c change) Delta(delta, activation, vector []float32)        { c(delta, activation) }
 
 // counted returns an edit of all rows that changes nothing and counts them.
 func counted(layer int, site arch.Site, rows int, count *atomic.Int32) engine.Edit {

@@ -135,7 +135,13 @@ type Edit struct {
 	Site     arch.Site
 	Rows     []int
 	Operator Operator
-	Vector   []float32 // [width of the site], as the operator is to have it
+	Vector   []float32 // [rows, width of the site], as Operator.Prepare returned it
+	Scale    float32   // what the operator adds is multiplied by this; 0: 1
+
+	// Acts says, where it is not nil, on which of the rows the edit acts. It is asked
+	// when the edit's turn has come, after the taps of the row at addresses before it
+	// were read: what it answers may depend on them. Several goroutines ask it.
+	Acts func(row int) bool
 }
 
 // Operator says how a vector acts on an activation. It is a small value with
@@ -145,11 +151,14 @@ type Operator interface {
 	// the same function.
 	Name() string
 
-	// Check says whether the operator changes anything with this vector, or that it
-	// makes no sense with it, as an ablation of a zero vector.
-	Check(vector []float32) (acts bool, err error)
+	// Prepare makes of a vector [rows, width], as many rows as the operator asks for,
+	// what Delta is to have: what would else be computed for every token, as a
+	// direction's length, is computed here once. Nil says that nothing would change.
+	// It is an error where the operator makes no sense with the vector, as an
+	// ablation of a zero one.
+	Prepare(vector []float32, width int) (prepared []float32, err error)
 
-	// Delta writes what is to be added to an activation into delta, which comes
-	// zeroed. All three have the width of the site.
-	Delta(delta, activation, vector []float32)
+	// Delta writes what is to be added to an activation [width] into delta [width],
+	// which comes zeroed. It allocates nothing.
+	Delta(delta, activation, prepared []float32)
 }

@@ -31,10 +31,26 @@ func (p Path) Slot(position int) int {
 	panic("forest: the path ends before the position")
 }
 
+// Part returns the slots of n positions from one on.
+func (p Path) Part(from, n int) Path {
+	_, tail := p.cut(from)
+	head, _ := tail.cut(n)
+	return head
+}
+
 // Last returns the slot of the last position.
 func (p Path) Last() int {
 	s := p[len(p)-1]
 	return s.Slot + s.Len - 1
+}
+
+// Upto returns the first n positions of the path.
+func (p Path) Upto(n int) Path {
+	if n == p.Len() {
+		return p
+	}
+	head, _ := p.cut(n)
+	return head
 }
 
 // With returns the path with a span after it, in p's memory where that has room.

@@ -17,12 +17,9 @@ import (
 // read-only or being written by another is not touched: see
 // [github.com/steervec/steer/internal/output]. Errors name the tensor that is wrong.
 func Write(path string, tensors []Tensor, metadata map[string]string) error {
-	infos := make([]TensorInfo, len(tensors))
-	for i, t := range tensors {
-		infos[i] = TensorInfo{t.Name, t.DType, t.Shape}
-		if size, ok := byteSize(t.DType, t.Shape); t.DType.Size() != 0 && (!ok || size != len(t.Data)) {
-			return fmt.Errorf("write %s: tensor %q: shape %v of %s does not fit its %d bytes", path, t.Name, t.Shape, t.DType, len(t.Data))
-		}
+	infos, err := infosOf(tensors)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	w, err := Create(path, infos, metadata)
 	if err != nil {
@@ -35,6 +32,35 @@ func Write(path string, tensors []Tensor, metadata map[string]string) error {
 		}
 	}
 	return w.Commit()
+}
+
+// Encode returns the bytes of the file that [Write] writes.
+func Encode(tensors []Tensor, metadata map[string]string) ([]byte, error) {
+	infos, err := infosOf(tensors)
+	if err != nil {
+		return nil, err
+	}
+	data, _, size, err := layOut(infos, metadata)
+	if err != nil {
+		return nil, err
+	}
+	data = slices.Grow(data, int(size)-len(data))
+	for _, t := range tensors {
+		data = append(data, t.Data...)
+	}
+	return data, nil
+}
+
+// infosOf describes tensors whose data must be as long as their shapes say.
+func infosOf(tensors []Tensor) ([]TensorInfo, error) {
+	infos := make([]TensorInfo, len(tensors))
+	for i, t := range tensors {
+		infos[i] = TensorInfo{t.Name, t.DType, t.Shape}
+		if size, ok := byteSize(t.DType, t.Shape); t.DType.Size() != 0 && (!ok || size != len(t.Data)) {
+			return nil, fmt.Errorf("tensor %q: shape %v of %s does not fit its %d bytes", t.Name, t.Shape, t.DType, len(t.Data))
+		}
+	}
+	return infos, nil
 }
 
 // TensorInfo says what a tensor will be before its data is there.

@@ -225,11 +225,11 @@ func (t *token) reach(layer int, site arch.Site, x []float64) {
 		return
 	}
 	for _, e := range t.run.Edits {
-		if e.Layer == layer && e.Site == site && contains(e.Rows, t.row) {
+		if e.Layer == layer && e.Site == site && contains(e.Rows, t.row) && (e.Acts == nil || e.Acts(t.row)) {
 			delta := make([]float32, len(x))
 			e.Operator.Delta(delta, narrow(x), e.Vector)
 			for i, v := range delta {
-				x[i] += float64(v)
+				x[i] += float64(v) * orOne(e.Scale)
 			}
 		}
 	}

@@ -52,8 +52,8 @@ type address struct {
 // operator is one of a few pure functions with a vector.
 type operator int
 
-func (o operator) Name() string                { return fmt.Sprint("operator ", int(o)) }
-func (operator) Check([]float32) (bool, error) { return true, nil }
+func (o operator) Name() string                                     { return fmt.Sprint("operator ", int(o)) }
+func (operator) Prepare(vector []float32, _ int) ([]float32, error) { return vector, nil }
 func (o operator) Delta(delta, activation, vector []float32) {
 	for i, v := range vector {
 		switch o {

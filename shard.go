@@ -1,0 +1,190 @@
+package steer
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/steervec/steer/lm/forest"
+)
+
+// Shard is one of the parts into which a set of samples is split, so that several
+// machines share the work: number 1 to Of. The zero value is the whole.
+//
+// The samples are sorted by their tokens and cut where about the same number of
+// tokens is to be computed, so that neighbours, which share the longest prefixes,
+// stay together: a cut costs at most the beginnings of one pair, which two parts
+// then compute.
+// Every machine that has the same samples and tokenizer finds the same parts.
+type Shard struct {
+	Number int `json:"number"`
+	Of     int `json:"of"`
+}
+
+// maxShards bounds shards: no list of machines is as long.
+const maxShards = 1 << 16
+
+var shardForm = regexp.MustCompile(`^([0-9]{1,6})/([0-9]{1,6})$`)
+
+// ParseShard reads a shard as it is written, such as 3/8.
+func ParseShard(text string) (Shard, error) {
+	parts := shardForm.FindStringSubmatch(text)
+	if parts == nil {
+		return Shard{}, errors.New("it is not like 3/8, the third of eight")
+	}
+	s := Shard{}
+	s.Number, _ = strconv.Atoi(parts[1]) // digits, and few
+	s.Of, _ = strconv.Atoi(parts[2])
+	return s, s.check()
+}
+
+// String writes the shard as [ParseShard] reads it; "" for the whole.
+func (s Shard) String() string {
+	if s == (Shard{}) {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", s.Number, s.Of)
+}
+
+func (s Shard) check() error {
+	if s != (Shard{}) && !(1 <= s.Number && s.Number <= s.Of && s.Of <= maxShards) {
+		return fmt.Errorf("shard %d of %d: shards are counted from 1, and at most %d", s.Number, s.Of, maxShards)
+	}
+	return nil
+}
+
+// of returns which of an extraction's samples are in the shard, ascending.
+func (s Shard) of(e *extraction) ([]int, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	if len(e.samples) < s.Of {
+		return nil, fmt.Errorf("%d samples cannot be split into %d shards", len(e.samples), s.Of)
+	}
+	positive := make([]forest.Sequence, len(e.samples))
+	for i := range positive {
+		positive[i].Tokens = e.inputs[2*i].Tokens
+		if !e.there(2 * i) {
+			positive[i].Tokens = e.inputs[2*i+1].Tokens
+		}
+	}
+	order := forest.Sort(positive).Sequences
+	// upto[k] is what the first k samples in order cost: the tokens that neither the
+	// sample before nor the sample's own other side has.
+	upto := make([]int, len(order)+1)
+	for k, i := range order {
+		mine := [2][]int{e.inputs[2*i].Tokens, e.inputs[2*i+1].Tokens}
+		shared := [2]int{0, commonPrefix(mine[0], mine[1])}
+		if k > 0 {
+			before := order[k-1]
+			for side := range mine {
+				shared[side] = max(shared[side], commonPrefix(mine[side], e.inputs[2*before+side].Tokens))
+			}
+		}
+		upto[k+1] = upto[k] + len(mine[0]) + len(mine[1]) - shared[0] - shared[1]
+	}
+	from, to := 0, 0
+	for n := 1; n <= s.Number; n++ {
+		from, to = to, cutAt(upto, n, s.Of, to)
+	}
+	members := slices.Clone(order[from:to])
+	slices.Sort(members)
+	return members, nil
+}
+
+// cutAt returns how many samples lie before the n-th of the cuts into parts, by what
+// they cost; each part has a sample.
+func cutAt(upto []int, n, parts, before int) int {
+	samples := len(upto) - 1
+	wanted := int(int64(upto[samples]) * int64(n) / int64(parts))
+	at, _ := slices.BinarySearch(upto, wanted)
+	return min(max(at, before+1), samples-(parts-n))
+}
+
+func commonPrefix(x, y []int) int {
+	n := min(len(x), len(y))
+	for i := range n {
+		if x[i] != y[i] {
+			return i
+		}
+	}
+	return n
+}
+
+// shards says which parts of a set of samples something holds; the zero value says
+// that it was not split.
+type shards struct {
+	Of      int    `json:"of"`
+	Numbers []int  `json:"numbers"` // ascending
+	Whole   string `json:"whole"`   // digest of all samples
+}
+
+func (s Shard) alone(whole string) shards {
+	if s == (Shard{}) {
+		return shards{}
+	}
+	return shards{s.Of, []int{s.Number}, whole}
+}
+
+// join returns the parts of both. It is an error where they are of other sets, or
+// have a part in common.
+func (s shards) join(other shards) (shards, error) {
+	switch {
+	case s.Of == 0 && other.Of == 0:
+		return s, nil
+	case s.Of == 0 || other.Of == 0:
+		part := s
+		if s.Of == 0 {
+			part = other
+		}
+		return s, fmt.Errorf("one is %s, the other a whole", part)
+	case s.Of != other.Of:
+		return s, fmt.Errorf("%s and %s are of other splits", s, other)
+	case s.Whole != other.Whole:
+		return s, fmt.Errorf("%s and %s are of other samples", s, other)
+	}
+	for _, n := range other.Numbers {
+		if slices.Contains(s.Numbers, n) {
+			return s, fmt.Errorf("shard %d of %d is there twice", n, s.Of)
+		}
+	}
+	s.Numbers = slices.Sorted(slices.Values(slices.Concat(s.Numbers, other.Numbers)))
+	return s, nil
+}
+
+func (s shards) String() string {
+	return fmt.Sprintf("shard %s of %d", numbers(s.Numbers), s.Of)
+}
+
+// complete returns an error that names the parts that are missing.
+func (s shards) complete() error {
+	var missing []int
+	for n := 1; n <= s.Of; n++ {
+		if _, ok := slices.BinarySearch(s.Numbers, n); !ok {
+			missing = append(missing, n)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("of %d shards these are missing: %s", s.Of, numbers(missing))
+	}
+	return nil
+}
+
+// check refuses what no split has, as a file may say it.
+func (s shards) check() error {
+	ok := s.Of >= 0 && s.Of <= maxShards && (s.Of == 0) == (len(s.Numbers) == 0)
+	for i, n := range s.Numbers {
+		ok = ok && 1 <= n && n <= s.Of && (i == 0 || n > s.Numbers[i-1])
+	}
+	if !ok {
+		return fmt.Errorf("the shards %v of %d are none", s.Numbers, s.Of)
+	}
+	return nil
+}
+
+func numbers(list []int) string {
+	return strings.Trim(strings.Join(strings.Fields(fmt.Sprint(list)), ", "), "[]")
+}
