@@ -95,6 +95,9 @@ func write(ctx context.Context, ref string, vector *steer.Vector, out string, op
 	if c.GGUF() != nil {
 		return nil, fmt.Errorf("%s is a GGUF file; only Hugging Face checkpoints are baked", ref)
 	}
+	if vector.Condition != nil {
+		return nil, errors.New("the vector acts under a condition, which weights cannot hold")
+	}
 	stored, err := openWeights(c)
 	if err != nil {
 		return nil, err

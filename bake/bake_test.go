@@ -354,6 +354,8 @@ func TestWhatCannotBeBakedIsRefused(t *testing.T) {
 	other.Provenance.Family = "gpt2"
 	ablating := vector(d, lm.DecoderBlock, 1)
 	ablating.Operator = "ablate"
+	conditional, threshold := vector(d, lm.DecoderBlock, 1), 0.5
+	conditional.Condition = &steer.When{Above: &threshold}
 	for _, test := range []struct {
 		name string
 		v    *steer.Vector
@@ -367,6 +369,7 @@ func TestWhatCannotBeBakedIsRefused(t *testing.T) {
 		{"an ablation of heads", vector(d, lm.AttnHeads, 1), bake.Options{Mode: bake.Ablate}, "", "direction of decoder_block"},
 		{"an addition to embeddings", block, bake.Options{Mode: bake.Bias, Embeddings: true}, "", "embeddings are for an ablation"},
 		{"a vector that ablates as a bias", ablating, bake.Options{Mode: bake.Bias}, "", "a bias can only add"},
+		{"a vector that acts under a condition", conditional, bake.Options{Mode: bake.Ablate}, "", "acts under a condition"},
 		{"a vector of another family", other, bake.Options{Mode: bake.Bias}, "", "trained on a gpt2"},
 		{"a layer that is not there", &steer.Vector{Layers: map[int][]float32{7: block.Layers[1]}}, bake.Options{Mode: bake.Bias}, "", "layer 7"},
 		{"a zero direction", &steer.Vector{Layers: map[int][]float32{1: make([]float32, d.Hidden)}}, bake.Options{Mode: bake.Ablate}, "", "zero"},

@@ -136,7 +136,7 @@ func (m *Model) schedule(ctx context.Context, inputs []Input, opts ForwardOption
 			return nil, &InputError{i, err}
 		}
 	}
-	if s.usage.Computed, err = m.decide(ctx, s.sequences, opts.RunTokens); err != nil {
+	if s.usage, err = m.decide(ctx, s.sequences, opts.RunTokens); err != nil {
 		return nil, err
 	}
 	for i := range s.sequences {

@@ -11,12 +11,13 @@ import (
 	"testing"
 
 	"github.com/steervec/steer/lm/demo"
+	"github.com/steervec/steer/lm/demo/stories"
 )
 
 // exampleCommands are the commands whose examples are run, in an order in which each
 // finds what it reads.
 var exampleCommands = []string{
-	"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score", "bake",
+	"demo", "train", "train-condition", "merge", "extract", "aggregate", "record", "generate", "score", "bake",
 	"tokenize", "convert", "combine", "doctor", "inspect",
 }
 
@@ -51,7 +52,13 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	if err := os.CopyFS("hub", demo.Files()); err != nil {
 		t.Fatal(err)
 	}
+	kinds := map[string]string{}
+	for _, p := range stories.Pairs(77, 80, "happy", "sad") {
+		kinds["happy"] += p.Beginning + " " + p.Positive.String() + "\n"
+		kinds["sad"] += p.Beginning + " " + p.Negative.String() + "\n"
+	}
 	for name, content := range map[string]string{
+		"happy.txt": kinds["happy"], "sad.txt": kinds["sad"],
 		"pairs.jsonl": string(pairs), "prompts.txt": "Once there was a little fox\nTom was a farmer. One day\n",
 		"hub/tokenizer_config.json": `{"chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}Tom"}`,
 	} {
