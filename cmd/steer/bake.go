@@ -80,6 +80,10 @@ difference of two logits is printed, and stands in the model card.`,
 			if err != nil {
 				return err
 			}
+			told := newNotes(c)
+			for _, note := range r.Notes {
+				told.add("%s", note)
+			}
 			if asJSON {
 				return printJSON(c.OutOrStdout(), r)
 			}

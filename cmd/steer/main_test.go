@@ -442,7 +442,7 @@ func TestMistakesHaveTheirExitCodeAndOneLine(t *testing.T) {
 		{"probability out of range", with(generate, "--top-p", "1.5"), exitUsage, "it is not from 0 to 1"},
 		{"temperature that is no number", with(generate, "--temperature", "NaN"), exitUsage, "it is not from 0"},
 		{"steering without a vector", with(generate, "--operator", "add"), exitUsage, "no --vector is given"},
-		{"unknown operator", with(generate, "--vector", vector, "--operator", "turn"), exitUsage, "it is one of add, add-same-norm, ablate"},
+		{"unknown operator", with(generate, "--vector", vector, "--operator", "turn"), exitUsage, "it is one of add, add-same-norm, add-nearest, ablate"},
 		{"two selections of tokens", with(generate, "--vector", vector, "--tokens", "prompt", "--min-token", "1"), exitUsage, "give one of"},
 		{"selection with a mistake", with(generate, "--vector", vector, "--tokens", "1::0"), exitUsage, "step 0 is not positive"},
 		{"position that is no number", with(generate, "--vector", vector, "--min-token", "1.5"), exitUsage, "it is not a whole number"},
