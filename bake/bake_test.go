@@ -71,7 +71,8 @@ func vector(d *arch.Decoder, site lm.Site, layers ...int) *steer.Vector {
 // notAblated are the goldens whose residual stream is written by more than their
 // weights, or where no site shows what a part writes.
 var notAblated = map[string]string{
-	"bloom": "no site shows", "mpt": "no site shows", "granitemoeshared": "no site shows", "opt_postnorm": "a norm stands in the residual stream",
+	"bloom": "no site shows", "mpt": "no site shows", "granitemoeshared": "no site shows", "granitemoehybrid": "no site shows", "falcon_h1": "no site shows",
+	"longcat_flash": "no site shows", "minimax": "a norm stands in the residual stream", "opt_postnorm": "a norm stands in the residual stream",
 }
 
 func TestABakedAblationEqualsSteeringAtRunTime(t *testing.T) {
@@ -362,8 +363,8 @@ func TestWhatCannotBeBakedIsRefused(t *testing.T) {
 	erasing := vector(d, lm.DecoderBlock, 1)
 	erasing.Operator, erasing.Rank = "leace", 3
 	erasing.Layers[1] = slices.Repeat(erasing.Layers[1], 3)
-	conditional := vector(d, lm.DecoderBlock, 1)
-	conditional.Condition = &steer.When{}
+	conditional, threshold := vector(d, lm.DecoderBlock, 1), 0.5
+	conditional.Condition = &steer.When{Above: &threshold}
 	for _, test := range []struct {
 		name string
 		v    *steer.Vector
@@ -378,7 +379,7 @@ func TestWhatCannotBeBakedIsRefused(t *testing.T) {
 		{"an addition to embeddings", block, bake.Options{Mode: bake.Bias, Embeddings: true}, "", "embeddings are for an ablation"},
 		{"a vector that ablates as a bias", ablating, bake.Options{Mode: bake.Bias}, "", "a bias can only add"},
 		{"rows for another operator as directions", erasing, bake.Options{Mode: bake.Ablate}, "", "for the operator leace"},
-		{"a condition", conditional, bake.Options{Mode: bake.Bias}, "", "acts on a condition"},
+		{"a vector that acts under a condition", conditional, bake.Options{Mode: bake.Ablate}, "", "condition"},
 		{"a vector of another family", other, bake.Options{Mode: bake.Bias}, "", "trained on a gpt2"},
 		{"a layer that is not there", &steer.Vector{Layers: map[int][]float32{7: block.Layers[1]}}, bake.Options{Mode: bake.Bias}, "", "layer 7"},
 		{"a zero direction", &steer.Vector{Layers: map[int][]float32{1: make([]float32, d.Hidden)}}, bake.Options{Mode: bake.Ablate}, "", "zero"},
