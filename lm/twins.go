@@ -50,6 +50,9 @@ func (s *schedule) plan() {
 		all[i] = i
 	}
 	s.stages = []*stage{s.stage(all, 0, s.marked, nil)}
+	if s.model.Decoder().StateWeight() > 0 { // a twin would need a state wherever a steered segment ends
+		return
+	}
 	if s.findEdited() {
 		if stages := s.inBlocks(); work(stages) < work(s.stages) {
 			s.stages = stages
@@ -111,7 +114,7 @@ func (s *schedule) inBlocks() []*stage {
 	for i, e := range s.edited {
 		if e.layer > 0 {
 			twin := s.sequences[i]
-			twin.steering = nil
+			twin.steering, twin.parts = nil, nil
 			base[i] = twin.marked(s.model.Decoder().RopeVariant(len(twin.tokens)))
 			begun[e.layer] = true
 			longest = max(longest, len(twin.tokens)-e.from)
