@@ -213,7 +213,11 @@ func (m *Model) passes(first, then Address) bool {
 	if first.Layer != then.Layer {
 		return first.Layer < then.Layer
 	}
-	order := passed(&m.Decoder().Blocks[first.Layer])
+	block := &m.Decoder().Blocks[first.Layer]
+	if block.First != nil { // two blocks share the layer's sites; what leaves the second is last
+		return then.Site == DecoderBlock && first.Site != DecoderBlock
+	}
+	order := passed(block)
 	a, b := slices.Index(order, first.Site), slices.Index(order, then.Site)
 	return 0 <= a && a < b
 }
