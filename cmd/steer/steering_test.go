@@ -59,7 +59,7 @@ func TestVectorFlagPartsFileMultiplierAndOptions(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"x:two": `"two" is not a multiplier`, ":2": "not a multiplier", `C:\missing`: "not a multiplier", "v,operater=add": "is none of layers=",
+		"x:two": `"two" is not a multiplier`, ":2": "not a multiplier", `C:\missing`: "not a multiplier", "v,operater=add": "is none of",
 		"v,operator=turn": "it is one of add", "v,operator=rotate": "by is missing", "v,layers=x": `"x" is not a layer`, "v,tokens=1::0": "not positive", "v,layers=1,layers=2": "given twice",
 	} {
 		if v, err := parseVector(text, steer.Intervention{}); err == nil || !strings.Contains(err.Error(), want) {
