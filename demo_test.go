@@ -122,7 +122,7 @@ func TestSteeringTowardsAMoodMakesItLikelier(t *testing.T) {
 	for _, mood := range moods {
 		pairs, others := stories.Pairs(trainedOn, 48, mood[0], mood[1]), stories.Pairs(heldOut, 32, mood[0], mood[1])
 		lengths := trainMood(t, m, pairs, steer.Mean())
-		for _, aggregator := range []steer.Aggregator{steer.Mean(), steer.PCA(), steer.Logistic(steer.LogisticOptions{})} {
+		for _, aggregator := range []steer.Aggregator{steer.Mean(), steer.PCA(), steer.Logistic()} {
 			t.Run(mood[0]+" by "+aggregator.Name(), func(t *testing.T) {
 				v := trainMood(t, m, pairs, aggregator)
 				before := math.Inf(-1)

@@ -20,6 +20,8 @@ type ExtractOptions struct {
 
 	RunTokens int                   // tokens computed together: bounds memory, never changes results; 0: 1024
 	Progress  func(done, total int) // tokens computed; nil: none
+
+	unpaired bool // samples may have one prompt
 }
 
 // Activations are what a model shows of each sample where it is read.
@@ -36,7 +38,7 @@ type Activations struct {
 // sampleActivations are the activations of one sample.
 type sampleActivations struct {
 	sample             int
-	positive, negative map[int][]float32 // layer -> [width]
+	positive, negative map[int][]float32 // layer -> [width]; nil where the sample has no such prompt
 }
 
 // Extract computes all prompts as one prefix forest and returns the activations
@@ -72,7 +74,7 @@ type extraction struct {
 	opts    ExtractOptions
 	site    lm.Site
 	layers  []int      // ascending
-	inputs  []lm.Input // sample i: positive at 2i, negative at 2i+1
+	inputs  []lm.Input // sample i: positive at 2i, negative at 2i+1; no tokens where there is no prompt
 	members []int      // of a shard: which of the samples given are its, ascending
 	whole   string     // of a shard: the digest of the samples given
 }
@@ -106,6 +108,10 @@ func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 			{"positive", s.Positive, s.PositiveIDs, s.PositiveResponse, s.ReadPositive},
 			{"negative", s.Negative, s.NegativeIDs, s.NegativeResponse, s.ReadNegative},
 		} {
+			if opts.unpaired && s.lacks(side.name) {
+				e.inputs = append(e.inputs, lm.Input{})
+				continue
+			}
 			p := prompt{text: side.text, tokens: side.ids, given: side.ids != nil, response: side.response, encode: e.encode}
 			span, err := p.locate(cmp.Or(side.read, opts.Read))
 			if err != nil {
@@ -154,6 +160,10 @@ func (e *extraction) encode(text string) (tokenizer.Encoding, error) {
 	}
 	return t.Encode(text, tokenizer.EncodeOptions{})
 }
+
+// there reports whether a sample has the prompt of a side: 2*sample, or 2*sample+1 for
+// the negative one.
+func (e *extraction) there(side int) bool { return len(e.inputs[side].Tokens) > 0 }
 
 // spanOf returns the positions that are read of an input.
 func spanOf(in lm.Input) lm.Span {
@@ -214,7 +224,7 @@ func layersOf(model *lm.Model, site lm.Site, asked []int) ([]int, error) {
 func (e *extraction) run(ctx context.Context, done []bool, visit func(sampleActivations) error) (lm.Usage, error) {
 	inputs, sides := e.inputs[:0:0], make([]int, 0, len(e.inputs)) // side: 2*sample, or 2*sample+1 for the negative one
 	for side := range e.inputs {
-		if done == nil || !done[side/2] {
+		if e.there(side) && (done == nil || !done[side/2]) {
 			sides = append(sides, side)
 		}
 	}
@@ -239,7 +249,7 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(sampleActi
 	waiting := newPending(values)
 	defer waiting.close()
 	complete := map[int]bool{}
-	sample := sampleActivations{positive: map[int][]float32{}, negative: map[int][]float32{}}
+	positive, negative := map[int][]float32{}, map[int][]float32{}
 	usage, err := e.model.Forward(ctx, inputs, lm.ForwardOptions{
 		Taps: taps, RunTokens: e.opts.RunTokens, Progress: e.opts.Progress,
 		Activation: func(input, _ int, at lm.Address, activation []float32) {
@@ -247,16 +257,20 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(sampleActi
 		},
 		Completed: func(input int) error {
 			side := sides[input]
-			if !complete[side^1] {
+			if alone := !e.there(side ^ 1); !alone && !complete[side^1] {
 				complete[side] = true
 				return waiting.put(side)
 			}
 			delete(complete, side^1)
-			sample.sample = side / 2
+			sample := sampleActivations{sample: side / 2}
 			for _, part := range []struct {
 				side   int
 				layers map[int][]float32
-			}{{side &^ 1, sample.positive}, {side | 1, sample.negative}} {
+				to     *map[int][]float32
+			}{{side &^ 1, positive, &sample.positive}, {side | 1, negative, &sample.negative}} {
+				if !e.there(part.side) {
+					continue
+				}
 				values, err := waiting.take(part.side)
 				if err != nil {
 					return err
@@ -265,6 +279,7 @@ func (e *extraction) run(ctx context.Context, done []bool, visit func(sampleActi
 				for _, layer := range e.layers {
 					part.layers[layer] = values[start[layer]:][:e.model.Width(layer, e.site)]
 				}
+				*part.to = part.layers
 			}
 			return visit(sample)
 		},

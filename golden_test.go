@@ -343,7 +343,7 @@ func testGoldenTrain(t *testing.T, g *golden, model *lm.Model) {
 	}{
 		{lm.DecoderBlock, "mean", steer.Mean()},
 		{lm.DecoderBlock, "pca", steer.PCA()},
-		{lm.DecoderBlock, "logistic_exact", steer.Logistic(steer.LogisticOptions{})},
+		{lm.DecoderBlock, "logistic_exact", steer.Logistic()},
 		{lm.SelfAttn, "mean", steer.Mean()},
 		{lm.MLP, "mean", steer.Mean()},
 	} {

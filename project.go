@@ -59,11 +59,7 @@ func (v *Vector) Project(ctx context.Context, model *lm.Model, prompts [][]int, 
 		lengths[layer] = length(direction)
 	}
 	forward.Activation = func(input, position int, at lm.Address, activation []float32) {
-		along := 0.0
-		for i, x := range directions[at.Layer] {
-			along += float64(activation[i]) * float64(x)
-		}
-		out[at.Layer][input][position] = along / lengths[at.Layer]
+		out[at.Layer][input][position] = dot(activation, directions[at.Layer]) / lengths[at.Layer]
 	}
 	if _, err := model.Forward(ctx, inputs, forward); err != nil {
 		return nil, fmt.Errorf("project: %w", err)

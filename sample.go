@@ -13,7 +13,8 @@ import (
 )
 
 // Sample is a pair of prompts that differ in what the vector is to carry: the
-// positive prompt shows it, the negative one does not.
+// positive prompt shows it, the negative one does not. For aggregators that are
+// [aggregators.Unpaired] a sample may have one of them only.
 type Sample struct {
 	Positive, Negative string // the prompts as text
 
@@ -30,6 +31,13 @@ type Sample struct {
 	// ReadPositive and ReadNegative are what is read of the prompts. Nil means what
 	// holds for the whole run.
 	ReadPositive, ReadNegative Reading
+}
+
+// lacks reports whether the sample has no prompt of a side, positive or negative,
+// while it has the other.
+func (s *Sample) lacks(side string) bool {
+	positive, negative := s.Positive != "" || s.PositiveIDs != nil, s.Negative != "" || s.NegativeIDs != nil
+	return positive != negative && positive != (side == "positive")
 }
 
 // SampleError is what is wrong with one of the samples.

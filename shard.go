@@ -67,6 +67,9 @@ func (s Shard) of(e *extraction) ([]int, error) {
 	positive := make([]forest.Sequence, len(e.samples))
 	for i := range positive {
 		positive[i].Tokens = e.inputs[2*i].Tokens
+		if !e.there(2 * i) {
+			positive[i].Tokens = e.inputs[2*i+1].Tokens
+		}
 	}
 	order := forest.Sort(positive).Sequences
 	// upto[k] is what the first k samples in order cost: the tokens that neither the

@@ -38,7 +38,7 @@ func TestShardsGiveTheVectorAndTheActivationsOfTheWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, of := range []int{1, 2, 5, len(samples)} {
-		for _, a := range aggregators() {
+		for _, a := range recipes() {
 			want := vectorOf(t, collect(t, model, samples, steer.TrainOptions{Aggregator: a}))
 			var merged *steer.Statistics
 			for number := of; number > 0; number-- {

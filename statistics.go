@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 
+	"github.com/steervec/steer/aggregators"
+	"github.com/steervec/steer/internal/exact"
 	"github.com/steervec/steer/internal/finite"
 	"github.com/steervec/steer/lm"
 )
@@ -15,14 +17,15 @@ import (
 // samples alone: collected in any order, in any parts, stopped, resumed and merged,
 // they give the same vector to the bit. They belong to one goroutine.
 type Statistics struct {
-	Usage        lm.Usage // tokens of the samples, and those that were computed for them
-	ChatTemplate string   // that the samples were rendered with, for the vector's provenance
+	Usage     lm.Usage  // tokens of the samples, and those that were computed for them
+	Rendering Rendering // of the samples, for the vector's provenance
 
 	from         origin
 	aggregator   Aggregator
 	accumulators []Accumulator // [layers]
-	norms        exactSums     // of the lengths of both activations of each sample, [layers]
+	norms        exact.Sums    // of the lengths of both activations of each sample, [layers]
 	samples      []sampleID
+	prompts      int // of the samples
 	shards       shards
 }
 
@@ -43,7 +46,7 @@ type origin struct {
 }
 
 func newStatistics(from origin, aggregator Aggregator) *Statistics {
-	s := &Statistics{from: from, aggregator: aggregator, norms: exactSums{width: len(from.Layers)}}
+	s := &Statistics{from: from, aggregator: aggregator, norms: exact.New(len(from.Layers))}
 	for _, width := range from.Widths {
 		s.accumulators = append(s.accumulators, aggregator.New(width))
 	}
@@ -84,26 +87,35 @@ func (o origin) differs(other origin) error {
 // add takes the activations of one sample.
 func (s *Statistics) add(id sampleID, a sampleActivations) {
 	for i, layer := range s.from.Layers {
-		positive, negative := a.positive[layer], a.negative[layer]
-		s.accumulators[i].Add(positive, negative)
-		s.norms.add(i, float32(length(positive)))
+		s.accumulators[i].Add(a.positive[layer], a.negative[layer])
 	}
-	s.norms.added()
-	for i, layer := range s.from.Layers {
-		s.norms.add(i, float32(length(a.negative[layer])))
+	for _, side := range []map[int][]float32{a.positive, a.negative} {
+		if side == nil {
+			continue
+		}
+		for i, layer := range s.from.Layers {
+			s.norms.Add(i, float32(length(side[layer])))
+		}
+		s.norms.Added()
+		s.prompts++
 	}
-	s.norms.added()
 	s.samples = append(s.samples, id)
 }
 
 // length is the Euclidean length of a vector.
-func length(x []float32) float64 {
+func length(x []float32) float64 { return math.Sqrt(dot(x, x)) }
+
+// dot is the scalar product of vectors of one length.
+func dot(x, y []float32) float64 {
 	sum := 0.0
-	for _, v := range x {
-		sum += float64(v) * float64(v)
+	for i, v := range x {
+		sum += float64(v) * float64(y[i])
 	}
-	return math.Sqrt(sum)
+	return sum
 }
+
+// Prompts returns how many prompts the samples have.
+func (s *Statistics) Prompts() int { return s.prompts }
 
 // Samples returns how many samples are in the statistics.
 func (s *Statistics) Samples() int { return len(s.samples) }
@@ -124,8 +136,8 @@ func (s *Statistics) Merge(other *Statistics) error {
 	if err := s.from.differs(other.from); err != nil {
 		return fmt.Errorf("merge statistics: %w", err)
 	}
-	if s.ChatTemplate != other.ChatTemplate {
-		return errors.New("merge statistics: the chat templates differ")
+	if s.Rendering != other.Rendering {
+		return errors.New("merge statistics: the chat templates or system messages differ")
 	}
 	joined, err := s.shards.join(other.shards)
 	if err != nil {
@@ -136,8 +148,9 @@ func (s *Statistics) Merge(other *Statistics) error {
 			return fmt.Errorf("merge statistics: layer %d: %w", s.from.Layers[i], err)
 		}
 	}
-	s.norms.merge(&other.norms)
+	s.norms.Merge(&other.norms)
 	s.samples = append(s.samples, other.samples...)
+	s.prompts += other.prompts
 	s.shards = joined
 	s.Usage = s.Usage.Add(other.Usage)
 	return nil
@@ -156,26 +169,73 @@ func (s *Statistics) Vector() (*Vector, error) {
 	f := s.from
 	v := &Vector{Site: f.Site, Layers: map[int][]float32{}, ActivationNorms: map[int]float64{}, Provenance: Provenance{
 		Model: f.Model, Family: f.Family, ModelLayers: f.ModelLayers, WeightsHash: f.WeightsHash, Steering: f.Steering, PairsHash: hashSamples(s.samples),
-		Aggregator: f.Aggregator, Read: f.Read, ChatTemplate: s.ChatTemplate, Version: Version(),
+		Aggregator: f.Aggregator, Read: f.Read, Rendering: s.Rendering, Version: Version(),
 	}}
-	for i, layer := range f.Layers {
-		direction, err := s.accumulators[i].Direction()
-		if err == nil {
-			err = checkDirection(direction)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("layer %d: %w", layer, err)
-		}
-		v.Layers[layer] = direction
-	}
-	norms, err := s.norms.values()
+	directions, err := s.directions()
 	if err != nil {
 		return nil, err
 	}
 	for i, layer := range f.Layers {
-		v.ActivationNorms[layer] = norms[i] / float64(2*len(s.samples))
+		direction := directions[i]
+		if direction == nil {
+			continue
+		}
+		if err := checkDirection(direction); err != nil {
+			return nil, fmt.Errorf("layer %d: %w", layer, err)
+		}
+		v.Rank, v.Layers[layer] = len(direction)/f.Widths[i], direction
+	}
+	if len(v.Layers) == 0 {
+		return nil, errors.New("no layer has a direction")
+	}
+	if v.Rank == 1 {
+		v.Rank = 0
+	}
+	if acting, ok := s.aggregator.(aggregators.Acting); ok {
+		v.Operator = acting.Operator()
+	}
+	norms, err := s.norms.Values()
+	if err != nil {
+		return nil, err
+	}
+	for i, layer := range f.Layers {
+		if v.Layers[layer] == nil {
+			continue
+		}
+		v.ActivationNorms[layer] = norms[i] / float64(s.prompts)
 	}
 	return v, nil
+}
+
+// directions asks the aggregator for the rows of each layer; nil for one that it
+// leaves out.
+func (s *Statistics) directions() ([][]float32, error) {
+	if joint, ok := s.aggregator.(aggregators.Joint); ok {
+		return joint.Directions(s.accumulators)
+	}
+	var directions [][]float32
+	for i, a := range s.accumulators {
+		direction, err := a.Direction()
+		if err != nil {
+			return nil, fmt.Errorf("layer %d: %w", s.from.Layers[i], err)
+		}
+		directions = append(directions, direction)
+	}
+	return directions, nil
+}
+
+// HeadAccuracies returns how well each attention head tells the sides apart, from 0 to
+// 1, by layer, where the aggregator is [aggregators.Heads].
+func (s *Statistics) HeadAccuracies() (map[int][]float64, error) {
+	out := map[int][]float64{}
+	for i, a := range s.accumulators {
+		accuracies, err := aggregators.HeadAccuracies(a)
+		if err != nil {
+			return nil, fmt.Errorf("layer %d: %w", s.from.Layers[i], err)
+		}
+		out[s.from.Layers[i]] = accuracies
+	}
+	return out, nil
 }
 
 // checkDirection refuses what cannot steer.

@@ -33,10 +33,10 @@ const (
 type statisticsHeader struct {
 	Format int `json:"format"`
 	origin
-	Usage  lm.Usage `json:"usage"`
-	Shards shards   `json:"shards"`
-
-	ChatTemplate string `json:"chat_template,omitempty"`
+	Usage   lm.Usage `json:"usage"`
+	Prompts int      `json:"prompts"` // of the samples
+	Shards  shards   `json:"shards"`
+	Rendering
 }
 
 // Save writes the statistics as a safetensors file, beside path and renamed.
@@ -60,7 +60,7 @@ func (s *Statistics) MarshalBinary() ([]byte, error) {
 
 // file returns what a file of the statistics holds.
 func (s *Statistics) file() ([]safetensors.Tensor, map[string]string, error) {
-	header, err := json.Marshal(statisticsHeader{statisticsForm, s.from, s.Usage, s.shards, s.ChatTemplate})
+	header, err := json.Marshal(statisticsHeader{statisticsForm, s.from, s.Usage, s.prompts, s.shards, s.Rendering})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -69,7 +69,7 @@ func (s *Statistics) file() ([]safetensors.Tensor, map[string]string, error) {
 	for _, id := range s.samples {
 		samples = append(samples, id[:]...)
 	}
-	norms, err := s.norms.appendTo(nil)
+	norms, err := s.norms.AppendTo(nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -177,7 +177,7 @@ func parseStatistics(file *safetensors.File, aggregators []Aggregator) (*Statist
 		}
 	}
 	s := newStatistics(header.origin, aggregator)
-	s.Usage, s.shards, s.ChatTemplate = header.Usage, header.Shards, header.ChatTemplate
+	s.Usage, s.prompts, s.shards, s.Rendering = header.Usage, header.Prompts, header.Shards, header.Rendering
 	ids := byName[samplesTensor]
 	if len(ids)%len(sampleID{}) != 0 || len(ids) == 0 {
 		return nil, fmt.Errorf("tensor %q of %d bytes is no list of samples", samplesTensor, len(ids))
@@ -185,7 +185,7 @@ func parseStatistics(file *safetensors.File, aggregators []Aggregator) (*Statist
 	for id := range slices.Chunk(ids, len(sampleID{})) {
 		s.samples = append(s.samples, sampleID(id))
 	}
-	if err := s.norms.read(byName[normsTensor]); err != nil {
+	if err := s.norms.Read(byName[normsTensor]); err != nil {
 		return nil, fmt.Errorf("tensor %q: %w", normsTensor, err)
 	}
 	for i, layer := range header.Layers {
@@ -195,6 +195,9 @@ func parseStatistics(file *safetensors.File, aggregators []Aggregator) (*Statist
 		if n := s.accumulators[i].Samples(); n != len(s.samples) {
 			return nil, fmt.Errorf("layer %d holds %d samples where %d are named", layer, n, len(s.samples))
 		}
+	}
+	if n := len(s.samples); s.prompts < n || s.prompts > 2*n {
+		return nil, fmt.Errorf("%d samples are said to have %d prompts", n, s.prompts)
 	}
 	if extra := len(byName) - 2 - len(header.Layers); extra != 0 {
 		return nil, errors.New("there are tensors in it that are not of statistics")

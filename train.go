@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/steervec/steer/aggregators"
 	"github.com/steervec/steer/lm"
 )
 
@@ -80,8 +81,10 @@ func collect(ctx context.Context, model *lm.Model, samples []Sample, opts TrainO
 		opts.Aggregator = Mean()
 	}
 	computed := 0 // tokens, by this call
+	_, unpaired := opts.Aggregator.(aggregators.Unpaired)
 	e, err := prepare(ctx, model, samples, ExtractOptions{
-		Site: opts.Site, Layers: opts.Layers, Read: opts.Read, Shard: opts.Shard, RunTokens: opts.RunTokens,
+		unpaired: unpaired,
+		Site:     opts.Site, Layers: opts.Layers, Read: opts.Read, Shard: opts.Shard, RunTokens: opts.RunTokens,
 		Progress: func(done, total int) {
 			computed = done
 			if opts.Progress != nil {
@@ -90,6 +93,9 @@ func collect(ctx context.Context, model *lm.Model, samples []Sample, opts TrainO
 		},
 	})
 	if err != nil {
+		return nil, err
+	}
+	if opts.Aggregator, err = ofHeads(opts.Aggregator, e); err != nil {
 		return nil, err
 	}
 	ids := e.ids()
@@ -123,6 +129,25 @@ func collect(ctx context.Context, model *lm.Model, samples []Sample, opts TrainO
 	}
 	s.Usage.Computed = before + usage.Computed
 	return s, nil
+}
+
+// ofHeads tells an aggregator that looks at heads how large they are.
+func ofHeads(aggregator Aggregator, e *extraction) (Aggregator, error) {
+	byHeads, ok := aggregator.(aggregators.ByHeads)
+	if !ok {
+		return aggregator, nil
+	}
+	if e.site != lm.AttnHeads {
+		return nil, fmt.Errorf("aggregator %s: heads are seen at %s, not at %s", aggregator.Name(), lm.AttnHeads, e.site)
+	}
+	for _, layer := range e.layers {
+		var err error
+		if aggregator, err = byHeads.OfSize(e.model.Width(layer, e.site) / e.model.Decoder().Blocks[layer].Attention.Heads); err != nil {
+			return nil, fmt.Errorf("layer %d: %w", layer, err)
+		}
+		byHeads = aggregator.(aggregators.ByHeads)
+	}
+	return aggregator, nil
 }
 
 // resume returns the statistics of the state file, where it is there, and which

@@ -33,18 +33,18 @@ type Vector struct {
 
 // Provenance says what a vector was trained from. Empty fields are unknown.
 type Provenance struct {
-	Model        string // Hub id or folder name
-	Family       string // the model's model_type
-	ModelLayers  int    // how many layers the model has
-	WeightsHash  string // lm.Model.Fingerprint
-	Steering     string // what the model was steered by, lm.Model.SteeringID
-	PairsHash    string // of the samples, whatever their order
-	Aggregator   string
-	Read         string // what was read of the prompts, a Reading
-	ChatTemplate string // the template that the prompts were rendered with
-	Operations   string // what was done to the vector since it was trained
-	Imported     string // how the file of another tool was read; "": it was not
-	Version      string // of steer
+	Model       string // Hub id or folder name
+	Family      string // the model's model_type
+	ModelLayers int    // how many layers the model has
+	WeightsHash string // lm.Model.Fingerprint
+	Steering    string // what the model was steered by, lm.Model.SteeringID
+	PairsHash   string // of the samples, whatever their order
+	Aggregator  string
+	Read        string // what was read of the prompts, a Reading
+	Rendering          // how the prompts were rendered
+	Operations  string // what was done to the vector since it was trained
+	Imported    string // how the file of another tool was read; "": it was not
+	Version     string // of steer
 }
 
 // Calibration is a strength that was measured: at the multiplier, the 95th
@@ -97,7 +97,8 @@ func (v *Vector) fields() map[string]*string {
 	return map[string]*string{
 		vecfile.LayerTypeKey: (*string)(&v.Site), vecfile.ModelKey: &p.Model, vecfile.FamilyKey: &p.Family, vecfile.WeightsHashKey: &p.WeightsHash,
 		vecfile.SteeringKey: &p.Steering, vecfile.PairsHashKey: &p.PairsHash, vecfile.AggregatorKey: &p.Aggregator, vecfile.ReadTokenKey: &p.Read,
-		vecfile.ChatTemplateKey: &p.ChatTemplate, vecfile.OperationsKey: &p.Operations, vecfile.ImportedKey: &p.Imported, vecfile.OperatorKey: &v.Operator, vecfile.VersionKey: &p.Version,
+		vecfile.ChatTemplateKey:   &p.ChatTemplate,
+		vecfile.SystemPositiveKey: &p.SystemPositive, vecfile.SystemNegativeKey: &p.SystemNegative, vecfile.OperationsKey: &p.Operations, vecfile.ImportedKey: &p.Imported, vecfile.OperatorKey: &v.Operator, vecfile.VersionKey: &p.Version,
 	}
 }
 

@@ -143,15 +143,16 @@ func (b Baselines) Arms(m *lm.Model, uses []Use, factors []float64) ([]Arm, erro
 // HasZero reports whether vectors can be multiplied by 0, and then change nothing.
 func HasZero(uses []Use) bool {
 	for _, u := range uses {
-		operator, err := steer.ParseOperator(cmp.Or(u.Operator, u.Vector.Operator, steer.Add().Name()))
-		if err != nil {
-			return false
-		}
-		for _, vector := range u.Vector.Layers {
-			if prepared, err := operator.Prepare(make([]float32, len(vector)), len(vector)/max(1, u.Vector.Rank)); prepared != nil || err != nil {
+		var options []steer.EditOption
+		if u.Operator != "" {
+			operator, err := steer.ParseOperator(u.Operator)
+			if err != nil {
 				return false
 			}
-			break
+			options = append(options, steer.Using(operator))
+		}
+		if _, err := u.Vector.Edit(0, options...); err != nil { // as an ablation, which needs a direction
+			return false
 		}
 	}
 	return true

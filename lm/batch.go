@@ -2,6 +2,8 @@ package lm
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 
@@ -24,6 +26,8 @@ type Batch struct {
 	model     *Model
 	store     *store
 	runTokens int
+	slots     int // that open sequences may grow to; 0: any number
+	reserved  int // that they may grow to
 	packed    *packed
 	rowOf     map[int]int // slot -> row of the run that is packed
 	open      []*Sequence // in the order in which they were added
@@ -41,7 +45,17 @@ type BatchOptions struct {
 	// token of each sequence that writes, and as many again while conditions are
 	// decided from prompts. It changes memory and speed, never results; 0: 1024.
 	RunTokens int
+
+	// Slots bounds what open sequences may grow to together, and with it the memory
+	// of a cached view that keeps as many tokens. One for which there is no room at
+	// present is refused by [Batch.Add] with [ErrFull], so that none that is open ever
+	// has to make way. 0: no bound.
+	Slots int
 }
+
+// ErrFull is the error of [Batch.Add] where a sequence has to wait until others
+// have ended.
+var ErrFull = errors.New("the batch is full")
 
 // Sequence is one text of a batch.
 type Sequence struct {
@@ -61,6 +75,12 @@ type Sequence struct {
 	writer    writer
 	finish    Finish
 	err       error
+	why       func(context.Context) error // finds the error of a sequence whose numbers are not finite; nil: it is not one
+
+	reserved int // slots that it may grow to
+	computed int // of the tokens that were there at the beginning, those that were computed for it
+	read     int // of them, those after which the logits were read, where all are
+	logprobs logprobs
 }
 
 // NewBatch returns an empty batch on the model or view. On a cached view it
@@ -70,21 +90,43 @@ func (m *Model) NewBatch(opts BatchOptions) (*Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Batch{model: m, store: m.store(), runTokens: n, packed: newPacked(), rowOf: map[int]int{}}, nil
+	if opts.Slots < 0 {
+		return nil, fmt.Errorf("%d slots", opts.Slots)
+	}
+	return &Batch{model: m, store: m.store(), runTokens: n, slots: opts.Slots, packed: newPacked(), rowOf: map[int]int{}}, nil
 }
 
 // Add puts a sequence into the batch, whose prompt is computed in the next steps.
 // ctx ends the sequence alone. Errors say what is wrong with the input or the
-// options.
+// options, or are [ErrFull].
 func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Sequence, error) {
-	if err := opts.check(); err != nil {
+	if err := opts.check(b.model.Decoder().Vocabulary); err != nil {
 		return nil, err
 	}
 	checked, err := b.model.sequence(ctx, in)
 	if err != nil {
 		return nil, err
 	}
+	if b.slots > 0 {
+		switch need := b.growth(&checked, &opts); {
+		case need > b.slots:
+			return nil, fmt.Errorf("%d tokens and %d to write may take %d slots of %d", len(checked.tokens), opts.MaxTokens, need, b.slots)
+		case b.reserved+need > b.slots:
+			return nil, ErrFull
+		}
+	}
 	return b.add(ctx, checked, in.Seed, opts), nil
+}
+
+// growth returns how many slots a sequence may come to take: whole pages for its
+// prompt, what it sets aside for its text, and a page at each end.
+func (b *Batch) growth(s *sequence, opts *GenerateOptions) int {
+	up := func(n, to int) int { return (n + to - 1) / to * to }
+	written := opts.MaxTokens
+	if d := b.model.Decoder(); d.Embedding.Positions != "" {
+		written = min(written, d.MaxPositions-len(s.tokens))
+	}
+	return up(len(s.tokens), forest.PageSlots) + up(written, ahead) + 2*forest.PageSlots
 }
 
 // add puts a sequence that was checked into the batch, with options that were.
@@ -100,6 +142,9 @@ func (b *Batch) add(ctx context.Context, checked sequence, seed uint64, opts Gen
 	if b.model.tokens != nil {
 		s.writer.stream = b.model.tokens.NewStream(!opts.IgnoreEnd)
 	}
+	s.logprobs = newLogprobs(&s.opts, s.tokens)
+	s.reserved = b.growth(&checked, &opts)
+	b.reserved += s.reserved
 	b.open = append(b.open, s)
 	b.added++
 	b.usage.Given += s.given
@@ -108,6 +153,9 @@ func (b *Batch) add(ctx context.Context, checked sequence, seed uint64, opts Gen
 
 // Open returns how many sequences go on.
 func (b *Batch) Open() int { return len(b.open) }
+
+// Reserved returns how many slots the open sequences may grow to together.
+func (b *Batch) Reserved() int { return b.reserved }
 
 // Usage counts the tokens of all prompts, and those that were computed, written
 // ones included.
@@ -149,8 +197,8 @@ func (b *Batch) Step(ctx context.Context) error {
 	for _, s := range ready {
 		switch {
 		case s.Done(): // what was told of another's token has removed it
-		case s.err != nil:
-			b.end(s, FinishError, s.err)
+		case s.why != nil:
+			b.end(s, FinishError, nil)
 		default:
 			if finish := s.accept(s.next); finish != "" {
 				b.end(s, finish, nil)
@@ -193,8 +241,7 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 	rows := p.read()
 	p.logits(rows, func(row int, logits []float32) {
 		for _, i := range p.readers[row] {
-			s := b.open[i]
-			s.next = s.sampler.choose(logits, s.tokens)
+			b.open[i].see(p.positions[row], logits)
 		}
 	})
 	if err := p.compute(ctx, b.store); err != nil {
@@ -202,31 +249,62 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 	}
 	computed = true
 	b.usage.Computed += p.rows()
+	for row, i := range p.owners {
+		if s := b.open[i]; p.positions[row] < s.given {
+			s.computed++
+		}
+	}
 	for _, row := range p.failed {
 		for _, i := range p.readers[row] {
-			s := b.open[i]
-			s.err = b.model.notFinite(ctx, &s.sequence, p.positions[row])
+			s, position := b.open[i], p.positions[row]
+			// Finding out takes a pass of its own, which is nothing that others wait for.
+			s.why = func(ctx context.Context) error { return s.model.notFinite(ctx, &s.sequence, position) }
+			ready = append(ready, s)
 		}
 	}
 	for _, row := range rows {
 		for _, i := range p.readers[row] {
-			ready = append(ready, b.open[i])
+			s, position := b.open[i], p.positions[row]
+			s.read = max(s.read, position+1)
+			if position == len(s.tokens)-1 {
+				ready = append(ready, s)
+			}
 		}
 	}
 	return ready, nil
 }
 
-// left returns how many tokens are to be computed: the last one even where it is
-// there, since its logits are wanted.
-func (s *Sequence) left() int {
-	if s.branch == nil {
-		return len(s.tokens)
+// see takes the logits that follow a position: they choose the next token, and say
+// how likely a token is that is there already.
+func (s *Sequence) see(position int, logits []float32) {
+	if position < len(s.tokens)-1 {
+		s.logprobs.given(position+1, s.tokens[position+1], logits)
+		return
 	}
-	return max(1, len(s.tokens)-s.branch.Len())
+	s.next = s.sampler.choose(logits, s.tokens, s.given)
+	s.logprobs.chosen(s.next, logits)
 }
 
+// from returns the first position to compute: the last one at the latest, since
+// its logits are wanted, and where those of all tokens are, the first after which
+// they were not read.
+func (s *Sequence) from() int {
+	from := 0
+	if s.branch != nil {
+		from = min(s.branch.Len(), len(s.tokens)-1)
+	}
+	if s.readsPrompt() {
+		from = min(from, s.read)
+	}
+	return from
+}
+
+// readsPrompt reports whether logits of the prompt are still to be read. They are
+// computed anew where keys and values are there, which do not have them.
+func (s *Sequence) readsPrompt() bool { return s.opts.Echo && s.read < s.given }
+
 // writes reports whether the next token to compute is one that was written.
-func (s *Sequence) writes() bool { return len(s.tokens) > s.given && s.left() == 1 }
+func (s *Sequence) writes() bool { return len(s.tokens) > s.given && s.from() == len(s.tokens)-1 }
 
 // ahead is how many slots a sequence that writes sets aside.
 const ahead = 64
@@ -243,7 +321,7 @@ func (b *Batch) pack(number, most int) {
 	if at := s.branch.Len(); at < last {
 		s.branch.Follow(all.Upto(last).From(at))
 	}
-	from := min(s.branch.Len(), last)
+	from := s.from()
 	to := min(from+most, len(s.tokens))
 	if at := s.branch.Len(); at < to {
 		room := 0
@@ -252,18 +330,33 @@ func (b *Batch) pack(number, most int) {
 		}
 		s.branch.Extend(all.Upto(to).From(at), room)
 	}
-	row, packed := 0, false
-	if to == last+1 {
-		row, packed = b.rowOf[s.branch.Path().Last()]
+	// Tokens whose logits are wanted may be packed already, for others.
+	path, wanted := s.branch.Path(), last
+	if s.readsPrompt() {
+		wanted = from
 	}
-	if !packed {
-		first := p.add(&s.sequence, number, from, to, s.variant, s.branch.Path())
-		b.place(s.branch.Path(), from, to, first)
-		row = first + to - from - 1
+	for from < to {
+		end := from
+		for end < to && (end < wanted || !b.isPacked(path, end)) {
+			end++
+		}
+		if from < end {
+			upto := path.Upto(end)
+			first := p.add(&s.sequence, number, from, end, s.variant, upto)
+			b.place(upto, from, end, first)
+			from = min(max(from, wanted), end)
+		}
+		for ; from < to && b.isPacked(path, from); from++ {
+			row := b.rowOf[path.Slot(from)]
+			p.readers[row] = append(p.readers[row], number)
+		}
 	}
-	if to == last+1 {
-		p.readers[row] = append(p.readers[row], number)
-	}
+}
+
+// isPacked reports whether a position of a path has a row of the run that is packed.
+func (b *Batch) isPacked(path forest.Path, position int) bool {
+	_, packed := b.rowOf[path.Slot(position)]
+	return packed
 }
 
 // place notes that the positions from … to-1 of a path have the rows from first on.
@@ -300,6 +393,7 @@ func (b *Batch) end(s *Sequence, finish Finish, err error) {
 		return
 	}
 	b.open = slices.Delete(b.open, i, i+1)
+	b.reserved -= s.reserved
 	s.finish, s.err = finish, err
 	s.writer.close()
 	b.store.Lock()
@@ -310,6 +404,7 @@ func (b *Batch) end(s *Sequence, finish Finish, err error) {
 // accept puts a chosen token at the end of the sequence and says whether that
 // ends it.
 func (s *Sequence) accept(token int) Finish {
+	s.logprobs.accept()
 	if !s.opts.IgnoreEnd && slices.Contains(s.model.ends, token) {
 		return FinishEnd
 	}
@@ -336,10 +431,22 @@ func (s *Sequence) Number() int { return s.number }
 // Done reports whether the sequence has ended.
 func (s *Sequence) Done() bool { return s.finish != "" }
 
-// Err says why a sequence ended before its text did; nil where it did not.
-func (s *Sequence) Err() error { return s.err }
+// Err says why a sequence ended before its text did; nil where it did not. Where
+// its numbers stopped being finite, the first call computes it once more, to find
+// out where that began; the batch may go on meanwhile.
+func (s *Sequence) Err() error { return s.failure(s.ctx) }
 
-// Generation returns what is written so far.
+func (s *Sequence) failure(ctx context.Context) error {
+	if s.why != nil {
+		s.err, s.why = s.why(ctx), nil
+	}
+	return s.err
+}
+
+// Generation returns what is written so far. Later steps do not change it.
 func (s *Sequence) Generation() Generation {
-	return Generation{Prompt: s.tokens[:s.given:s.given], IDs: s.tokens[s.given:len(s.tokens):len(s.tokens)], Text: s.writer.text.String(), Finish: s.finish}
+	return Generation{
+		Prompt: s.tokens[:s.given:s.given], IDs: s.tokens[s.given:len(s.tokens):len(s.tokens)], Text: s.writer.text.String(), Finish: s.finish,
+		Cached: max(0, s.given-s.computed), Logprobs: s.logprobs.written[:len(s.logprobs.written):len(s.logprobs.written)], PromptLogprobs: s.logprobs.prompt,
+	}
 }

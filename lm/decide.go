@@ -180,6 +180,9 @@ func (b *Batch) decide(ctx context.Context) error {
 	}
 	before := b.question.usage.Computed
 	err := b.asking.run(ctx)
+	if failed, ok := err.(*failure); ok {
+		err = b.question.explain(ctx, failed)
+	}
 	b.usage.Computed += b.question.usage.Computed - before
 	if err == nil && b.asking.next < len(b.asking.order.Sequences) {
 		return nil

@@ -24,7 +24,6 @@ type ForwardOptions struct {
 
 	// logitsOfRow is Logits for all inputs that read a row, in one call.
 	logitsOfRow func(inputs []int, position int, logits []float32)
-
 	amongOthers bool // what other calls compute lies in the same store
 }
 
@@ -291,6 +290,9 @@ func (s *schedule) compute(ctx context.Context) error {
 	for _, t := range s.stages {
 		v.stage, v.next = t, 0
 		if err := v.all(ctx); err != nil {
+			if failed, ok := err.(*failure); ok {
+				return s.explain(ctx, failed)
+			}
 			return err
 		}
 	}
@@ -331,7 +333,7 @@ func (v *visit) all(ctx context.Context) (err error) {
 	return nil
 }
 
-// visit begins the way through the forests, at the first.
+// visit begins the way through the first stage.
 func (s *schedule) visit(store *store) *visit {
 	v := &visit{stage: s.stages[0], store: store, packed: newPacked(), from: -1}
 	for _, t := range s.stages {
@@ -478,5 +480,15 @@ func (t *stage) read(ctx context.Context, p *packed, store *store) error {
 		return nil
 	}
 	row := p.failed[0]
-	return &InputError{p.owners[row], t.model.notFinite(ctx, &t.sequences[p.owners[row]], p.positions[row])}
+	return &failure{p.owners[row], p.positions[row]}
+}
+
+// failure is the error of a run in which a position of an input is not finite.
+type failure struct{ input, position int }
+
+func (f *failure) Error() string { return fmt.Sprintf("position %d is not finite", f.position) }
+
+// explain says where that began. It computes, and so nothing is locked meanwhile.
+func (s *schedule) explain(ctx context.Context, f *failure) error {
+	return &InputError{f.input, s.model.notFinite(ctx, &s.sequences[f.input], f.position)}
 }

@@ -5,21 +5,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 )
 
 // GenerateOptions say how tokens are chosen. The zero value is greedy, at most
 // 128 tokens, ended by the model's end token.
 type GenerateOptions struct {
-	MaxTokens         int     // 0: 128
-	Temperature       float64 // 0: greedy, the likeliest token each time
-	TopK              int     // only this many likeliest tokens; 0: all
-	TopP              float64 // only the likeliest tokens that together have this probability; 0 or 1: all
-	MinP              float64 // only tokens with this share of the likeliest one's probability; 0: all
-	RepetitionPenalty float64 // divides the logits of tokens that are there already (Keskar et al. 2019); 0 or 1: none
-	Seed              uint64  // equal seeds give equal texts; see also Input.Seed
+	MaxTokens         int             // 0: 128
+	Temperature       float64         // 0: greedy, the likeliest token each time
+	TopK              int             // only this many likeliest tokens; 0: all
+	TopP              float64         // only the likeliest tokens that together have this probability; 0 or 1: all
+	MinP              float64         // only tokens with this share of the likeliest one's probability; 0: all
+	RepetitionPenalty float64         // divides the logits of tokens that are there already (Keskar et al. 2019); 0 or 1: none
+	PresencePenalty   float64         // taken off the logits of tokens that were written already
+	FrequencyPenalty  float64         // taken off the logits of written tokens as often as they were
+	LogitBias         map[int]float64 // added to the logits of these tokens
+	Seed              uint64          // equal seeds give equal texts; see also Input.Seed
 	Stop              []string
 	IgnoreEnd         bool                                       // go on past the end token
+	Logprobs          bool                                       // Generation.Logprobs are wanted
+	TopLogprobs       int                                        // and so many alternatives with each
+	Echo              bool                                       // Generation.PromptLogprobs are wanted
 	Stream            func(sequence int, text string)            // text as it becomes certain; nil: none
 	Token             func(sequence int, token int, text string) // every token as it is chosen; nil: none
 
@@ -45,6 +53,11 @@ type Generation struct {
 	IDs    []int  // without the end token
 	Text   string // up to a stop string; "" for a model without a tokenizer
 	Finish Finish // "" where it was interrupted
+	Cached int    // of the prompt's tokens, those that were found and not computed
+
+	// Where they were asked for: of the written tokens, the end token included, and of
+	// the prompt's, [len(Prompt)], the first of which follows from nothing and has none.
+	Logprobs, PromptLogprobs []Logprob
 }
 
 // atOnce is how many prompts are continued together. More would not be faster,
@@ -56,7 +69,7 @@ const atOnce = 64
 // is returned with its error. What is wrong with an input is an [InputError], told
 // before anything is computed.
 func (m *Model) Generate(ctx context.Context, prompts []Input, opts GenerateOptions) ([]Generation, error) {
-	if err := opts.check(); err != nil {
+	if err := opts.check(m.Decoder().Vocabulary); err != nil {
 		return nil, err
 	}
 	checked, out, total := make([]sequence, len(prompts)), make([]Generation, len(prompts)), 0
@@ -85,8 +98,8 @@ func (m *Model) Generate(ctx context.Context, prompts []Input, opts GenerateOpti
 		}
 	}
 	for i, s := range sequences {
-		if s.err != nil && err == nil {
-			err = &InputError{i, s.err}
+		if failure := s.failure(ctx); failure != nil && err == nil {
+			err = &InputError{i, failure}
 		}
 		if !s.Done() {
 			s.writer.close()
@@ -110,8 +123,9 @@ func (b *Batch) promptsDone(sequences []*Sequence) int {
 	return done
 }
 
-// check refuses numbers that make no sense and fills in the length.
-func (o *GenerateOptions) check() error {
+// check refuses numbers that make no sense for a vocabulary and fills in the
+// length.
+func (o *GenerateOptions) check(vocabulary int) error {
 	for _, c := range []struct {
 		name  string
 		value float64
@@ -125,8 +139,24 @@ func (o *GenerateOptions) check() error {
 	}
 	for _, c := range []struct {
 		name  string
+		value float64
+	}{{"presence penalty", o.PresencePenalty}, {"frequency penalty", o.FrequencyPenalty}} {
+		if !(math.Abs(c.value) <= 1e6) {
+			return fmt.Errorf("%s is %v, not from -1e6 to 1e6", c.name, c.value)
+		}
+	}
+	for _, token := range slices.Sorted(maps.Keys(o.LogitBias)) {
+		if token < 0 || token >= vocabulary {
+			return fmt.Errorf("token %d, which has a bias, is outside the vocabulary of %d", token, vocabulary)
+		}
+		if !(math.Abs(o.LogitBias[token]) <= 1e6) {
+			return fmt.Errorf("the bias of token %d is %v, not from -1e6 to 1e6", token, o.LogitBias[token])
+		}
+	}
+	for _, c := range []struct {
+		name  string
 		value int
-	}{{"max tokens", o.MaxTokens}, {"top-k", o.TopK}} {
+	}{{"max tokens", o.MaxTokens}, {"top-k", o.TopK}, {"top log-probabilities", o.TopLogprobs}} {
 		if c.value < 0 || c.value > math.MaxInt32 {
 			return fmt.Errorf("%s is %d, not from 0 to %d", c.name, c.value, math.MaxInt32)
 		}

@@ -22,6 +22,10 @@ type Input struct {
 
 	Steering *Steering // beside that of the model; nil: none
 
+	// Salt parts what a cached view keeps: what was computed under one is not found
+	// under another, by its presence or by the time that it takes. Results are the same.
+	Salt string
+
 	// Read are the positions that [Model.Forward] reads, from 0; nil: all. Mean,
 	// where it is not empty, is read in their place: the mean of the activations over
 	// its positions.
@@ -59,14 +63,17 @@ func (e *InputError) Unwrap() error { return e.Err }
 type sequence struct {
 	tokens   []int
 	prompt   int
-	steering *Steering // of the model and of the input; nil: none
-	parts    *parts    // of the text, that the steering asks for; nil: none
-	within   forest.Mark
+	steering *Steering   // of the model and of the input; nil: none
+	parts    *parts      // of the text, that the steering asks for; nil: none
+	within   forest.Mark // what the computation is part of: see [Input.Salt]
 }
 
 // sequence checks an input.
 func (m *Model) sequence(ctx context.Context, in Input) (sequence, error) {
 	s := sequence{within: in.within}
+	if in.Salt != "" {
+		s.within = digest("salt", in.Salt)
+	}
 	var err error
 	if s.tokens, err = m.tokensOf(ctx, in); err != nil {
 		return s, err

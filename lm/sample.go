@@ -24,23 +24,10 @@ type candidate struct {
 }
 
 // choose picks the next token given the logits [vocabulary] and the tokens so
-// far. Among equal logits the lowest token comes first.
-func (s *sampler) choose(logits []float32, tokens []int) int {
-	if r := s.opts.RepetitionPenalty; r != 0 && r != 1 {
-		logits = slices.Clone(logits)
-		seen := map[int]bool{}
-		for _, t := range tokens {
-			if seen[t] {
-				continue
-			}
-			seen[t] = true
-			if logits[t] > 0 {
-				logits[t] /= float32(r)
-			} else {
-				logits[t] *= float32(r)
-			}
-		}
-	}
+// far, of which the first ones were given. Among equal logits the lowest token
+// comes first.
+func (s *sampler) choose(logits []float32, tokens []int, given int) int {
+	logits = s.opts.penalized(logits, tokens, given)
 	if s.opts.Temperature == 0 {
 		best := 0
 		for t, v := range logits {
@@ -51,6 +38,46 @@ func (s *sampler) choose(logits []float32, tokens []int) int {
 		return best
 	}
 	return s.draw(s.candidates(logits), len(tokens))
+}
+
+// penalized returns the logits with what the options do to single tokens: those
+// of tokens that are there are divided where they are positive and else
+// multiplied, then penalties are taken off and biases added. The logits
+// themselves stay as they are.
+func (o *GenerateOptions) penalized(logits []float32, tokens []int, given int) []float32 {
+	divides := o.RepetitionPenalty != 0 && o.RepetitionPenalty != 1
+	takes := o.PresencePenalty != 0 || o.FrequencyPenalty != 0
+	if !divides && !takes && len(o.LogitBias) == 0 {
+		return logits
+	}
+	logits = slices.Clone(logits)
+	if divides {
+		for t := range counts(tokens) {
+			if logits[t] > 0 {
+				logits[t] /= float32(o.RepetitionPenalty)
+			} else {
+				logits[t] *= float32(o.RepetitionPenalty)
+			}
+		}
+	}
+	if takes {
+		for t, n := range counts(tokens[given:]) {
+			logits[t] -= float32(o.PresencePenalty + float64(n)*o.FrequencyPenalty)
+		}
+	}
+	for t, bias := range o.LogitBias {
+		logits[t] += float32(bias)
+	}
+	return logits
+}
+
+// counts returns how often each token is there.
+func counts(tokens []int) map[int]int {
+	n := map[int]int{}
+	for _, t := range tokens {
+		n[t]++
+	}
+	return n
 }
 
 // candidates returns the tokens that the limits leave, likeliest first, with

@@ -56,7 +56,7 @@ func (m *Model) Score(ctx context.Context, continuations []Continuation, options
 		sum := kernel.LogSumExp(logits)
 		for _, input := range readers {
 			k := position - inputs[input].Read[0]
-			out[input][k] = float64(logits[tokens[input][k]] - sum)
+			out[input][k] = logprob(logits[tokens[input][k]], sum)
 		}
 	}})
 	if o.usage != nil {

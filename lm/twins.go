@@ -82,7 +82,12 @@ func (s *schedule) findEdited() bool {
 		e := edited{from: -1, layer: limit}
 		variant := s.model.Decoder().RopeVariant(len(sequence.tokens))
 		for p := range sequence.tokens {
-			if a := sequence.at(p, variant); a != nil && len(a.edits) > 0 {
+			a := sequence.at(p, variant)
+			if a != nil && len(a.evidence) > 0 { // which is read in the token's own pass
+				e.from = -1
+				break
+			}
+			if a != nil && len(a.edits) > 0 {
 				if e.from < 0 {
 					e.from = p
 				}

@@ -37,6 +37,8 @@ const (
 	AggregatorKey      = "aggregator"
 	ReadTokenKey       = "read_token"
 	ChatTemplateKey    = "chat_template"
+	SystemPositiveKey  = "system_positive" // the system messages of the conversations
+	SystemNegativeKey  = "system_negative"
 	OperationsKey      = "operations"       // what was done to the vector since it was trained
 	ActivationNormsKey = "activation_norms" // JSON object: layer -> mean length of an activation
 	OperatorKey        = "operator"         // how the vector is to act unless told

@@ -34,7 +34,7 @@ var shapes = []shape{
 }
 
 // benchParts are what is measured, in order.
-var benchParts = []string{"prefill", "decode", "batch", "train", "steer", "sweep", "memory"}
+var benchParts = []string{"prefill", "decode", "batch", "train", "steer", "serve", "sweep", "memory"}
 
 // bench is one run of the measurements.
 type bench struct {
@@ -63,6 +63,12 @@ type figure struct {
 	SecondsUnshared float64 `json:"seconds_without_sharing,omitempty"`
 	PeakBytes       float64 `json:"peak_bytes,omitempty"`
 	Ratio           float64 `json:"ratio,omitempty"` // to the first case
+
+	// Of the server, over loopback: to a plain call of Generate, and the median and the
+	// 99th percentile of the seconds to a text's first token and from token to token.
+	PlainRatio float64    `json:"ratio_to_generate,omitempty"`
+	First      [2]float64 `json:"seconds_to_first_token,omitzero"`
+	Between    [2]float64 `json:"seconds_between_tokens,omitzero"`
 }
 
 // measurements are what JSON tells.
@@ -86,8 +92,8 @@ func benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure this machine and what is made of it",
-		Long: `Measure prefill, decoding, batches, training, steering, sweeps and memory on Llama
-shapes with random weights, which are made on the spot: nothing is downloaded.
+		Long: `Measure prefill, decoding, batches, training, steering, the server, sweeps and memory on
+Llama shapes with random weights, which are made on the spot: nothing is downloaded.
 
 Every figure is the median of several rounds and stands beside the machine's own
 peak, measured in the same rounds: the fused multiply-adds or bfloat16 dot products
@@ -159,7 +165,7 @@ func (b *bench) run(out io.Writer) error {
 			if !slices.Contains(b.shapes, s.name) {
 				continue
 			}
-			measure := map[string]func(shape) error{"prefill": b.prefill, "decode": b.decode, "batch": b.batch, "train": b.train, "steer": b.steer, "sweep": b.sweep}[part]
+			measure := map[string]func(shape) error{"prefill": b.prefill, "decode": b.decode, "batch": b.batch, "train": b.train, "steer": b.steer, "serve": b.serve}[part]
 			if err := measure(s); err != nil {
 				return fmt.Errorf("%s of %s: %w", part, s.name, err)
 			}

@@ -34,7 +34,7 @@ tensors positive.<layer> and negative.<layer>, [samples, width], in the pairs' o
 			if err != nil {
 				return p.placed(err)
 			}
-			activations.Provenance.ChatTemplate = p.template
+			activations.Provenance.Rendering = p.rendering
 			if err := activations.Save(f.out.path); err != nil {
 				return err
 			}

@@ -160,15 +160,9 @@ func siteFlag(flags *pflag.FlagSet, target *lm.Site, help string) {
 
 // aggregator is a flag for one of the recipes that have a name.
 func aggregator(flags *pflag.FlagSet, target *steer.Aggregator) {
-	choice(flags, target, "aggregator", []string{"mean", "pca", "logistic"}, func(name string) steer.Aggregator {
-		switch name {
-		case "pca":
-			return steer.PCA()
-		case "logistic":
-			return steer.Logistic(steer.LogisticOptions{})
-		}
-		return steer.Mean()
-	}, "how activations become a direction")
+	*target = steer.Mean()
+	flags.Var(&parsed[steer.Aggregator]{target, "mean", "AGGREGATOR", steer.ParseAggregator}, "aggregator",
+		"how activations become a direction, or what another operator reads: "+steer.AggregatorSyntax())
 }
 
 // jsonFlag is the flag for machine-readable output.

@@ -45,25 +45,27 @@ type shownLayer struct {
 }
 
 type shownVector struct {
-	Kind         string       `json:"kind"`
-	Format       string       `json:"format"`
-	Producer     string       `json:"producer"`
-	LayerType    lm.Site      `json:"layer_type"`
-	Operator     string       `json:"operator,omitempty"` // "": add
-	Rows         int          `json:"rows"`               // of each layer
-	Layers       []shownLayer `json:"layers"`
-	Hash         string       `json:"hash"` // of the file
-	Model        string       `json:"model"`
-	Family       string       `json:"family"`
-	WeightsHash  string       `json:"weights_hash"`
-	Steering     string       `json:"steering"`
-	PairsHash    string       `json:"pairs_hash"`
-	Aggregator   string       `json:"aggregator"`
-	ReadToken    string       `json:"read_token"`
-	ChatTemplate string       `json:"chat_template"`
-	Operations   string       `json:"operations"`
-	Imported     string       `json:"imported,omitempty"` // how another tool's file was read
-	Version      string       `json:"version"`
+	Kind           string       `json:"kind"`
+	Format         string       `json:"format"`
+	Producer       string       `json:"producer"`
+	LayerType      lm.Site      `json:"layer_type"`
+	Operator       string       `json:"operator,omitempty"` // "": add
+	Rows           int          `json:"rows"`               // of each layer
+	Layers         []shownLayer `json:"layers"`
+	Hash           string       `json:"hash"` // of the file
+	Model          string       `json:"model"`
+	Family         string       `json:"family"`
+	WeightsHash    string       `json:"weights_hash"`
+	Steering       string       `json:"steering"`
+	PairsHash      string       `json:"pairs_hash"`
+	Aggregator     string       `json:"aggregator"`
+	ReadToken      string       `json:"read_token"`
+	ChatTemplate   string       `json:"chat_template"`
+	SystemPositive string       `json:"system_positive,omitempty"`
+	SystemNegative string       `json:"system_negative,omitempty"`
+	Operations     string       `json:"operations"`
+	Imported       string       `json:"imported,omitempty"` // how another tool's file was read
+	Version        string       `json:"version"`
 }
 
 func inspectVector(w io.Writer, path string, asJSON bool) error {
@@ -80,7 +82,7 @@ func inspectVector(w io.Writer, path string, asJSON bool) error {
 	}
 	p, norms := v.Provenance, v.Norms()
 	shown := shownVector{"vector", string(origin.Format), origin.Producer.Name, v.Site, v.Operator, max(1, v.Rank), nil, hash, p.Model, p.Family, p.WeightsHash,
-		p.Steering, p.PairsHash, p.Aggregator, p.Read, p.ChatTemplate, p.Operations, p.Imported, p.Version}
+		p.Steering, p.PairsHash, p.Aggregator, p.Read, p.ChatTemplate, p.SystemPositive, p.SystemNegative, p.Operations, p.Imported, p.Version}
 	for _, n := range slices.Sorted(maps.Keys(v.Layers)) {
 		shown.Layers = append(shown.Layers, shownLayer{n, len(v.Layers[n]) / shown.Rows, norms[n], v.ActivationNorms[n]})
 	}
@@ -102,6 +104,8 @@ func inspectVector(w io.Writer, path string, asJSON bool) error {
 	text.line("aggregator", shown.Aggregator)
 	text.line("read token", shown.ReadToken)
 	text.line("chat template", oneLineOf(shown.ChatTemplate, 80))
+	text.line("system message, positive", oneLineOf(shown.SystemPositive, 80))
+	text.line("system message, negative", oneLineOf(shown.SystemNegative, 80))
 	text.line("operations", shown.Operations)
 	text.line("imported", shown.Imported)
 	text.line("operator", shown.Operator)

@@ -425,7 +425,7 @@ func TestMistakesHaveTheirExitCodeAndOneLine(t *testing.T) {
 		{"empty flag", []string{"train", "--model", ""}, exitUsage, "--model is empty"},
 		{"flag without its value", []string{"train", "--model"}, exitUsage, "flag needs an argument: --model"},
 		{"stray argument", []string{"train", "more"}, exitUsage, `unexpected argument "more"`},
-		{"unknown aggregator", with(train, "--aggregator", "median"), exitUsage, "it is one of mean, pca, logistic"},
+		{"unknown aggregator", with(train, "--aggregator", "median"), exitUsage, "it is one of mean, mean-centred, pca, logistic"},
 		{"unknown number format", with(train, "--dtype", "f8"), exitUsage, "it is one of auto, f32, bf16"},
 		{"unknown layer type", with(train, "--layer-type", "attention"), exitUsage, "it is one of decoder_block"},
 		{"bad layer list", with(train, "--layers", "1,x"), exitUsage, `"x" is not a layer`},

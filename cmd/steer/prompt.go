@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -100,10 +101,18 @@ func (f *promptFlags) add(c *cobra.Command, withContinuations bool) {
 	})
 }
 
+// promptSources are the flags of which one gives the prompts.
+var promptSources = []string{"prompt", "prompt-ids", "prompts"}
+
+// given reports whether there are prompts, for commands that can do without.
+func (f *promptFlags) given(c *cobra.Command) bool {
+	return slices.ContainsFunc(append([]string{"chat", "system"}, promptSources...), c.Flags().Changed)
+}
+
 // read checks that there is one source of prompts and reads it.
 func (f *promptFlags) read(c *cobra.Command) error {
 	given := 0
-	for _, name := range []string{"prompt", "prompt-ids", "prompts"} {
+	for _, name := range promptSources {
 		if c.Flags().Changed(name) {
 			given++
 		}

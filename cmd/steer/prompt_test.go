@@ -123,7 +123,7 @@ func TestMistakesInAFileOfPromptsNameTheirLine(t *testing.T) {
 		"nothing to score":           {"score", "a", "line 1: there are no continuations"},
 		"an empty continuation":      {"score", `{"prompt": "a", "continuations": [""]}`, "line 1: a continuation is empty"},
 		"a token that is not scored": {"score", "{\"prompt\": \"a\", \"continuations\": [\"b\", \"c\"]}\n{\"prompt_ids\": [99999], \"continuations\": [\"b\"]}", "line 2: token 99999"},
-		"messages and no template":   {"score", `{"messages": [{"role": "user", "content": "a"}], "continuations": ["b"]}`, "line 1: render the conversation"},
+		"a role that is refused":     {"score", `{"messages": [{"role": "narrator", "content": "a"}], "continuations": ["b"]}`, "line 1: render the conversation"},
 	} {
 		code, out, diagnostics := steerWith(t.Context(), test.text, test.command, "--model", "demo", "--prompts", "-")
 		if code == exitOK || out != "" || !strings.Contains(diagnostics, test.want) || strings.Count(diagnostics, "\n") != 1 || strings.Contains(diagnostics, "input") && !strings.Contains(diagnostics, "standard input") {

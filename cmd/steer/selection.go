@@ -28,6 +28,9 @@ type selectionFlags struct {
 	read      steer.Reading // nil: what the kind of file says, or the last token
 	shard     steer.Shard
 	runTokens int
+
+	systemPositive, systemNegative string
+	neutral                        string // a file
 }
 
 func (f *selectionFlags) add(c *cobra.Command) {
@@ -35,6 +38,8 @@ func (f *selectionFlags) add(c *cobra.Command) {
 	flagsUnder(c, "What is read", func(flags *pflag.FlagSet) {
 		flags.StringVar(&f.pairs, "pairs", "", "`FILE` of contrastive pairs, JSON Lines, JSON, CSV or CAA's; - for standard input")
 		f.textFlags.add(flags)
+		flags.StringVar(&f.systemPositive, "system-positive", "", "begin the conversations of the positive prompts with the system message `TEXT`")
+		flags.StringVar(&f.systemNegative, "system-negative", "", "begin those of the negative prompts with `TEXT`")
 		layersFlag(flags, &f.layers, "layers", "layers to read; all when not given")
 		siteFlag(flags, &f.layerType, "where in the layers")
 		flags.Var(&parsed[steer.Reading]{&f.read, "", "READING", steer.ParseReading}, "read-token",
@@ -55,15 +60,16 @@ func (f *selectionFlags) addOutput(c *cobra.Command, asJSON *bool) {
 // prepared is a request whose flags are checked, whose pairs are read and whose
 // model is open.
 type prepared struct {
-	file     string // of the pairs, for errors
-	lines    []int  // of the samples
-	samples  []steer.Sample
-	template string // that the pairs were rendered with
-	model    *lm.Model
-	opts     steer.ExtractOptions
-	out      string
-	told     *notes
-	release  func()
+	file      string // of the pairs, for errors
+	lines     []int  // of the samples
+	samples   []steer.Sample
+	neutral   []string // where the texts behind the pairs stand
+	rendering steer.Rendering
+	model     *lm.Model
+	opts      steer.ExtractOptions
+	out       string
+	told      *notes
+	release   func()
 }
 
 func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
@@ -72,6 +78,11 @@ func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
 	}
 	if err := f.readSystem(c); err != nil {
 		return nil, err
+	}
+	for _, name := range []string{"system-positive", "system-negative"} {
+		if c.Flags().Changed(name) && !f.chat {
+			return nil, usage("--%s is for conversations; --chat is not given", name)
+		}
 	}
 	release, err := f.out.reserve(c, f.model.ref, f.pairs)
 	if err != nil {
@@ -103,6 +114,11 @@ func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
 		p.opts.Read = file.Read
 		p.told.add("%s; --read-token chooses another", file.Note)
 	}
+	if f.neutral != "" {
+		if err := f.against(c, p); err != nil {
+			return nil, err
+		}
+	}
 	if p.model, err = f.model.open(c); err != nil {
 		return nil, err
 	}
@@ -118,13 +134,33 @@ func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
 }
 
 // render makes a conversation of every prompt.
-func (f *selectionFlags) render(ctx context.Context, p *prepared) error {
-	t, err := p.model.Tokenizer()
-	if err != nil {
+func (f *selectionFlags) render(ctx context.Context, p *prepared) (err error) {
+	chat := steer.Chat{SystemPositive: cmp.Or(f.systemPositive, f.system), SystemNegative: cmp.Or(f.systemNegative, f.system)}
+	p.samples, p.rendering, err = steer.RenderChat(ctx, p.model, p.samples, chat)
+	return err
+}
+
+// against puts the texts of a file in the place of the negative prompts.
+func (f *selectionFlags) against(c *cobra.Command, p *prepared) error {
+	neutral := promptFlags{file: f.neutral}
+	if f.neutral == "-" && f.pairs == "-" {
+		return usage("--pairs and --neutral both are to come from standard input")
+	}
+	if err := neutral.readFile(c); err != nil {
 		return err
 	}
-	p.template = t.ChatTemplate()
-	return pairs.Chat(ctx, t, p.samples, f.system)
+	for i := range p.samples {
+		s := &p.samples[i]
+		s.Negative, s.NegativeIDs, s.NegativeResponse, s.ReadNegative = "", nil, 0, nil
+	}
+	for _, r := range neutral.requests {
+		if r.messages != nil || r.continuations != nil {
+			return usage("%s--neutral takes texts, not conversations or continuations", r.where)
+		}
+		p.samples = append(p.samples, steer.Sample{Negative: r.text, NegativeIDs: r.tokens})
+		p.neutral = append(p.neutral, r.where)
+	}
+	return nil
 }
 
 // noteLongPrompts notes prompts that are longer than what the model is made for. A
@@ -159,6 +195,9 @@ func (p *prepared) noteLongPrompts(ctx context.Context) error {
 // placed says of an error of one of the samples on which line it stands.
 func (p *prepared) placed(err error) error {
 	if wrong := (*steer.SampleError)(nil); errors.As(err, &wrong) {
+		if wrong.Sample >= len(p.lines) {
+			return fmt.Errorf("%s%w", p.neutral[wrong.Sample-len(p.lines)], wrong.Err)
+		}
 		return fmt.Errorf("%s: line %d: the %s prompt: %w", p.file, p.lines[wrong.Sample], wrong.Side, wrong.Err)
 	}
 	return err

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/steervec/steer"
+	"github.com/steervec/steer/aggregators"
 )
 
 func trainCommand() *cobra.Command {
@@ -46,6 +47,14 @@ vector is used.`,
 			} else if f.shard != (steer.Shard{}) {
 				return usage("--shard %s is a part, of which there is no vector yet: give --statistics in place of --out, and put the parts together with steer merge", f.shard)
 			}
+			if f.neutral != "" {
+				if !c.Flags().Changed("aggregator") {
+					recipe = aggregators.MeanCentred()
+				}
+				if _, ok := recipe.(aggregators.Unpaired); !ok {
+					return usage("--neutral gives no pairs, which --aggregator %s needs", recipe.Name())
+				}
+			}
 			p, err := f.prepare(c)
 			if err != nil {
 				return err
@@ -74,7 +83,7 @@ vector is used.`,
 			if err != nil {
 				return p.placed(err)
 			}
-			collected.ChatTemplate = p.template
+			collected.Rendering = p.rendering
 			if f.out.name == "statistics" {
 				err = collected.Save(f.out.path)
 			} else {
@@ -91,13 +100,14 @@ vector is used.`,
 			}
 			progress.finish()
 			w := p.work(cmp.Or(f.out.name, "vector"), collected.Layers(), start)
-			w.Pairs, w.Prompts, w.Usage, w.Aggregator = collected.Samples(), 2*collected.Samples(), collected.Usage, recipe.Name()
+			w.Pairs, w.Prompts, w.Usage, w.Aggregator = collected.Samples(), collected.Prompts(), collected.Usage, recipe.Name()
 			return w.print(c, asJSON)
 		},
 	}
 	f.add(c)
 	flagsUnder(c, "Training", func(flags *pflag.FlagSet) {
 		aggregator(flags, &recipe)
+		flags.StringVar(&f.neutral, "neutral", "", "a `FILE` of texts, a prompt a line or JSON Lines, that stand against the positive prompts in place of the negative ones; --aggregator is then mean-centred when not given")
 		flags.StringVar(&statistics, "statistics", "", "`FILE` for what the vector is made of, in place of the vector: steer merge makes it, also of several")
 		flags.BoolVar(&resume, "resume", false, "continue the run that was stopped, if there was one")
 	})

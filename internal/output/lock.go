@@ -41,16 +41,16 @@ func acquire(path string) (*flock.Flock, error) {
 	}
 }
 
-// release removes the lock's file and gives the lock up.
-func (f *File) release() {
-	if f.lock == nil {
+// release removes a lock's file and gives the lock up; nil is none.
+func release(lock *flock.Flock) {
+	if lock == nil {
 		return
 	}
-	removing := os.Remove(f.lock.Path())
-	f.lock.Close()
+	removing := os.Remove(lock.Path())
+	lock.Close()
 	if removing != nil {
 		// Windows removes no open file. There, one that another has opened by
 		// now stays as well.
-		_ = os.Remove(f.lock.Path())
+		_ = os.Remove(lock.Path())
 	}
 }

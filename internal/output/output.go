@@ -70,7 +70,7 @@ func create(path string) (*File, error) {
 		f.part, err = os.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 	}
 	if err != nil {
-		f.release()
+		release(f.lock)
 		return nil, err
 	}
 	return f, nil
@@ -101,7 +101,7 @@ func (f *File) Commit() error {
 		_ = folder.Sync()
 		folder.Close()
 	}
-	f.release()
+	release(f.lock)
 	return nil
 }
 
@@ -136,7 +136,7 @@ func (f *File) Abort() error {
 		closing = nil
 	}
 	removing := os.Remove(f.part.Name())
-	f.release()
+	release(f.lock)
 	return errors.Join(closing, removing)
 }
 

@@ -2,6 +2,8 @@ package arch
 
 var _ = register(apertus, "apertus")
 
+var _ = turnsBiasesOn("apertus", "attention_bias")
+
 // apertus is llama with an RMS norm on each head's query and key, and a plain MLP
 // whose activation has learned constants.
 func apertus(c *Config) *Decoder {

@@ -2,6 +2,8 @@ package arch
 
 var _ = register(arcee, "arcee")
 
+var _ = turnsBiasesOn("arcee", "attention_bias", "mlp_bias")
+
 // arcee is llama with a plain MLP of squared ReLU.
 func arcee(c *Config) *Decoder {
 	d := llama(c)

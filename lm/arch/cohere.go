@@ -2,7 +2,9 @@ package arch
 
 var (
 	_ = register(cohere, "cohere")
+	_ = turnsBiasesOn("cohere", "attention_bias")
 	_ = register(cohere2, "cohere2")
+	_ = turnsBiasesOn("cohere2", "attention_bias")
 )
 
 // cohere is llama with attention and MLP in parallel behind one layer norm

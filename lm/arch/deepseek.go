@@ -4,7 +4,9 @@ import "math"
 
 var (
 	_ = register(deepSeekV2, "deepseek_v2")
+	_ = turnsBiasesOn("deepseek_v2", "attention_bias")
 	_ = register(deepSeekV3, "deepseek_v3")
+	_ = turnsBiasesOn("deepseek_v3", "attention_bias")
 )
 
 // deepSeekV2 is llama with latent attention and experts of softmax scores

@@ -4,6 +4,8 @@ import "math"
 
 var _ = register(diffLlama, "diffllama")
 
+var _ = turnsBiasesOn("diffllama", "attention_bias")
+
 // diffLlama is llama with differential attention (Ye et al. 2024).
 func diffLlama(c *Config) *Decoder {
 	d := llama(c)

@@ -2,6 +2,8 @@ package arch
 
 var _ = register(dots1, "dots1")
 
+var _ = turnsBiasesOn("dots1", "attention_bias")
+
 // dots1 is qwen3 with deepseek_v3's experts and a sliding window on some layers.
 func dots1(c *Config) *Decoder {
 	d := qwen3(c)

@@ -2,7 +2,9 @@ package arch
 
 var (
 	_ = register(ernie45, "ernie4_5")
+	_ = turnsBiasesOn("ernie4_5", "use_bias")
 	_ = register(ernie45MoE, "ernie4_5_moe")
+	_ = turnsBiasesOn("ernie4_5_moe", "use_bias")
 )
 
 // ernie45 is llama with neighbouring pairs turning and one switch for all biases.

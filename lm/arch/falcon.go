@@ -4,6 +4,8 @@ import "github.com/steervec/steer/lm/internal/bfloat16"
 
 var _ = register(falcon, "falcon")
 
+var _ = turnsBiasesOn("falcon", "bias")
+
 // falcon has layer norms and three layouts: attention and MLP in parallel behind
 // one norm (7B), behind one norm each (40B and later), or one after the other
 // with ALiBi (RW).

@@ -4,6 +4,8 @@ import "math"
 
 var _ = register(gemma, "gemma")
 
+var _ = turnsBiasesOn("gemma", "attention_bias")
+
 // gemma is llama with weight-1 stored for each norm, embeddings scaled by
 // √hidden, and a tanh GELU.
 func gemma(c *Config) *Decoder {

@@ -4,6 +4,8 @@ import "math"
 
 var _ = register(gemma2, "gemma2")
 
+var _ = turnsBiasesOn("gemma2", "attention_bias")
+
 // gemma2 is gemma with norms before and after attention and MLP, soft caps, and
 // a sliding window on every other layer.
 func gemma2(c *Config) *Decoder {

@@ -2,6 +2,8 @@ package arch
 
 var _ = register(gemma3, "gemma3_text")
 
+var _ = turnsBiasesOn("gemma3_text", "attention_bias")
+
 // gemma3 is gemma2 with norms on each head's query and key, five layers with a
 // sliding window and a rope of their own to each one without.
 func gemma3(c *Config) *Decoder {

@@ -2,6 +2,8 @@ package arch
 
 var _ = register(gptNeoX, "gpt_neox")
 
+var _ = turnsBiasesOn("gpt_neox", "attention_bias")
+
 // gptNeoX has layer norms, rotary positions on a part of each head, projections
 // fused head by head, and by default attention and MLP in parallel
 // (Black et al. 2022).

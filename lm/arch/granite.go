@@ -2,8 +2,11 @@ package arch
 
 var (
 	_ = register(granite, "granite")
+	_ = turnsBiasesOn("granite", "attention_bias", "mlp_bias")
 	_ = register(graniteMoE, "granitemoe")
+	_ = turnsBiasesOn("granitemoe", "attention_bias")
 	_ = register(graniteMoEShared, "granitemoeshared")
+	_ = turnsBiasesOn("granitemoeshared", "attention_bias")
 )
 
 // granite is llama with multipliers on the embeddings, the attention scores, the

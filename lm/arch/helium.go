@@ -2,6 +2,8 @@ package arch
 
 var _ = register(helium, "helium")
 
+var _ = turnsBiasesOn("helium", "mlp_bias")
+
 // helium is llama with neighbouring pairs turning.
 func helium(c *Config) *Decoder {
 	d := llama(c)

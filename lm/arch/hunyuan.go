@@ -4,6 +4,7 @@ import "math"
 
 var (
 	_ = register(hunYuan, "hunyuan_v1_dense")
+	_ = turnsBiasesOn("hunyuan_v1_dense", "attention_bias")
 	_ = register(hunYuanMoE, "hunyuan_v1_moe")
 )
 

@@ -4,6 +4,8 @@ import "math"
 
 var _ = register(llama, "llama")
 
+var _ = turnsBiasesOn("llama", "attention_bias", "mlp_bias")
+
 // llama is the description that most later families vary: RMS norms before
 // attention and MLP, rotary positions, grouped queries, a gated MLP.
 func llama(c *Config) *Decoder {

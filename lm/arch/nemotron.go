@@ -2,6 +2,8 @@ package arch
 
 var _ = register(nemotron, "nemotron")
 
+var _ = turnsBiasesOn("nemotron", "attention_bias", "mlp_bias")
+
 // nemotron is arcee with layer norms, of which weight-1 is stored, and a part of
 // each head turning.
 func nemotron(c *Config) *Decoder {

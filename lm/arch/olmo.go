@@ -2,6 +2,8 @@ package arch
 
 var _ = register(olmo, "olmo")
 
+var _ = turnsBiasesOn("olmo", "attention_bias")
+
 // olmo is llama with layer norms without weights and clipped queries, keys and
 // values.
 func olmo(c *Config) *Decoder {

@@ -2,6 +2,8 @@ package arch
 
 var _ = register(olmo2, "olmo2")
 
+var _ = turnsBiasesOn("olmo2", "attention_bias")
+
 // olmo2 is llama with the norms after attention and MLP, and RMS norms over all
 // heads of the queries and of the keys.
 func olmo2(c *Config) *Decoder {

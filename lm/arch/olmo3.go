@@ -2,6 +2,8 @@ package arch
 
 var _ = register(olmo3, "olmo3")
 
+var _ = turnsBiasesOn("olmo3", "attention_bias")
+
 // olmo3 is olmo2 with a sliding window on most layers, which turn by plain
 // frequencies whatever scaling the others have.
 func olmo3(c *Config) *Decoder {

@@ -2,7 +2,9 @@ package arch
 
 var (
 	_ = register(olmoE, "olmoe")
+	_ = turnsBiasesOn("olmoe", "attention_bias")
 	_ = register(flexOlmo, "flex_olmo")
+	_ = turnsBiasesOn("flex_olmo", "attention_bias")
 )
 
 // olmoE is llama with RMS norms over all heads of the queries and of the keys,

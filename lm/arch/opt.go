@@ -2,6 +2,8 @@ package arch
 
 var _ = register(opt, "opt")
 
+var _ = turnsBiasesOn("opt", "enable_bias")
+
 // opt has learned positions, layer norms before or (350M) after attention and
 // MLP, and may have embeddings narrower than its hidden states
 // (Zhang et al. 2022).

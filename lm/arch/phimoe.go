@@ -2,6 +2,8 @@ package arch
 
 var _ = register(phiMoE, "phimoe")
 
+var _ = turnsBiasesOn("phimoe", "attention_bias")
+
 // phiMoE is llama with layer norms, biases on attention and head, and two experts
 // that a sparse mixer chooses (Abdin et al. 2024), whatever num_experts_per_tok says.
 func phiMoE(c *Config) *Decoder {

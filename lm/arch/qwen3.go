@@ -2,6 +2,8 @@ package arch
 
 var _ = register(qwen3, "qwen3")
 
+var _ = turnsBiasesOn("qwen3", "attention_bias")
+
 // qwen3 is llama with an RMS norm on each head's query and key.
 func qwen3(c *Config) *Decoder {
 	d := llama(c)

@@ -3,6 +3,7 @@ package arch
 var (
 	_ = register(qwen2MoE, "qwen2_moe")
 	_ = register(qwen3MoE, "qwen3_moe")
+	_ = turnsBiasesOn("qwen3_moe", "attention_bias")
 )
 
 // qwen2MoE is qwen2 with experts on some layers, beside a shared one behind a

@@ -2,6 +2,8 @@ package arch
 
 var _ = register(seedOSS, "seed_oss")
 
+var _ = turnsBiasesOn("seed_oss", "attention_out_bias", "mlp_bias")
+
 // seedOSS is llama with biases on queries, keys and values, and one on
 // attention's output where the config says so.
 func seedOSS(c *Config) *Decoder {

@@ -2,6 +2,8 @@ package arch
 
 var _ = register(smolLM3, "smollm3")
 
+var _ = turnsBiasesOn("smollm3", "attention_bias", "mlp_bias")
+
 // smolLM3 is llama with layers that have no positions, by default every fourth,
 // and a sliding window where the config switches it on.
 func smolLM3(c *Config) *Decoder {

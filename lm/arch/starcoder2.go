@@ -2,6 +2,8 @@ package arch
 
 var _ = register(starcoder2, "starcoder2")
 
+var _ = turnsBiasesOn("starcoder2", "use_bias")
+
 // starcoder2 is llama with layer norms, biases, a plain MLP and a sliding window.
 func starcoder2(c *Config) *Decoder {
 	d := llama(c)

@@ -4,6 +4,8 @@ import "math"
 
 var _ = register(vaultGemma, "vaultgemma")
 
+var _ = turnsBiasesOn("vaultgemma", "attention_bias")
+
 // vaultGemma is gemma2 without the norms after attention and MLP.
 func vaultGemma(c *Config) *Decoder {
 	d := gemma(c)

@@ -44,6 +44,15 @@ func (p Path) Last() int {
 	return s.Slot + s.Len - 1
 }
 
+// Upto returns the first n positions of the path.
+func (p Path) Upto(n int) Path {
+	if n == p.Len() {
+		return p
+	}
+	head, _ := p.cut(n)
+	return head
+}
+
 // With returns the path with a span after it, in p's memory where that has room.
 func (p Path) With(s Span) Path {
 	if last := len(p) - 1; last >= 0 && p[last].Slot+p[last].Len == s.Slot {

@@ -1,4 +1,6 @@
-package steer
+package aggregators
+
+import "github.com/steervec/steer/internal/exact"
 
 // Mean takes the mean of positive minus negative (mean_aggregator of the
 // reference; Rimsky et al. 2023). It keeps the exact sum of the differences, each
@@ -9,24 +11,24 @@ type meanAggregator struct{}
 
 func (meanAggregator) Name() string { return "mean" }
 
-func (meanAggregator) New(width int) Accumulator { return &mean{sums: exactSums{width: width}} }
+func (meanAggregator) New(width int) Accumulator { return &mean{sums: exact.New(width)} }
 
 type mean struct {
-	sums  exactSums // of the differences
+	sums  exact.Sums // of the differences
 	count int
 }
 
 func (m *mean) Add(positive, negative []float32) {
-	m.sums.addDifferences(positive, negative)
+	m.sums.AddDifferences(positive, negative)
 	m.count++
 }
 
 func (m *mean) Merge(other Accumulator) error {
 	o, ok := other.(*mean)
-	if !ok || o.sums.width != m.sums.width {
+	if !ok || o.sums.Width() != m.sums.Width() {
 		return errMerge(m, other)
 	}
-	m.sums.merge(&o.sums)
+	m.sums.Merge(&o.sums)
 	m.count += o.count
 	return nil
 }
@@ -37,7 +39,7 @@ func (m *mean) Direction() ([]float32, error) {
 	if m.count == 0 {
 		return nil, errNoSamples
 	}
-	sums, err := m.sums.values()
+	sums, err := m.sums.Values()
 	if err != nil {
 		return nil, err
 	}
@@ -49,16 +51,16 @@ func (m *mean) Direction() ([]float32, error) {
 }
 
 func (m *mean) MarshalBinary() ([]byte, error) {
-	return m.sums.appendTo(appendHeader(nil, m.sums.width, m.count))
+	return m.sums.AppendTo(appendHeader(nil, m.sums.Width(), m.count))
 }
 
 func (m *mean) UnmarshalBinary(data []byte) error {
-	count, data, err := readHeader(data, m.sums.width)
+	count, data, err := readHeader(data, m.sums.Width())
 	if err != nil {
 		return err
 	}
-	sums := exactSums{width: m.sums.width}
-	if err := sums.read(data); err != nil {
+	sums := exact.New(m.sums.Width())
+	if err := sums.Read(data); err != nil {
 		return err
 	}
 	m.sums, m.count = sums, count

@@ -1,4 +1,6 @@
-package steer
+// Package exact adds float32 numbers without rounding, so that a sum does not depend
+// on their order.
+package exact
 
 import (
 	"encoding/binary"
@@ -9,28 +11,34 @@ import (
 	"math/bits"
 )
 
-// exactSums are sums of float32 numbers without any rounding, so that they depend
+// Sums are sums of float32 numbers without any rounding, so that they depend
 // neither on the order of the numbers nor on how they were split and merged.
 //
 // A sum is an integer in units of 2^-149, the smallest float32, in limbs of 32
 // bits: Σ limbs[k]·2^(32k-149). A limb is a signed 64-bit number, so that carries
 // may wait until 254 numbers are added (Neal 2015, "Fast exact summation using
 // small and large superaccumulators", whose small one this is).
-type exactSums struct {
+type Sums struct {
 	width   int
 	limbs   [limbs][]int64 // each [width]; nil: zero
 	pending int            // numbers added to each sum since carries were passed on
 	invalid bool           // a number was not finite
 }
 
+// New returns so many sums that are zero.
+func New(width int) Sums { return Sums{width: width} }
+
+// Width returns how many sums there are.
+func (s *Sums) Width() int { return s.width }
+
 const (
 	limbs      = 9   // 254 powers of two and 24 bits of mantissa in eight, and the carries of 2^40 numbers
 	maxPending = 254 // numbers below 2^55, and a limb below 2^31 to begin with
 )
 
-// add adds one number to a sum. It must be followed by added once all sums had
+// Add adds one number to a sum. It must be followed by Added once all sums had
 // their number.
-func (s *exactSums) add(i int, x float32) {
+func (s *Sums) Add(i int, x float32) {
 	word := math.Float32bits(x)
 	exponent, mantissa := word>>23&0xff, int64(word&(1<<23-1))
 	if exponent != 0 {
@@ -50,25 +58,26 @@ func (s *exactSums) add(i int, x float32) {
 	limb[i] += (mantissa<<(exponent&31) ^ sign) - sign
 }
 
-// addDifferences adds a[i]-b[i], rounded to float32, to each sum: add in a loop,
+// AddDifferences adds a[i]-b[i], rounded to float32, to each sum: Add in a loop,
 // with what is rare left to it.
-func (s *exactSums) addDifferences(a, b []float32) {
+func (s *Sums) AddDifferences(a, b []float32) {
 	a, b = a[:s.width], b[:s.width]
 	for i, x := range a {
 		word := math.Float32bits(x - b[i])
 		exponent := word>>23&0xff - 1
 		limb := s.limbs[exponent>>5&7]
 		if exponent >= 254 || i >= len(limb) { // zero, tiny, not finite, or the first in this limb
-			s.add(i, x-b[i])
+			s.Add(i, x-b[i])
 			continue
 		}
 		sign := int64(int32(word) >> 31)
 		limb[i] += (int64(word&(1<<23-1)|1<<23)<<(exponent&31) ^ sign) - sign
 	}
-	s.added()
+	s.Added()
 }
 
-func (s *exactSums) added() {
+// Added says that every sum has had its number.
+func (s *Sums) Added() {
 	if s.pending++; s.pending == maxPending {
 		s.carry()
 	}
@@ -76,7 +85,7 @@ func (s *exactSums) added() {
 
 // carry brings every limb but the last into [-2^31, 2^31), which makes the limbs
 // of a sum unique.
-func (s *exactSums) carry() {
+func (s *Sums) carry() {
 	for k := range limbs - 1 {
 		for i, v := range s.limbs[k] {
 			up := (v + 1<<31) >> 32
@@ -93,7 +102,8 @@ func (s *exactSums) carry() {
 	s.pending = 0
 }
 
-func (s *exactSums) merge(other *exactSums) {
+// Merge adds other sums, which keep what they have.
+func (s *Sums) Merge(other *Sums) {
 	s.carry()
 	other.carry()
 	for k, limb := range other.limbs {
@@ -108,8 +118,8 @@ func (s *exactSums) merge(other *exactSums) {
 	s.invalid = s.invalid || other.invalid
 }
 
-// values returns the sums, each rounded once.
-func (s *exactSums) values() ([]float64, error) {
+// Values returns the sums, each rounded once.
+func (s *Sums) Values() ([]float64, error) {
 	if s.invalid {
 		return nil, errors.New("the activations hold numbers that are not finite")
 	}
@@ -131,9 +141,9 @@ func (s *exactSums) values() ([]float64, error) {
 	return out, nil
 }
 
-// appendTo appends the sums: a bit for each limb that is not zero everywhere, in
+// AppendTo appends the sums: a bit for each limb that is not zero everywhere, in
 // two bytes, then those limbs.
-func (s *exactSums) appendTo(out []byte) ([]byte, error) {
+func (s *Sums) AppendTo(out []byte) ([]byte, error) {
 	if s.invalid {
 		return nil, errors.New("the activations hold numbers that are not finite")
 	}
@@ -159,8 +169,8 @@ func (s *exactSums) appendTo(out []byte) ([]byte, error) {
 	return out, nil
 }
 
-// length returns how many of the bytes are those of the sums that begin them.
-func (s *exactSums) length(data []byte) (int, error) {
+// Length returns how many of the bytes are those of the sums that begin them.
+func (s *Sums) Length(data []byte) (int, error) {
 	if len(data) < 2 {
 		return 0, fmt.Errorf("sums in %d bytes", len(data))
 	}
@@ -171,15 +181,15 @@ func (s *exactSums) length(data []byte) (int, error) {
 	return 2 + 8*s.width*n, nil
 }
 
-// read takes what appendTo wrote of sums of the same width, which must be all of
+// Read takes what AppendTo wrote of sums of the same width, which must be all of
 // data.
-func (s *exactSums) read(data []byte) error {
+func (s *Sums) Read(data []byte) error {
 	if len(data) < 2 {
 		return fmt.Errorf("sums in %d bytes", len(data))
 	}
 	there := binary.LittleEndian.Uint16(data)
 	data = data[2:]
-	*s = exactSums{width: s.width}
+	*s = Sums{width: s.width}
 	if there >= 1<<limbs {
 		return errors.New("sums of more limbs than there are")
 	}

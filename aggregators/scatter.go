@@ -1,4 +1,4 @@
-package steer
+package aggregators
 
 import (
 	"encoding/binary"

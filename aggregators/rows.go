@@ -1,7 +1,8 @@
-package steer
+package aggregators
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -23,8 +24,17 @@ func (r *rows) Samples() int { return len(r.values) / r.width }
 
 func (r *rows) row(i int) []float32 { return r.values[i*r.width : (i+1)*r.width : (i+1)*r.width] }
 
+// add appends a row; nil is none.
+func (r *rows) add(row []float32) {
+	if row != nil {
+		r.values = append(r.values, row[:r.width]...)
+	}
+}
+
 // each goes through the rows.
 func (r *rows) each() iter.Seq[[]float32] { return slices.Chunk(r.values, r.width) }
+
+var errNotFinite = errors.New("the activations hold numbers that are not finite")
 
 // prepare sorts the rows and refuses what no direction can be made of.
 func (r *rows) prepare() error {
@@ -32,7 +42,7 @@ func (r *rows) prepare() error {
 		return errNoSamples
 	}
 	if !finite.All(r.values) {
-		return fmt.Errorf("the activations hold numbers that are not finite")
+		return errNotFinite
 	}
 	r.sort()
 	return nil
