@@ -331,7 +331,8 @@ func front(points []priced) []priced {
 	return out
 }
 
-// leastCost is where the axis of costs begins; what costs less stands there.
+// leastCost is where the axis of costs begins at the latest; what costs less stands
+// there.
 const leastCost = 1e-3
 
 // tradeOff draws effect against cost, with the Pareto front and the baselines.
@@ -341,10 +342,11 @@ func (v *view) tradeOff(half eval.Half) *scene {
 		return nil
 	}
 	methods := v.methods()
-	highest, ys := 10*leastCost, []float64{0}
+	lowest, highest, ys := 0.1, 10*leastCost, []float64{0}
 	for _, p := range slices.Concat(points, random) {
-		highest, ys = max(highest, p.cost), append(ys, p.effect)
+		lowest, highest, ys = min(lowest, p.cost), max(highest, p.cost), append(ys, p.effect)
 	}
+	lowest = math.Pow(10, math.Floor(math.Log10(max(lowest, leastCost))))
 	prompts := v.promptBaselines(half)
 	for _, p := range prompts {
 		ys = append(ys, p.estimate.Value)
@@ -353,7 +355,7 @@ func (v *view) tradeOff(half eval.Half) *scene {
 	s := &scene{name: "trade-off", width: figureWidth, height: 330 + 18*float64(legend+1), title: "Effect against cost",
 		about: fmt.Sprintf("Each of %d points of the grid at its cost and its effect; the line joins those that no other point beats.", len(points))}
 	const right = 104
-	x := axis{low: leastCost, high: highest * 1.15, from: 56, to: figureWidth - right, log: true}
+	x := axis{low: lowest, high: max(highest, 10*lowest) * 1.15, from: 56, to: figureWidth - right, log: true}
 	y := axisOver(ys, 278, 14)
 	s.frame(x, y, "cost: KL of a token, 95th percentile (nats)", "effect on propensity (nats)", nil)
 	var tags []tag
@@ -362,7 +364,7 @@ func (v *view) tradeOff(half eval.Half) *scene {
 		s.line([]point{{x.from, at}, {x.to, at}}, style{stroke: accent, width: 1.5, dash: []float64{6, 3}})
 		tags = append(tags, tag{at, p.name, accent})
 	}
-	if most := v.Manifest.Plan.MaxKL95; most > leastCost && most < x.high {
+	if most := v.Manifest.Plan.MaxKL95; most > x.low && most < x.high {
 		s.line([]point{{x.at(most), y.from}, {x.at(most), y.to}}, style{stroke: muted, width: 1.25, dash: []float64{1.5, 3}}).tip = "what a chosen point may cost"
 		s.label(x.at(most)-4, y.to+10, "allowed", end, muted)
 	}
@@ -409,7 +411,7 @@ func (v *view) tradeOff(half eval.Half) *scene {
 		s.label(76, at, m.String(), start, muted)
 	}
 	s.circle(point{64, 338 + 18*float64(legend) - 4}, 5, style{stroke: ink, width: 1.75})
-	s.label(76, 338+18*float64(legend), "chosen; cheaper than "+number(leastCost)+" stands at the left edge", start, muted)
+	s.label(76, 338+18*float64(legend), "chosen; what costs less stands at the left edge", start, muted)
 	return s
 }
 
