@@ -427,6 +427,13 @@ func (b *bench) steer(s shape) error {
 		}
 		return lm.Edit{Site: lm.DecoderBlock, Layers: layers, Operator: steer.Add(), Tokens: tokens}
 	}
+	// evidence of each token, at the first layer, that always holds or never does
+	under := func(holds bool) lm.Edit {
+		e := vector(nil)
+		e.Condition = &lm.Condition{Evidence: &lm.Evidence{Vector: e.Layers[0], When: lm.EachToken, Threshold: 2, Below: holds}}
+		delete(e.Layers, 0)
+		return e
+	}
 	variants := []struct {
 		name  string
 		edits []lm.Edit
@@ -434,6 +441,8 @@ func (b *bench) steer(s shape) error {
 		{"none", nil},
 		{"one that is idle", []lm.Edit{vector(nowhere{})}},
 		{"one on every layer", []lm.Edit{vector(nil)}},
+		{"one, not holding", []lm.Edit{under(false)}},
+		{"one, holding", []lm.Edit{under(true)}},
 		{"eight on every layer", slices.Repeat([]lm.Edit{vector(nil)}, 8)},
 	}
 	times := make([][]float64, len(variants))
