@@ -114,7 +114,7 @@ func TestVectorsOfMethodsNameTheirOperators(t *testing.T) {
 		operator   string
 		rank       int // 0: one row
 	}{
-		{steer.Mean(), "", 0}, {aggregators.Discriminant(), "", 0}, {aggregators.PCA(aggregators.PCAOptions{Rank: 3}), "", 3},
+		{steer.Mean(), "", 0}, {aggregators.Discriminant(), "", 0}, {aggregators.PCA(aggregators.PCAOptions{Rank: 3}), "ablate", 3},
 		{aggregators.LEACE(), "leace", 3}, {aggregators.LinearAcT(), "affine", 2}, {aggregators.Transport(), "transport", width + 2},
 		{aggregators.KMeans(2), "add-nearest", 2},
 	} {
@@ -124,6 +124,13 @@ func TestVectorsOfMethodsNameTheirOperators(t *testing.T) {
 		}
 		if v.Operator != test.operator || v.Rank != test.rank || len(v.Layers[3]) != max(1, v.Rank)*width {
 			t.Errorf("%s: operator %q, %d rows", test.aggregator.Name(), v.Operator, v.Rank)
+		}
+		edit, err := v.Edit(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.With(edit); err != nil {
+			t.Errorf("%s: %v", test.aggregator.Name(), err)
 		}
 	}
 }

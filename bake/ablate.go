@@ -1,6 +1,7 @@
 package bake
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -24,6 +25,9 @@ import (
 func (p *planned) ablation(vector *steer.Vector, embeddings bool) error {
 	if site := vector.Site; site != "" && site != lm.DecoderBlock && site != lm.ResidualMid {
 		return fmt.Errorf("the vector is of %s; what is taken out of the residual stream is a direction of decoder_block or residual_mid", site)
+	}
+	if operator := cmp.Or(vector.Operator, steer.Add().Name()); operator != steer.Add().Name() && operator != steer.Ablate().Name() {
+		return fmt.Errorf("the vector's rows are for the operator %s, and are no directions to ablate all of", operator)
 	}
 	if len(vector.Layers) != 1 {
 		return fmt.Errorf("the vector has directions for %d layers; the weights of all layers are made free of one: choose a layer", len(vector.Layers))

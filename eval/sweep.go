@@ -115,7 +115,7 @@ func (s *sweep) check() error {
 		return errors.New("a budget of 0 nats is no steering")
 	}
 	for _, name := range g.Operators {
-		if _, err := steer.ParseOperator(name); err != nil {
+		if _, err := steer.ParseOperator(name); err != nil && name != OwnOperator {
 			return err
 		}
 	}
@@ -137,6 +137,9 @@ func (s *sweep) check() error {
 
 // everything is the name of the scope that has all tokens.
 const everything = "all"
+
+// OwnOperator, in a grid, is that of the aggregator's vector, which mostly is add.
+const OwnOperator = "own"
 
 // prepare asks without steering and trains the vectors.
 func (s *sweep) prepare(ctx context.Context) (err error) {
@@ -243,6 +246,9 @@ func (s *sweep) use(aggregator, operator, scope string, layer int) (Use, error) 
 	if scope == everything {
 		tokens = ""
 	}
+	if operator == OwnOperator {
+		operator = ""
+	}
 	return Use{Vector: s.vectors[aggregator], Intervention: steer.Intervention{Operator: operator, Tokens: tokens, Layers: layers}}, nil
 }
 
@@ -303,7 +309,7 @@ func (s *sweep) armsAt(ctx context.Context, uses []Use) ([]Arm, error) {
 		use, budget := doses[i].use, doses[i].budget
 		if f.err != nil {
 			s.manifest.Notes = append(s.manifest.Notes, fmt.Sprintf("%s, %s, layer %s: no point costs %v nats: %v",
-				use.Vector.Provenance.Aggregator, use.Operator, use.Layers, budget, f.err))
+				use.Vector.Provenance.Aggregator, cmp.Or(use.Operator, OwnOperator), use.Layers, budget, f.err))
 			continue
 		}
 		arm, err := NewArm(s.model, []Use{use}, f.multiplier)

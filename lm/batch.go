@@ -81,6 +81,8 @@ type Sequence struct {
 	computed int // of the tokens that were there at the beginning, those that were computed for it
 	read     int // of them, those after which the logits were read, where all are
 	logprobs logprobs
+	counts   bool // the input's own edits are counted
+	acted    [][]Span
 }
 
 // NewBatch returns an empty batch on the model or view. On a cached view it
@@ -115,7 +117,9 @@ func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Seque
 			return nil, ErrFull
 		}
 	}
-	return b.add(ctx, checked, in.Seed, opts), nil
+	s := b.add(ctx, checked, in.Seed, opts)
+	s.counts = in.Steering != nil && len(in.Steering.edits) > 0
+	return s, nil
 }
 
 // growth returns how many slots a sequence may come to take: whole pages for its
@@ -126,7 +130,11 @@ func (b *Batch) growth(s *sequence, opts *GenerateOptions) int {
 	if d := b.model.Decoder(); d.Embedding.Positions != "" {
 		written = min(written, d.MaxPositions-len(s.tokens))
 	}
-	return up(len(s.tokens), forest.PageSlots) + up(written, ahead) + 2*forest.PageSlots
+	slots := up(len(s.tokens), forest.PageSlots) + up(written, ahead) + 2*forest.PageSlots
+	if len(s.steering.undecided()) > 0 { // from an unsteered pass over the prompt
+		slots += up(s.prompt, forest.PageSlots) + forest.PageSlots
+	}
+	return slots
 }
 
 // add puts a sequence that was checked into the batch, with options that were.
@@ -398,7 +406,38 @@ func (b *Batch) end(s *Sequence, finish Finish, err error) {
 	s.writer.close()
 	b.store.Lock()
 	defer b.store.Unlock()
+	if s.counts {
+		s.acted = s.count(b.store)
+	}
 	s.release()
+}
+
+// count returns at which of the computed tokens each of the input's edits acted.
+func (s *Sequence) count(store *store) [][]Span {
+	out := make([][]Span, s.steering.given)
+	if s.branch == nil {
+		return out // nothing was computed
+	}
+	position := 0
+	for _, span := range s.branch.Path() {
+		for slot := span.Slot; slot < span.Slot+span.Len; slot++ {
+			if a := s.at(position, s.variant); a != nil {
+				for _, e := range a.edits {
+					if e.number < 0 || e.condition != nil && !e.condition.holds(store.evidence[slot]) {
+						continue
+					}
+					spans := &out[e.number]
+					if last := len(*spans) - 1; last >= 0 && (*spans)[last].To == position {
+						(*spans)[last].To++
+					} else {
+						*spans = append(*spans, Span{position, position + 1})
+					}
+				}
+			}
+			position++
+		}
+	}
+	return out
 }
 
 // accept puts a chosen token at the end of the sequence and says whether that
@@ -447,6 +486,6 @@ func (s *Sequence) failure(ctx context.Context) error {
 func (s *Sequence) Generation() Generation {
 	return Generation{
 		Prompt: s.tokens[:s.given:s.given], IDs: s.tokens[s.given:len(s.tokens):len(s.tokens)], Text: s.writer.text.String(), Finish: s.finish,
-		Cached: max(0, s.given-s.computed), Logprobs: s.logprobs.written[:len(s.logprobs.written):len(s.logprobs.written)], PromptLogprobs: s.logprobs.prompt,
+		Cached: max(0, s.given-s.computed), Acted: s.acted, Logprobs: s.logprobs.written[:len(s.logprobs.written):len(s.logprobs.written)], PromptLogprobs: s.logprobs.prompt,
 	}
 }

@@ -83,10 +83,6 @@ func (s *schedule) findEdited() bool {
 		variant := s.model.Decoder().RopeVariant(len(sequence.tokens))
 		for p := range sequence.tokens {
 			a := sequence.at(p, variant)
-			if a != nil && len(a.evidence) > 0 { // which is read in the token's own pass
-				e.from = -1
-				break
-			}
 			if a != nil && len(a.edits) > 0 {
 				if e.from < 0 {
 					e.from = p
@@ -94,7 +90,7 @@ func (s *schedule) findEdited() bool {
 				for _, edit := range a.edits {
 					e.layer = min(e.layer, edit.layers[0])
 				}
-				for _, evidence := range a.evidence { // it is measured where it is computed
+				for _, evidence := range a.evidence { // which is read in the token's own pass
 					e.layer = min(e.layer, evidence.at.Layer)
 				}
 			}

@@ -145,6 +145,8 @@ var errNoVector = errors.New("it is no vector file that is known")
 // JSON text or a safetensors file is, their contents say.
 func sniff(data []byte) (Format, error) {
 	switch {
+	case len(data) > 8 && data[8] == '{' && bytes.Equal(data[4:8], make([]byte, 4)): // a header's length, below 4 GiB, whose own bytes may be those of a pickle
+		return Native, nil
 	case bytes.HasPrefix(data, []byte("GGUF")):
 		return GGUF, nil
 	case bytes.HasPrefix(data, []byte(magicNPY)):
@@ -153,8 +155,6 @@ func sniff(data []byte) (Format, error) {
 		return sniffZip(data)
 	case torch.IsFile(data):
 		return PyTorch, nil
-	case len(data) > 8 && data[8] == '{' && data[7] == 0:
-		return Native, nil
 	case bytes.HasPrefix(bytes.TrimLeft(data[:min(len(data), 512)], " \t\r\n\ufeff"), []byte("{")):
 		return sniffJSON(data)
 	}
@@ -177,16 +177,19 @@ func sniffZip(data []byte) (Format, error) {
 	return "", errNoVector
 }
 
+// byteOrderMark is what some programs begin texts with.
+var byteOrderMark = []byte("\ufeff")
+
 func sniffJSON(data []byte) (Format, error) {
 	var keys map[string]json.RawMessage
-	if err := json.Unmarshal(data, &keys); err != nil {
+	if err := json.Unmarshal(bytes.TrimPrefix(data, byteOrderMark), &keys); err != nil {
 		return "", fmt.Errorf("%w: %w", errNoVector, err)
 	}
-	if keys["directions"] != nil {
+	if keys[directionsKey] != nil {
 		return SVEC, nil
 	}
 	for key := range keys {
-		if _, ok := wholeNumber(key); ok || key == "layers" {
+		if _, ok := numberIn(key); ok || key == layersKey {
 			return JSON, nil
 		}
 	}

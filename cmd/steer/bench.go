@@ -165,7 +165,7 @@ func (b *bench) run(out io.Writer) error {
 			if !slices.Contains(b.shapes, s.name) {
 				continue
 			}
-			measure := map[string]func(shape) error{"prefill": b.prefill, "decode": b.decode, "batch": b.batch, "train": b.train, "steer": b.steer, "serve": b.serve}[part]
+			measure := map[string]func(shape) error{"prefill": b.prefill, "decode": b.decode, "batch": b.batch, "train": b.train, "steer": b.steer, "serve": b.serve, "sweep": b.sweep}[part]
 			if err := measure(s); err != nil {
 				return fmt.Errorf("%s of %s: %w", part, s.name, err)
 			}
@@ -427,6 +427,13 @@ func (b *bench) steer(s shape) error {
 		}
 		return lm.Edit{Site: lm.DecoderBlock, Layers: layers, Operator: steer.Add(), Tokens: tokens}
 	}
+	// evidence of each token, at the first layer, that always holds or never does
+	under := func(holds bool) lm.Edit {
+		e := vector(nil)
+		e.Condition = &lm.Condition{Evidence: &lm.Evidence{Vector: e.Layers[0], When: lm.EachToken, Threshold: 2, Below: holds}}
+		delete(e.Layers, 0)
+		return e
+	}
 	variants := []struct {
 		name  string
 		edits []lm.Edit
@@ -434,6 +441,8 @@ func (b *bench) steer(s shape) error {
 		{"none", nil},
 		{"one that is idle", []lm.Edit{vector(nowhere{})}},
 		{"one on every layer", []lm.Edit{vector(nil)}},
+		{"one, not holding", []lm.Edit{under(false)}},
+		{"one, holding", []lm.Edit{under(true)}},
 		{"eight on every layer", slices.Repeat([]lm.Edit{vector(nil)}, 8)},
 	}
 	times := make([][]float64, len(variants))

@@ -12,13 +12,14 @@ import (
 	"testing"
 
 	"github.com/steervec/steer/lm/demo"
+	"github.com/steervec/steer/lm/demo/stories"
 )
 
 // exampleCommands are the commands whose examples are run, in an order in which each
 // finds what it reads.
 var exampleCommands = []string{
-	"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score",
-	"eval", "sweep", "calibrate", "pairs", "project", "report", "bake", "tokenize", "inspect", "doctor", "convert", "combine",
+	"demo", "train", "train-condition", "merge", "extract", "aggregate", "record", "generate", "score", "eval", "sweep", "calibrate",
+	"pairs", "project", "report", "bake", "tokenize", "convert", "combine", "doctor", "inspect",
 }
 
 // Every command line that help, the README, the docs and the demonstration print
@@ -62,6 +63,12 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	if err := os.CopyFS("hub", demo.Files()); err != nil {
 		t.Fatal(err)
 	}
+	kinds := map[string]string{}
+	for _, p := range stories.Pairs(77, 80, "happy", "sad") {
+		kinds["happy"] += p.Beginning + " " + p.Positive.String() + "\n"
+		kinds["sad"] += p.Beginning + " " + p.Negative.String() + "\n"
+	}
+	files["happy.txt"], files["sad.txt"], files["events.jsonl"] = kinds["happy"], kinds["sad"], eventPairs(3, 16)
 	for name, content := range files {
 		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
 			t.Fatal(err)

@@ -120,7 +120,13 @@ After an interrupt or a kill --resume goes on, to the same rows.`,
 		numbers(flags, &f.asked.multipliers, "multipliers", "multipliers to try")
 		numbers(flags, &f.budgets, "budgets", "in place of multipliers, costs in nats at which points are compared, negative ones against the vector; what has that cost is looked for at each layer")
 		list(flags, &f.aggregators, "aggregators", "mean", "how activations become a direction", func(text string) error { _, err := steer.ParseAggregator(text); return err })
-		list(flags, &f.operators, "operators", "add", "how the vectors act", func(text string) error { _, err := steer.ParseOperator(text); return err })
+		list(flags, &f.operators, "operators", eval.OwnOperator, "how the vectors act; own is what their aggregator asks for, mostly add", func(text string) error {
+			if text == eval.OwnOperator {
+				return nil
+			}
+			_, err := steer.ParseOperator(text)
+			return err
+		})
 		list(flags, &f.scopes, "scopes", "all", "the tokens that are steered: all, prompt, response or another selection without a comma", func(text string) error {
 			if text == "all" {
 				return nil

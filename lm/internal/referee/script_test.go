@@ -186,9 +186,12 @@ func (s *script) finish(run *planned) {
 	for range s.IntN(5) {
 		e := s.edit(run.First, s.some(len(run.nodes)))
 		run.Edits = append(run.Edits, e)
+		acts := e.Acts
+		e.Acts = nil // its rows are others in another run
 		for _, row := range e.Rows {
-			n := &s.nodes[run.nodes[row]]
-			n.edits = append(n.edits, e)
+			if n := &s.nodes[run.nodes[row]]; acts == nil || acts(row) {
+				n.edits = append(n.edits, e)
+			}
 		}
 	}
 	for layer := run.First; layer < len(s.decoder.Blocks); layer++ {
@@ -212,6 +215,13 @@ func (s *script) edit(first int, rows []int) engine.Edit {
 		e.Vector = make([]float32, s.decoder.Width(e.Layer, e.Site))
 		for i := range e.Vector {
 			e.Vector[i] = float32(s.NormFloat64()) / 2
+		}
+		if s.IntN(3) == 0 {
+			e.Scale = 0.25 + s.Float32()
+		}
+		if s.IntN(3) == 0 {
+			of := 1 + s.IntN(3)
+			e.Acts = func(row int) bool { return row%of == 0 }
 		}
 		return e
 	}
