@@ -113,7 +113,7 @@ func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 				continue
 			}
 			p := prompt{text: side.text, tokens: side.ids, given: side.ids != nil, response: side.response, encode: e.encode}
-			span, err := e.locate(&p, side.read)
+			span, err := p.locate(cmp.Or(side.read, opts.Read))
 			if err != nil {
 				return nil, &SampleError{i, side.name, err}
 			}
@@ -150,23 +150,6 @@ func (e *extraction) keep(shard Shard) error {
 	}
 	e.samples, e.inputs, e.members = samples, inputs, members
 	return nil
-}
-
-// locate tokenizes a prompt and returns the positions that are read of it.
-func (e *extraction) locate(p *prompt, read Reading) (lm.Span, error) {
-	if !p.given {
-		if p.text == "" {
-			return lm.Span{}, errors.New("it is empty")
-		}
-		var err error
-		if p.tokens, err = e.model.Tokenize(p.text); err != nil {
-			return lm.Span{}, err
-		}
-	}
-	if read == nil {
-		read = e.opts.Read
-	}
-	return read.of(p)
 }
 
 // encode tokenizes a text with the places of its tokens in it.

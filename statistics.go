@@ -103,12 +103,15 @@ func (s *Statistics) add(id sampleID, a sampleActivations) {
 }
 
 // length is the Euclidean length of a vector.
-func length(x []float32) float64 {
+func length(x []float32) float64 { return math.Sqrt(dot(x, x)) }
+
+// dot is the scalar product of vectors of one length.
+func dot(x, y []float32) float64 {
 	sum := 0.0
-	for _, v := range x {
-		sum += float64(v) * float64(v)
+	for i, v := range x {
+		sum += float64(v) * float64(y[i])
 	}
-	return math.Sqrt(sum)
+	return sum
 }
 
 // Prompts returns how many prompts the samples have.

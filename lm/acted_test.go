@@ -1,7 +1,7 @@
 package lm_test
 
 import (
-	"slices"
+	"reflect"
 	"testing"
 
 	"github.com/steervec/steer/lm"
@@ -31,7 +31,7 @@ func TestASequenceTellsWhereEditsActed(t *testing.T) {
 				{in: lm.Input{Tokens: []int{51, 106, 220, 7, 8}, Steering: given}, opts: lm.GenerateOptions{MaxTokens: 6, IgnoreEnd: true}},
 				{in: lm.Input{Tokens: []int{51, 106, 220, 7, 8}}, opts: lm.GenerateOptions{MaxTokens: 6, IgnoreEnd: true}},
 			})
-			if want := []lm.Acted{{Prompt: 3, Response: 5}, {}, {Response: 5}}; !slices.Equal(g[0].Acted, want) || g[1].Acted != nil {
+			if want := []lm.Acted{{Prompt: 3, Response: 5, Where: []lm.Span{{From: 2, To: 10}}}, {}, {Response: 5, Where: []lm.Span{{From: 5, To: 10}}}}; !reflect.DeepEqual(g[0].Acted, want) || g[1].Acted != nil {
 				t.Errorf("%s, chunks of %d: %+v and %+v, want %+v and none", name, chunk, g[0].Acted, g[1].Acted, want)
 			}
 		}

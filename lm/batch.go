@@ -423,12 +423,8 @@ func (s *Sequence) count(store *store) []Acted {
 		for slot := span.Slot; slot < span.Slot+span.Len; slot++ {
 			if a := s.at(position, s.variant); a != nil {
 				for _, e := range a.edits {
-					switch {
-					case e.number < 0 || e.condition != nil && !e.condition.holds(store.evidence[slot]):
-					case position < s.prompt:
-						out[e.number].Prompt++
-					default:
-						out[e.number].Response++
+					if e.number >= 0 && (e.condition == nil || e.condition.holds(store.evidence[slot])) {
+						out[e.number].add(position, s.prompt)
 					}
 				}
 			}

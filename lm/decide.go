@@ -180,8 +180,11 @@ func (b *Batch) decide(ctx context.Context) error {
 	}
 	before := b.question.usage.Computed
 	err := b.asking.run(ctx)
+	if failed, ok := err.(*failure); ok {
+		err = b.question.explain(ctx, failed)
+	}
 	b.usage.Computed += b.question.usage.Computed - before
-	if err == nil && b.asking.next < len(b.question.order.Sequences) {
+	if err == nil && b.asking.next < len(b.asking.order.Sequences) {
 		return nil
 	}
 	if err == nil {
@@ -199,7 +202,7 @@ func (b *Batch) decide(ctx context.Context) error {
 
 func (b *Batch) stopAsking() {
 	if b.asking != nil {
-		b.asking.end()
+		b.asking.end(nil)
 	}
 	b.question, b.asking, b.asked = nil, nil, nil
 }

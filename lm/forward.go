@@ -22,17 +22,27 @@ type ForwardOptions struct {
 	Progress   func(done, total int)                                       // distinct tokens
 	RunTokens  int                                                         // tokens computed together; changes memory and speed, never results; 0: 1024
 
+	// logitsOfRow is Logits for all inputs that read a row, in one call.
+	logitsOfRow func(inputs []int, position int, logits []float32)
 	amongOthers bool // what other calls compute lies in the same store
 }
 
 // Usage counts the tokens of a call.
 type Usage struct {
 	Given    int `json:"given_tokens"`    // in all inputs
-	Computed int `json:"computed_tokens"` // distinct prefixes that were not cached
+	Computed int `json:"computed_tokens"` // distinct prefixes that were not cached, and unsteered twins of steered ones
+
+	// The same in token-layers, one being a token's way through one decoder block:
+	// above the last layer that is read nothing is computed, and below the first one
+	// that is edited maybe nothing either.
+	GivenLayers    int `json:"given_token_layers,omitempty"`
+	ComputedLayers int `json:"computed_token_layers,omitempty"`
 }
 
 // Add returns the counts of both calls.
-func (u Usage) Add(v Usage) Usage { return Usage{u.Given + v.Given, u.Computed + v.Computed} }
+func (u Usage) Add(v Usage) Usage {
+	return Usage{u.Given + v.Given, u.Computed + v.Computed, u.GivenLayers + v.GivenLayers, u.ComputedLayers + v.ComputedLayers}
+}
 
 // runTokens is how many tokens are computed together where nothing else is said.
 const runTokens = 1024
@@ -45,8 +55,10 @@ func checkRunTokens(n int) (int, error) {
 }
 
 // Forward computes the inputs as one prefix forest: each distinct prefix once,
-// nothing past the last tap, logits only where they are asked for. It reports
-// how many tokens were given and computed. What is wrong with an input is an
+// nothing past the last tap, logits only where they are asked for. Where the same
+// tokens are steered in several ways, and it is less work, the layers below the
+// first edited one are computed once, for the unsteered twin. It reports how many
+// tokens were given and computed. What is wrong with an input is an
 // [InputError]; where a result is not finite, the error says at which layer and
 // site that began.
 func (m *Model) Forward(ctx context.Context, inputs []Input, opts ForwardOptions) (Usage, error) {
@@ -58,18 +70,31 @@ func (m *Model) Forward(ctx context.Context, inputs []Input, opts ForwardOptions
 	return s.usage, err
 }
 
-// schedule is a checked request: the forest and what its nodes are read for.
+// schedule is a checked request and the stages in which it is computed.
 type schedule struct {
 	model     *Model
 	inputs    []Input
 	sequences []sequence
-	marked    []forest.Sequence
+	marked    []forest.Sequence // [inputs]
 	opts      ForwardOptions
-	order     forest.Order
-	owned     []int    // [inputs] the first position that each owns
-	readers   []reader // by owner and position
-	means     *means   // nil: no input reads a mean
+	depth     int      // decoder blocks that are computed
+	edited    []edited // [inputs]; nil: there is one stage
+	stages    []*stage
 	usage     Usage
+}
+
+// stage is a forest that is computed from one decoder block on, and what its nodes
+// are read for.
+type stage struct {
+	*schedule
+	first   int               // decoder block
+	marked  []forest.Sequence // [inputs] as the stage computes them
+	twins   *twins            // nil: the stage has to do with none
+	order   forest.Order      // of the inputs that are in it
+	owned   []int             // [inputs] the first position that each owns
+	readers []reader          // by owner and position
+	twinned []reader          // nodes that are twins of others, by owner and position
+	means   *means            // nil: no input reads a mean
 }
 
 // reader is an input that reads a position. The owner is the first input in the
@@ -96,6 +121,12 @@ func (m *Model) schedule(ctx context.Context, inputs []Input, opts ForwardOption
 		return nil, err
 	}
 	s := &schedule{model: m, inputs: inputs, opts: opts, sequences: make([]sequence, len(inputs)), marked: make([]forest.Sequence, len(inputs))}
+	if s.depth = m.Layers(); !opts.logits() {
+		s.depth = 0
+		for _, t := range opts.Taps {
+			s.depth = max(s.depth, t.Layer+1)
+		}
+	}
 	within := m.within(opts)
 	for i, in := range inputs {
 		if s.sequences[i], err = m.sequence(ctx, in); err == nil {
@@ -116,15 +147,18 @@ func (m *Model) schedule(ctx context.Context, inputs []Input, opts ForwardOption
 		s.marked[i] = s.sequences[i].marked(m.Decoder().RopeVariant(n))
 		s.usage.Given += n
 	}
-	s.order = forest.Sort(s.marked)
-	s.assignReaders()
+	s.usage.GivenLayers = s.usage.Given * s.depth
+	s.plan()
 	return s, nil
 }
+
+// logits reports whether logits are read.
+func (o *ForwardOptions) logits() bool { return o.Logits != nil || o.logitsOfRow != nil }
 
 // within tells apart nodes that are computed up to some layer only, where they
 // may be found by calls that need more.
 func (m *Model) within(opts ForwardOptions) (within forest.Mark) {
-	if m.cache == nil && !opts.amongOthers || opts.Logits != nil {
+	if m.cache == nil && !opts.amongOthers || opts.logits() {
 		return within
 	}
 	last := -1
@@ -153,7 +187,7 @@ func (s *schedule) checkRead(in Input, tokens int) error {
 	if in.Mean.From < 0 || in.Mean.To > tokens || in.Mean.From >= in.Mean.To {
 		return fmt.Errorf("the mean over positions %d to %d is outside its %d tokens", in.Mean.From, in.Mean.To-1, tokens)
 	}
-	if in.Read != nil || s.opts.Logits != nil {
+	if in.Read != nil || s.opts.logits() {
 		return errors.New("a mean can be read of activations, and then of them alone")
 	}
 	return nil
@@ -172,97 +206,140 @@ func (s *schedule) positions(input int) (n int, at func(k int) int) {
 	return len(s.sequences[input].tokens), func(k int) int { return k }
 }
 
+// stage returns the stage that computes some inputs from a decoder block on.
+func (s *schedule) stage(inputs []int, first int, marked []forest.Sequence, twins *twins) *stage {
+	t := &stage{schedule: s, first: first, marked: marked, twins: twins, owned: make([]int, len(s.inputs))}
+	some := make([]forest.Sequence, len(inputs))
+	for i, input := range inputs {
+		some[i] = marked[input]
+	}
+	t.order = forest.Sort(some)
+	for i, k := range t.order.Sequences {
+		t.order.Sequences[i] = inputs[k]
+	}
+	t.assignReaders()
+	return t
+}
+
 // assignReaders finds the owner of each position that an input reads.
-func (s *schedule) assignReaders() {
-	s.readers, s.owned = make([]reader, 0, len(s.inputs)), make([]int, len(s.inputs))
+func (t *stage) assignReaders() {
 	var owner []int // of each position of the path
-	for i, input := range s.order.Sequences {
-		s.owned[input] = s.order.Shared[i]
-		owner = owner[:s.order.Shared[i]]
-		for len(owner) < len(s.sequences[input].tokens) {
+	noted := 0
+	for i, input := range t.order.Sequences {
+		shared := t.order.Shared[i]
+		t.owned[input] = shared
+		owner = owner[:shared]
+		for len(owner) < len(t.sequences[input].tokens) {
 			owner = append(owner, input)
 		}
-		n, at := s.positions(input)
+		read := t.reads(input)
+		n, at := t.positions(input)
 		for k := range n {
-			s.readers = append(s.readers, reader{int32(owner[at(k)]), int32(at(k)), int32(input)})
-		}
-		if mean := s.inputs[input].Mean; mean != (Span{}) {
-			if s.means == nil {
-				s.means = newMeans(s.opts.Taps)
+			if p := at(k); read.From <= p && p < read.To {
+				t.readers = append(t.readers, reader{int32(owner[p]), int32(p), int32(input)})
 			}
-			s.means.add(input, mean, owner, s.owned)
+		}
+		if t.twins != nil && t.first == 0 {
+			noted = t.twins.note(t, input, shared, noted, owner)
+		}
+		if mean := t.inputs[input].Mean; mean != (Span{}) {
+			if t.means == nil {
+				t.means = newMeans(t.opts.Taps)
+			}
+			t.means.add(input, mean, owner, t.owned)
 		}
 	}
-	slices.SortStableFunc(s.readers, func(a, b reader) int {
+	sortReaders(t.readers)
+	sortReaders(t.twinned)
+	t.twinned = slices.Compact(t.twinned)
+}
+
+func sortReaders(readers []reader) {
+	slices.SortStableFunc(readers, func(a, b reader) int {
 		return cmp.Or(cmp.Compare(a.owner, b.owner), cmp.Compare(a.position, b.position))
 	})
 }
 
-// readersOf returns who reads the nodes that an input owns.
-func (s *schedule) readersOf(owner int) []reader {
+// of returns who reads the nodes that an input owns.
+func of(readers []reader, owner int) []reader {
 	compare := func(r reader, owner int) int { return cmp.Compare(int(r.owner), owner) }
-	from, _ := slices.BinarySearchFunc(s.readers, owner, compare)
-	n, _ := slices.BinarySearchFunc(s.readers[from:], owner+1, compare)
-	return s.readers[from : from+n]
+	from, _ := slices.BinarySearchFunc(readers, owner, compare)
+	n, _ := slices.BinarySearchFunc(readers[from:], owner+1, compare)
+	return readers[from : from+n]
 }
 
 // firstRead returns the first position, of those that an input owns, that
 // somebody reads, or its length.
-func (s *schedule) firstRead(input int) int {
-	first := len(s.sequences[input].tokens)
-	if readers := s.readersOf(input); len(readers) > 0 {
-		first = int(readers[0].position)
+func (t *stage) firstRead(input int) int {
+	first := len(t.sequences[input].tokens)
+	for _, readers := range [][]reader{of(t.readers, input), of(t.twinned, input)} {
+		if len(readers) > 0 {
+			first = min(first, int(readers[0].position))
+		}
 	}
-	if s.means != nil {
-		first = min(first, s.means.first(input, first))
+	if t.means != nil {
+		first = min(first, t.means.first(input, first))
 	}
 	return first
 }
 
-// compute visits the forest depth first, in runs.
+// compute visits the forests of all stages depth first, in runs.
 func (s *schedule) compute(ctx context.Context) error {
 	v := s.visit(s.model.store())
-	defer func() {
-		v.end()
-		s.model.close(v.store)
-	}()
-	for v.next < len(s.order.Sequences) {
-		if err := v.run(ctx); err != nil {
+	defer s.model.close(v.store)
+	for _, t := range s.stages {
+		v.stage, v.next = t, 0
+		if err := v.all(ctx); err != nil {
 			if failed, ok := err.(*failure); ok {
 				return s.explain(ctx, failed)
 			}
 			return err
 		}
+	}
+	return nil
+}
+
+// visit is a schedule on its way through a stage. It holds on to the open path,
+// and to what the stage keeps for others; the tree forgets the rest.
+type visit struct {
+	*stage
+	store       *store
+	packed      *packed
+	open        *forest.Branch
+	next        int   // the sequence in order
+	from        int   // where it goes on; -1: it is not begun
+	done, total int   // nodes that are computed or were cached, of all stages
+	completed   []int // inputs of which everything was read with the last run
+}
+
+// all computes the stage.
+func (v *visit) all(ctx context.Context) (err error) {
+	defer func() { v.end(err) }()
+	for v.next < len(v.order.Sequences) {
+		if err := v.run(ctx); err != nil {
+			return err
+		}
 		for _, input := range v.completed {
-			if s.opts.Completed != nil {
-				if err := s.opts.Completed(input); err != nil {
+			if v.opts.Completed != nil {
+				if err := v.opts.Completed(input); err != nil {
 					return err
 				}
 			}
 		}
-		if s.opts.Progress != nil {
-			s.opts.Progress(v.done, s.order.Nodes)
+		if v.opts.Progress != nil {
+			v.opts.Progress(v.done, v.total)
 		}
 	}
 	return nil
 }
 
-// visit is a schedule on its way through the forest. It holds on to the open
-// path; the tree forgets the others.
-type visit struct {
-	*schedule
-	store     *store
-	packed    *packed
-	open      *forest.Branch
-	next      int   // the sequence in order
-	from      int   // where it goes on; -1: it is not begun
-	done      int   // nodes that are computed or were cached
-	completed []int // inputs of which everything was read with the last run
-}
-
-// visit begins the way through the forest.
+// visit begins the way through the first stage.
 func (s *schedule) visit(store *store) *visit {
-	return &visit{schedule: s, store: store, packed: newPacked(), from: -1}
+	v := &visit{stage: s.stages[0], store: store, packed: newPacked(), from: -1}
+	for _, t := range s.stages {
+		v.total += t.order.Nodes
+	}
+	return v
 }
 
 // run packs one run and computes it.
@@ -278,10 +355,15 @@ func (v *visit) run(ctx context.Context) (err error) {
 	}()
 	p := v.packed
 	p.reset()
+	p.run.First = v.first
 	v.completed = v.completed[:0]
 	for v.next < len(v.order.Sequences) && p.rows() < v.opts.RunTokens {
 		input := v.order.Sequences[v.next]
 		tokens, marked := len(v.sequences[input].tokens), v.marked[input]
+		if v.from < 0 && v.twins.same(v.stage, v.next) {
+			v.next++
+			continue
+		}
 		if v.from < 0 {
 			branch := v.store.tree.Branch()
 			v.from = branch.Follow(marked.Upto(v.firstRead(input)))
@@ -295,7 +377,11 @@ func (v *visit) run(ctx context.Context) (err error) {
 			v.pack(p, input, v.from, to, v.open.Path())
 		}
 		if v.from = to; to == tokens {
-			v.completed = append(v.completed, input)
+			if v.twins.keep(v.stage, input, v.open) {
+				v.open = nil
+			} else {
+				v.completed = append(v.completed, input)
+			}
 			v.next, v.from = v.next+1, -1
 		}
 	}
@@ -305,6 +391,7 @@ func (v *visit) run(ctx context.Context) (err error) {
 	computed = true
 	v.done += p.rows()
 	v.usage.Computed += p.rows()
+	v.usage.ComputedLayers += p.rows() * (v.depth - v.first)
 	return nil
 }
 
@@ -315,60 +402,79 @@ func (v *visit) release() {
 	}
 }
 
-// end lets go of the open path.
-func (v *visit) end() {
+// end lets go of the open path, and of twins that nothing needs any more.
+func (v *visit) end(err error) {
 	v.store.Lock()
+	defer v.store.Unlock()
 	v.release()
+	switch {
+	case v.twins != nil && err != nil:
+		v.twins.release()
+	case v.twins != nil && v.twins.last == v.stage:
+		v.twins.end()
+	}
 	v.store.tree.Trim()
-	v.store.Unlock()
 }
 
 // pack adds the positions from … to-1 of an input that owns them.
-func (s *schedule) pack(p *packed, input, from, to int, path forest.Path) {
-	sequence := &s.sequences[input]
-	first := p.add(sequence, input, from, to, s.model.Decoder().RopeVariant(len(sequence.tokens)), path)
-	for _, reader := range s.readersOf(input) {
+func (t *stage) pack(p *packed, input, from, to int, path forest.Path) {
+	sequence := t.sequences[input]
+	if t.first == 0 && t.twins.has(input) {
+		sequence.steering = nil
+	}
+	first := p.add(&sequence, input, from, to, t.model.Decoder().RopeVariant(len(sequence.tokens)), path)
+	for _, reader := range of(t.readers, input) {
 		if position := int(reader.position); from <= position && position < to {
 			row := first + position - from
 			p.readers[row] = append(p.readers[row], int(reader.input))
 		}
 	}
-	if s.means != nil {
-		s.means.pack(input, from, to, first)
+	if t.twins != nil {
+		t.twins.pack(t, p, input, Span{from, to}, first, path)
+	}
+	if t.means != nil {
+		t.means.pack(input, from, to, first)
 	}
 }
 
 // read computes what is packed and hands out what is read.
-func (s *schedule) read(ctx context.Context, p *packed, store *store) error {
+func (t *stage) read(ctx context.Context, p *packed, store *store) error {
 	rows := p.read()
 	tapped := rows
-	if s.means != nil {
-		tapped = s.means.rows(rows)
+	if t.means != nil {
+		tapped = t.means.rows(rows)
 	}
-	for i, at := range s.opts.Taps {
+	for i, at := range t.opts.Taps {
 		p.tap(at, tapped, func(row int, activation []float32) {
 			for _, input := range p.readers[row] {
-				s.opts.Activation(input, p.positions[row], at, activation)
+				t.opts.Activation(input, p.positions[row], at, activation)
 			}
-			if s.means != nil {
-				s.means.read(i, row, activation, func(input int, mean []float32) {
-					s.opts.Activation(input, s.inputs[input].Mean.To-1, at, mean)
+			if t.means != nil {
+				t.means.read(i, row, activation, func(input int, mean []float32) {
+					t.opts.Activation(input, t.inputs[input].Mean.To-1, at, mean)
 				})
 			}
 		})
 	}
-	if s.opts.Logits != nil {
+	if t.twins != nil {
+		t.twins.tap(t, p)
+	}
+	if t.opts.logits() {
 		p.logits(rows, func(row int, logits []float32) {
+			if t.opts.logitsOfRow != nil {
+				t.opts.logitsOfRow(p.readers[row], p.positions[row], logits)
+				return
+			}
 			for _, input := range p.readers[row] {
-				s.opts.Logits(input, p.positions[row], logits)
+				t.opts.Logits(input, p.positions[row], logits)
 			}
 		})
 	}
 	if err := p.compute(ctx, store); err != nil {
 		return err
 	}
-	if s.means != nil {
-		s.means.computed()
+	if t.means != nil {
+		t.means.computed()
 	}
 	if len(p.failed) == 0 {
 		return nil

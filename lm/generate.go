@@ -66,7 +66,24 @@ type Generation struct {
 
 // Acted counts the tokens on which an edit acted: those that it selects, where its
 // condition held, and that were computed. Of a text the last token mostly is not.
-type Acted struct{ Prompt, Response int }
+type Acted struct {
+	Prompt, Response int
+	Where            []Span // the positions, as stretches
+}
+
+// add counts a token; positions come ascending.
+func (a *Acted) add(position, prompt int) {
+	if position < prompt {
+		a.Prompt++
+	} else {
+		a.Response++
+	}
+	if last := len(a.Where) - 1; last >= 0 && a.Where[last].To == position {
+		a.Where[last].To++
+	} else {
+		a.Where = append(a.Where, Span{position, position + 1})
+	}
+}
 
 // atOnce is how many prompts are continued together. More would not be faster,
 // since products are bound by arithmetic by then, and each takes memory.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -131,39 +132,43 @@ func TestGGUFEqualsSafetensors(t *testing.T) {
 }
 
 // Whatever a matrix is stored in, the model computes with the numbers that it
-// stands for: those of its blocks in float32, rounded to bfloat16 where the
-// model computes in that.
+// stands for. Blocks stay as they are: with float32 activations their logits are
+// those of the numbers written out, with integers they are within 1e-3.
 func TestGGUFBlocksStandForTheirNumbers(t *testing.T) {
 	plain := randomLlama(t)
-	for _, kind := range []gguf.Type{gguf.F16, gguf.BF16, gguf.Q8_0, gguf.Q4_0, gguf.Q4_K, gguf.Q5_K, gguf.Q6_K} {
+	for _, kind := range slices.Concat([]gguf.Type{gguf.F16, gguf.BF16}, gguf.Quantizable()) {
 		for _, c := range []struct {
-			dtype    lm.DType
-			expanded safetensors.DType // what blocks become
-		}{{lm.Float32, safetensors.F32}, {lm.Auto, safetensors.BF16}, {lm.BFloat16, safetensors.BF16}} {
-			stored, text := c.expanded, fmt.Sprintf("%v, expanded to %s", kind, c.expanded)
-			switch kind {
-			case gguf.F16:
-				stored, text = safetensors.F16, "F16"
-			case gguf.BF16:
-				stored, text = safetensors.BF16, "BF16"
+			dtype       lm.DType
+			activations string // with blocks
+			tolerance   float64
+		}{{lm.Float32, "f32", 1e-4}, {lm.Auto, "i16", 1e-3}, {lm.BFloat16, "i16", 1e-3}} {
+			stored, reference := map[gguf.Type]safetensors.DType{gguf.F16: safetensors.F16, gguf.BF16: safetensors.BF16}[kind], c.dtype
+			if kind.Blocks() {
+				stored, reference = safetensors.F32, lm.Float32
+			} else {
+				c.tolerance = 0
 			}
-			t.Run(fmt.Sprint(kind, "/", c.expanded, "/", c.dtype), func(t *testing.T) {
+			t.Run(fmt.Sprint(kind, "/", c.dtype), func(t *testing.T) {
 				file, err := ggufwrite.Convert(plain, kind, true)
 				if err != nil {
 					t.Fatal(err)
 				}
 				got := openGGUF(t, fmt.Sprint("random_", kind), file, c.dtype)
-				want, err := lm.OpenFS(t.Context(), throughBlocks(t, plain, kind, stored), "random", lm.Compute(c.dtype))
+				want, err := lm.OpenFS(t.Context(), throughBlocks(t, plain, kind, stored), "random", lm.Compute(reference))
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got.Stored() != text {
-					t.Errorf("stored as %q, want %q", got.Stored(), text)
+				if got.Stored() != kind.String() {
+					t.Errorf("stored as %q, want %q", got.Stored(), kind)
 				}
-				if got.Description() != want.Description() {
-					t.Errorf("computes as %v, want %v", got.Description(), want.Description())
+				description := want.Description()
+				if kind.Blocks() {
+					description.DType = strings.ToLower(kind.String()) + ":" + c.activations
 				}
-				sameLogits(t, got, want, []int{1, 200, 7, 7, 262, 0, 42}, 0)
+				if got.Description() != description {
+					t.Errorf("computes as %v, want %v", got.Description(), description)
+				}
+				sameLogits(t, got, want, []int{1, 200, 7, 7, 262, 0, 42}, c.tolerance)
 			})
 		}
 	}
@@ -253,7 +258,7 @@ func TestGGUFOfLlamaCpp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "Q4_0 and Q8_0, expanded to F32"; m.Stored() != want {
+	if want := "Q4_0 and Q8_0"; m.Stored() != want {
 		t.Errorf("stored as %q, want %q", m.Stored(), want)
 	}
 	reference, err := safetensors.Open("testdata/llamacpp/q4_0.safetensors")

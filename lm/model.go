@@ -31,11 +31,14 @@ type DType = engine.DType
 
 const (
 	// Auto keeps bfloat16 weights and rounds activations to bfloat16 at the entry
-	// of each matrix product; every other checkpoint computes in float32.
+	// of each matrix product; every other checkpoint computes in float32. Blocks of
+	// few bits stay as they are; activations become 16-bit integers that share a
+	// scale for each 32 inputs.
 	Auto = engine.Auto
-	// Float32 keeps everything but stored bfloat16 weights in float32.
+	// Float32 keeps everything but stored bfloat16 weights and blocks in float32.
 	Float32 = engine.Float32
-	// BFloat16 rounds weights, and activations at the entry of each product.
+	// BFloat16 rounds weights, and activations at the entry of each product; blocks
+	// are as with Auto.
 	BFloat16 = engine.BFloat16
 )
 
@@ -90,7 +93,7 @@ type loaded struct {
 // with an optional "@revision", and ":file.gguf" for a GGUF file of the
 // repository, which is downloaded into the Hugging Face cache; or "demo", a little
 // model that writes stories and is part of the program. Blocks of few bits, as
-// GGUF has them, are expanded to bfloat16 unless the model computes in Float32.
+// GGUF has them, stay as they are.
 // Errors name the file, the tensor or the config's field that is wrong.
 func Open(ctx context.Context, ref string, given ...OpenOption) (*Model, error) {
 	if ref == demo.Name {
@@ -216,8 +219,8 @@ func (m *Model) Description() engine.Description { return m.engine.Description()
 // Layers returns the number of decoder blocks.
 func (m *Model) Layers() int { return len(m.Decoder().Blocks) }
 
-// Stored returns the types of the stored weights, the most common first, and
-// what they are expanded to: "BF16", or "Q4_K and Q6_K, expanded to BF16".
+// Stored returns the types of the stored weights, the most common first: "BF16",
+// or "Q4_K and Q6_K".
 func (m *Model) Stored() string { return m.stored }
 
 // EndTokens returns the tokens that end a generation.

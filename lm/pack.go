@@ -65,7 +65,7 @@ func newPacked() *packed {
 
 // reset empties the run; its memory is used again.
 func (p *packed) reset() {
-	p.run = engine.Run{Tokens: p.run.Tokens[:0], Segments: p.run.Segments[:0], Edits: p.run.Edits[:0], Taps: p.run.Taps[:0], LogitRows: p.run.LogitRows[:0]}
+	p.run = engine.Run{Tokens: p.run.Tokens[:0], Segments: p.run.Segments[:0], Edits: p.run.Edits[:0], Taps: p.run.Taps[:0], LogitRows: p.run.LogitRows[:0], Residual: p.run.Residual[:0]}
 	p.positions, p.owners, p.changed, p.failed = p.positions[:0], p.owners[:0], p.changed[:0], p.failed[:0]
 	p.readers, p.gated, p.asked = p.readers[:0], p.gated[:0], p.asked[:0]
 	clear(p.changes)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 
 	"github.com/steervec/steer/lm/cpu/kernel"
 )
@@ -15,10 +16,32 @@ type Continuation struct {
 	Tokens []int
 }
 
+// ScoreOption says how continuations are scored.
+type ScoreOption func(*scoreOptions)
+
+type scoreOptions struct {
+	usage    *Usage
+	progress func(done, total int)
+}
+
+// CountTo adds to a count what is given and computed.
+func CountTo(usage *Usage) ScoreOption { return func(o *scoreOptions) { o.usage = usage } }
+
+// TellProgress calls a function with the tokens that are computed of all.
+func TellProgress(progress func(done, total int)) ScoreOption {
+	return func(o *scoreOptions) { o.progress = progress }
+}
+
 // Score returns the natural log-probability of each token of each continuation,
-// given all before it. Prompts that continuations share are computed once. What
-// is wrong with a continuation is an [InputError].
-func (m *Model) Score(ctx context.Context, continuations []Continuation) ([][]float64, error) {
+// given all before it. Prompts that continuations share are computed once, and so
+// are the layers below the first edited one of a continuation that is steered in
+// many ways, as in [Model.Forward]. What is wrong with a continuation is an
+// [InputError].
+func (m *Model) Score(ctx context.Context, continuations []Continuation, options ...ScoreOption) ([][]float64, error) {
+	var o scoreOptions
+	for _, option := range options {
+		option(&o)
+	}
 	inputs := make([]Input, len(continuations))
 	tokens := make([][]int, len(continuations))
 	out := make([][]float64, len(continuations))
@@ -29,12 +52,45 @@ func (m *Model) Score(ctx context.Context, continuations []Continuation) ([][]fl
 		}
 		out[i] = make([]float64, len(tokens[i]))
 	}
-	_, err := m.Forward(ctx, inputs, ForwardOptions{Logits: func(input, position int, logits []float32) {
-		k := position - inputs[input].Read[0]
-		out[input][k] = logprob(logits[tokens[input][k]], kernel.LogSumExp(logits))
+	usage, err := m.Forward(ctx, inputs, ForwardOptions{Progress: o.progress, logitsOfRow: func(readers []int, position int, logits []float32) {
+		sum := kernel.LogSumExp(logits)
+		for _, input := range readers {
+			k := position - inputs[input].Read[0]
+			out[input][k] = logprob(logits[tokens[input][k]], sum)
+		}
 	}})
+	if o.usage != nil {
+		*o.usage = o.usage.Add(usage)
+	}
 	return out, err
 }
+
+// LogProbabilities writes the natural logarithms of the probabilities that logits
+// stand for, [vocabulary] both. The two may be the same slice.
+func LogProbabilities(out, logits []float32) {
+	sum := kernel.LogSumExp(logits)
+	for i, l := range logits {
+		out[i] = l - sum
+	}
+}
+
+// Divergence returns the Kullback-Leibler divergence, in nats, of one distribution
+// of the next token from another, both given as log-probabilities, [vocabulary]:
+// the sum of p·(log p - log q), 0 where the two are equal. It is computed from
+// float32 and means nothing below some 1e-6.
+func Divergence(p, q []float32) float64 {
+	scratch := probabilities.Get().(*[]float32)
+	defer probabilities.Put(scratch)
+	*scratch = append((*scratch)[:0], p...)
+	kernel.Softmax(*scratch)
+	var sums [4]float64 // independent, so that the additions overlap
+	for i, share := range *scratch {
+		sums[i%4] += float64(share) * float64(p[i]-q[i])
+	}
+	return max(0, (sums[0]+sums[1])+(sums[2]+sums[3]))
+}
+
+var probabilities = sync.Pool{New: func() any { return new([]float32) }}
 
 // continued returns the input that computes all but the last token of a
 // continuation, which is predicted and never computed, and its tokens.

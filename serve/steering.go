@@ -46,6 +46,7 @@ type appliedEdit struct {
 	Tokens     string   `json:"tokens"`
 	Prompt     int      `json:"prompt_tokens"`   // on which it acted
 	Response   int      `json:"response_tokens"` // likewise
+	Positions  [][2]int `json:"positions"`       // of these tokens: from one to another, which is not among them
 	Notes      []string `json:"notes,omitempty"`
 }
 
@@ -340,8 +341,12 @@ func (st *steering) applied(g lm.Generation) []appliedEdit {
 	}
 	for i, e := range st.edits {
 		report := e.report
+		report.Positions = [][2]int{}
 		if i < len(g.Acted) { // else it would change nothing, or nothing was computed
 			report.Prompt, report.Response = g.Acted[i].Prompt, g.Acted[i].Response
+			for _, span := range g.Acted[i].Where {
+				report.Positions = append(report.Positions, [2]int{span.From, span.To})
+			}
 		}
 		out = append(out, report)
 	}

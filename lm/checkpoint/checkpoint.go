@@ -36,8 +36,8 @@ type Options struct {
 	CacheDir string       // the folder that holds models--org--name
 	Client   *http.Client // nil: the usual one
 
-	// Expand is the type, BF16 or F32, that the blocks of few bits in GGUF files
-	// are expanded to; "": BF16.
+	// Expand is the type, BF16 or F32, that [Checkpoint.Tensor] expands the blocks of
+	// few bits in GGUF files to; "": BF16.
 	Expand safetensors.DType
 }
 
@@ -185,9 +185,8 @@ func (c *Checkpoint) Config() []byte { return c.config }
 // unseen. The samples are read at the first call, which comes before Close.
 func (c *Checkpoint) Fingerprint() string { return c.fingerprint() }
 
-// Stored says in which types the matrices are stored, the most common first,
-// and where that differs, what they are read as: "BF16", or "Q4_K and Q6_K,
-// expanded to BF16".
+// Stored says in which types the matrices are stored, the most common first:
+// "BF16", or "Q4_K and Q6_K".
 func (c *Checkpoint) Stored() string { return c.store.Stored() }
 
 // Metadata returns the free-form entries of the weight files. Where files

@@ -89,6 +89,15 @@ func (s ggufStore) infos() []TensorInfo {
 	return out
 }
 
+// Blocks returns a matrix as it is stored, where that is in blocks of few bits: in
+// a GGUF file.
+func (c *Checkpoint) Blocks(name string) (gguf.Rows, bool) {
+	if s, ok := c.store.(ggufStore); ok {
+		return s.Blocks(name)
+	}
+	return gguf.Rows{}, false
+}
+
 func (s ggufStore) Close() error { return s.file.Close() }
 
 // memory is a folder of files that are in memory.

@@ -31,7 +31,7 @@ func (m *Model) Decoder() *arch.Decoder { return m.decoder }
 // Description names the number format of the products and the instruction set.
 func (m *Model) Description() engine.Description {
 	instructions, _ := kernel.Instructions() // an error is told by Load
-	return engine.Description{Name: "cpu", DType: m.precision.String(), Instructions: instructions, Parameters: m.parameters}
+	return engine.Description{Name: "cpu", DType: m.dtype, Instructions: instructions, Parameters: m.parameters}
 }
 
 // Check allows everything: an operator's Delta runs on the rows where they lie.

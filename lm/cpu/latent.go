@@ -27,12 +27,12 @@ func (l *loader) latent(a *arch.Attention, hidden int) *latent {
 		m.queryNorm, in = l.norm(d.QueryNorm, d.QueryRank), d.QueryRank
 	}
 	m.queryUp = l.linear(d.QueryUp, a.Heads*(d.KeySize+d.RopeSize), in)
-	up := l.weight(d.Up, a.Heads*(d.KeySize+d.ValueSize), d.Rank)
+	up := l.numbers(d.Up, a.Heads*(d.KeySize+d.ValueSize), d.Rank)
 	for h := 0; h < a.Heads && l.err == nil; h++ {
-		key := rows(up, h*(d.KeySize+d.ValueSize), d.KeySize)
-		value := rows(up, h*(d.KeySize+d.ValueSize)+d.KeySize, d.ValueSize)
+		key := up.Slice(h*(d.KeySize+d.ValueSize), d.KeySize)
+		value := up.Slice(h*(d.KeySize+d.ValueSize)+d.KeySize, d.ValueSize)
 		key.Rows, key.Cols, key.RowStride, key.ColStride = key.Cols, key.Rows, key.ColStride, key.RowStride
-		m.keys, m.values = append(m.keys, kernel.Pack(l.precision, key)), append(m.values, kernel.Pack(l.precision, value))
+		m.keys, m.values = append(m.keys, l.pack(key)), append(m.values, l.pack(value))
 	}
 	return m
 }

@@ -16,8 +16,8 @@ import (
 // Model is a decoder with its weights packed for products.
 type Model struct {
 	decoder    *arch.Decoder
-	precision  kernel.Precision // of the products
-	parameters int              // stored elements, tied ones counted once
+	dtype      string // of the products
+	parameters int    // stored elements, tied ones counted once
 
 	embedding embedding
 	blocks    []block
@@ -87,10 +87,9 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 	if _, err := kernel.Instructions(); err != nil {
 		return nil, err
 	}
-	l := &loader{ctx: ctx, tensors: source, decoder: decoder}
+	l := &loader{ctx: ctx, tensors: source, decoder: decoder, stored: map[kernel.Stored]int{}}
 	m := &Model{decoder: decoder}
 	l.precision = l.choose(decoder, dtype)
-	m.precision = l.precision
 	d := decoder
 
 	width := d.Embedding.Width
@@ -145,6 +144,7 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 		}
 	}
 	m.parameters = l.parameters
+	m.dtype = l.describe()
 	return m, l.err
 }
 
@@ -155,6 +155,7 @@ type loader struct {
 	decoder    *arch.Decoder
 	precision  kernel.Precision
 	parameters int
+	stored     map[kernel.Stored]int // elements of matrices
 	err        error
 }
 
@@ -166,6 +167,12 @@ func (l *loader) fail(format string, args ...any) {
 
 // choose settles the precision by the type in which the embedding is stored.
 func (l *loader) choose(d *arch.Decoder, dtype engine.DType) kernel.Precision {
+	if _, ok := l.blocks(d.Embedding.Tokens); ok {
+		if dtype == engine.Float32 {
+			return kernel.F32
+		}
+		return kernel.BF16
+	}
 	t, _ := l.find(d.Embedding.Tokens)
 	switch {
 	case dtype == engine.BFloat16, dtype == engine.Auto && t.DType == safetensors.BF16:
@@ -273,6 +280,16 @@ func (l *loader) matrix(name string, count, n int) []float32 {
 
 // weight returns a linear's weight as a view [out, in], however it is stored.
 func (l *loader) weight(part arch.Linear, out, in int) kernel.View {
+	if l.err == nil {
+		if b, ok := l.blocks(part.Weight); ok && b.Turned == part.Transposed {
+			return l.blocksView(part.Weight, b, out, in)
+		}
+	}
+	return l.numbers(part, out, in)
+}
+
+// numbers is weight with blocks of few bits expanded.
+func (l *loader) numbers(part arch.Linear, out, in int) kernel.View {
 	if !part.Transposed {
 		return l.tensor(part.Weight, out, in)
 	}
@@ -281,13 +298,12 @@ func (l *loader) weight(part arch.Linear, out, in int) kernel.View {
 	return v
 }
 
-// rows is the slice [from, from+n) of a view's rows.
-func rows(v kernel.View, from, n int) kernel.View {
-	if v.Data != nil {
-		v.Data = v.Data[from*v.RowStride*v.Type.Size():]
+// pack is the one door through which matrices come into the model.
+func (l *loader) pack(views ...kernel.View) *kernel.Matrix {
+	for _, v := range views {
+		l.stored[v.Type] += v.Rows * v.Cols
 	}
-	v.Rows = n
-	return v
+	return kernel.Pack(l.precision, views...)
 }
 
 // linear packs a part of a block; nil where the part is absent.
@@ -299,7 +315,7 @@ func (l *loader) linear(part arch.Linear, out, in int) *linear {
 	if l.err != nil {
 		return nil
 	}
-	packed := &linear{weight: kernel.Pack(l.precision, v)}
+	packed := &linear{weight: l.pack(v)}
 	if part.Bias != "" {
 		packed.bias = l.vector(part.Bias, out)
 	}
@@ -335,7 +351,7 @@ func (l *loader) queryKeyValue(a *arch.Attention, hidden int) *linear {
 	if l.err != nil {
 		return nil
 	}
-	packed := &linear{weight: kernel.Pack(l.precision, views...)}
+	packed := &linear{weight: l.pack(views...)}
 	if biased {
 		packed.bias = bias
 	}
@@ -367,13 +383,13 @@ func (l *loader) fused(a *arch.Attention, hidden, queries, keys int) *linear {
 	for _, part := range []struct{ from, n int }{{0, q}, {key, k}, {value, k}} {
 		for g := range a.Groups {
 			from := g*(q+2*k) + part.from
-			views = append(views, rows(v, from, part.n))
+			views = append(views, v.Slice(from, part.n))
 			if bias != nil {
 				ordered = append(ordered, bias[from:from+part.n]...)
 			}
 		}
 	}
-	packed := &linear{weight: kernel.Pack(l.precision, views...), bias: ordered}
+	packed := &linear{weight: l.pack(views...), bias: ordered}
 	return packed
 }
 

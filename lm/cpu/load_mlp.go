@@ -52,13 +52,13 @@ func (l *loader) sources(p *arch.MLP, count, hidden int) sources {
 
 // dense packs the MLP of one expert.
 func (l *loader) dense(m *mlp, from sources, expert int) {
-	m.gate, m.up, m.down = l.pack(from.gate, expert), l.pack(from.up, expert), l.pack(from.down, expert)
+	m.gate, m.up, m.down = l.expert(from.gate, expert), l.expert(from.up, expert), l.expert(from.down, expert)
 	if from.gateUp == nil {
 		return
 	}
 	both := from.gateUp(expert)
 	if l.err == nil {
-		m.gate, m.up = both.half(l.precision, m.inner, m.Alternating, 0), both.half(l.precision, m.inner, m.Alternating, 1)
+		m.gate, m.up = l.half(both, m.inner, m.Alternating, 0), l.half(both, m.inner, m.Alternating, 1)
 	}
 }
 
@@ -73,27 +73,23 @@ type stored struct {
 }
 
 // half packs the first or the second half of the rows, or every other row.
-func (s stored) half(precision kernel.Precision, n int, alternating bool, which int) *linear {
+func (l *loader) half(s stored, n int, alternating bool, which int) *linear {
 	v, bias := s.weight, s.bias
 	if !alternating {
-		v = rows(v, which*n, n)
+		v = v.Slice(which*n, n)
 		if bias != nil {
 			bias = bias[which*n : (which+1)*n]
 		}
-		return &linear{kernel.Pack(precision, v), bias}
+		return &linear{l.pack(v), bias}
 	}
-	if v.Data != nil {
-		v.Data = v.Data[which*v.RowStride*v.Type.Size():]
-	}
-	v.Rows, v.RowStride = n, 2*v.RowStride
 	var every []float32
 	for i := which; i < len(bias); i += 2 {
 		every = append(every, bias[i])
 	}
-	return &linear{kernel.Pack(precision, v), every}
+	return &linear{l.pack(v.Every(which, 2, n)), every}
 }
 
-func (l *loader) pack(from source, expert int) *linear {
+func (l *loader) expert(from source, expert int) *linear {
 	if from == nil {
 		return nil
 	}
@@ -101,7 +97,7 @@ func (l *loader) pack(from source, expert int) *linear {
 	if l.err != nil {
 		return nil
 	}
-	return &linear{kernel.Pack(l.precision, s.weight), s.bias}
+	return &linear{l.pack(s.weight), s.bias}
 }
 
 // source finds where the parts of count experts are: under a name for each, or
@@ -118,7 +114,7 @@ func (l *loader) source(part arch.Linear, count, out, in int) source {
 			return stored{l.weight(one, out, in), l.optional(one.Bias, out)}
 		}
 	}
-	if from := l.blocks(part, count, out, in); from != nil || l.err != nil {
+	if from := l.microscaled(part, count, out, in); from != nil || l.err != nil {
 		return from
 	}
 	height, width := out, in
@@ -135,7 +131,7 @@ func (l *loader) source(part arch.Linear, count, out, in int) source {
 		if l.err != nil {
 			return stored{}
 		}
-		s := stored{weight: rows(all, expert*height, height)}
+		s := stored{weight: all.Slice(expert*height, height)}
 		if part.Transposed {
 			s.weight.Rows, s.weight.Cols, s.weight.RowStride, s.weight.ColStride = out, in, 1, out
 		}

@@ -23,7 +23,7 @@ func (l *loader) mixed(a *arch.Attention, hidden int) *mixed {
 	width := a.KVHeads * a.HeadSize
 	queries, outputs := l.source(a.Query, e.Count, width, hidden), l.source(a.Output, e.Count, hidden, width)
 	for i := 0; i < e.Count && l.err == nil; i++ {
-		m.queries, m.outputs = append(m.queries, l.pack(queries, i)), append(m.outputs, l.pack(outputs, i))
+		m.queries, m.outputs = append(m.queries, l.expert(queries, i)), append(m.outputs, l.expert(outputs, i))
 	}
 	return m
 }

@@ -1,29 +1,22 @@
 package cpu
 
 import (
-	"encoding/binary"
-	"math"
 	"slices"
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/cpu/kernel"
-	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
 // A stack of experts may be stored in MXFP4 (Open Compute Project 2023, section
 // 5): a tensor NAME_blocks [experts, out, in/32, 16] of bytes that each hold two
-// numbers of four bits, the lower half first, and a tensor NAME_scales
-// [experts, out, in/32] of exponents, one for each block of 32 numbers. Every such
-// number is a bfloat16, so that expanding loses nothing.
+// neighbouring numbers of four bits, the lower half first, and a tensor NAME_scales
+// [experts, out, in/32] of exponents, one for each block of 32 numbers.
 
 const mxBlock = 32
 
-// fourBits are the numbers of a sign, two bits of exponent and one of fraction.
-var fourBits = [16]float32{0, 0.5, 1, 1.5, 2, 3, 4, 6, float32(math.Copysign(0, -1)), -0.5, -1, -1.5, -2, -3, -4, -6}
-
-// blocks finds where the experts are that are stored in MXFP4; nil: they are not.
-func (l *loader) blocks(part arch.Linear, count, out, in int) source {
+// microscaled finds where the experts are that are stored in MXFP4; nil: they are not.
+func (l *loader) microscaled(part arch.Linear, count, out, in int) source {
 	if _, ok := l.find(part.Weight); ok {
 		return nil
 	}
@@ -52,14 +45,14 @@ func (l *loader) blocks(part arch.Linear, count, out, in int) source {
 		if l.err != nil {
 			return stored{}
 		}
-		data := make([]byte, 2*out*in)
+		data := make([]byte, out*perRow*(1+mxBlock/2))
 		kernel.Parallel(out, func(row int) {
 			for i := range perRow {
 				block := (expert*out+row)*perRow + i
-				expand(data[2*(row*in+i*mxBlock):], numbers.Data[block*mxBlock/2:][:mxBlock/2], scales.Data[block])
+				arrange(data[(row*perRow+i)*(1+mxBlock/2):], numbers.Data[block*mxBlock/2:][:mxBlock/2], scales.Data[block])
 			}
 		})
-		s := stored{weight: kernel.View{Data: data, Type: kernel.StoredBF16, Rows: out, Cols: in, RowStride: in, ColStride: 1}}
+		s := stored{weight: kernel.View{Data: data, Type: kernel.StoredMXFP4, Rows: out, Cols: in, RowStride: in, ColStride: 1}}
 		if biases != nil {
 			s.bias = biases[expert*out : (expert+1)*out]
 		}
@@ -67,13 +60,13 @@ func (l *loader) blocks(part arch.Linear, count, out, in int) source {
 	}
 }
 
-// expand writes the 32 numbers of one block as bfloat16.
-func expand(dst, block []byte, exponent byte) {
-	scale := math.Ldexp(1, int(exponent)-127)
-	for i, b := range block {
-		for half, nibble := range [2]byte{b & 15, b >> 4} {
-			value := float32(float64(fourBits[nibble]) * scale)
-			binary.LittleEndian.PutUint16(dst[2*(2*i+half):], bfloat16.Round(value))
-		}
+// arrange writes a block as GGUF has it: the exponent, then bytes of which the lower
+// halves are the first 16 numbers and the upper ones the others.
+func arrange(dst, block []byte, exponent byte) {
+	dst[0] = exponent
+	for i := range 8 {
+		first, other := block[i], block[8+i]
+		dst[1+2*i] = first&15 | other&15<<4
+		dst[2+2*i] = first>>4 | other&^15
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"context"
 
 	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/forest"
 )
@@ -20,11 +21,14 @@ type DType uint8
 
 const (
 	// Auto keeps bfloat16 weights and rounds activations to bfloat16 at the entry
-	// of each matrix product; every other checkpoint computes in float32.
+	// of each matrix product; every other checkpoint computes in float32. Blocks of
+	// few bits stay as they are; activations become 16-bit integers that share a
+	// scale for each 32 inputs.
 	Auto DType = iota
-	// Float32 keeps everything but stored bfloat16 weights in float32.
+	// Float32 keeps everything but stored bfloat16 weights and blocks in float32.
 	Float32
-	// BFloat16 rounds weights, and activations at the entry of each product.
+	// BFloat16 rounds weights, and activations at the entry of each product; blocks
+	// are as with Auto.
 	BFloat16
 )
 
@@ -36,6 +40,13 @@ type Source interface {
 	// Release is told which parts of a tensor's data have been read and are not
 	// needed any more, by any number of goroutines.
 	Release(part safetensors.Tensor)
+}
+
+// Blocked is a source that may store matrices in blocks of few bits. An engine that
+// multiplies them as they are looks here before it asks for a tensor, of which the
+// blocks would be expanded.
+type Blocked interface {
+	Blocks(name string) (gguf.Rows, bool)
 }
 
 // Opener loads a model. Errors name the tensor or the config's field that is wrong.
@@ -59,7 +70,7 @@ type Engine interface {
 // descriptions give equal bits.
 type Description struct {
 	Name         string // of the engine
-	DType        string // of the products: f32, bf16, mixed
+	DType        string // of the products: f32, bf16, mixed, or of blocks as q4_k+q6_k:i16
 	Instructions string // the instruction set or device
 	Parameters   int    // stored weights, tied ones counted once
 }

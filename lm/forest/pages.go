@@ -31,6 +31,13 @@ func (p Path) Slot(position int) int {
 	panic("forest: the path ends before the position")
 }
 
+// Part returns the slots of n positions from one on.
+func (p Path) Part(from, n int) Path {
+	_, tail := p.cut(from)
+	head, _ := tail.cut(n)
+	return head
+}
+
 // Last returns the slot of the last position.
 func (p Path) Last() int {
 	s := p[len(p)-1]

@@ -43,6 +43,7 @@ func generate() (map[string][]byte, error) {
 		set.vectors()
 		set.peaks()
 		set.pack()
+		set.blocks()
 		file, err := set.Result()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", set.name, err)

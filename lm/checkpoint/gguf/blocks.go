@@ -2,6 +2,7 @@ package gguf
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/x448/float16"
 )
@@ -155,5 +156,28 @@ func expandQ6_K(out []float32, b []byte) {
 			q := int(lows[i]>>shift&15|highs[i]>>(group%4*2)&3<<4) - 32
 			to[i] = float32(d*float32(int8(scales[group*2+i/16]))) * float32(q)
 		}
+	}
+}
+
+// valuesIQ4_NL are what the four bits of IQ4_NL stand for.
+var valuesIQ4_NL = [16]float32{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
+
+// expandIQ4_NL: scale, then 16 bytes as in Q4_0, whose halves choose values.
+func expandIQ4_NL(out []float32, b []byte) {
+	scale := half(b)
+	for i, q := range b[2:18] {
+		out[i] = scale * valuesIQ4_NL[q&15]
+		out[i+16] = scale * valuesIQ4_NL[q>>4]
+	}
+}
+
+// valuesMXFP4 are the numbers of a sign, two bits of exponent and one of fraction.
+var valuesMXFP4 = [16]float64{0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6}
+
+// expandMXFP4: the exponent of a power of two, less 127, then 16 bytes as in Q4_0.
+func expandMXFP4(out []float32, b []byte) {
+	for i, q := range b[1:17] {
+		out[i] = float32(math.Ldexp(valuesMXFP4[q&15], int(b[0])-127))
+		out[i+16] = float32(math.Ldexp(valuesMXFP4[q>>4], int(b[0])-127))
 	}
 }

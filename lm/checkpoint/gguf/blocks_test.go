@@ -3,8 +3,10 @@ package gguf_test
 import (
 	"encoding/binary"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,5 +84,70 @@ func BenchmarkExpand(b *testing.B) {
 			}
 			b.ReportMetric(n*float64(b.N)/float64(b.Elapsed().Nanoseconds())*1e3, "Melements/s")
 		})
+	}
+}
+
+// Rounded numbers are near: within half a step of the group's range, or a step where
+// the scale itself is rounded to few bits.
+func TestNumbersAreRoundedToBlocks(t *testing.T) {
+	steps := map[gguf.Type]float64{ // parts of the range of a block
+		gguf.Q8_0: 1. / 250, gguf.Q4_0: 1. / 14, gguf.Q4_1: 1. / 29, gguf.Q5_0: 1. / 29, gguf.Q5_1: 1. / 60, gguf.Q2_K: 1. / 4, gguf.Q3_K: 1. / 6, gguf.Q4_K: 1. / 20,
+		gguf.Q5_K: 1. / 40, gguf.Q6_K: 1. / 55, gguf.IQ4_NL: 1. / 12, gguf.MXFP4: 1. / 8,
+	}
+	random := rand.New(rand.NewPCG(1, 1))
+	for _, kind := range gguf.Quantizable() {
+		t.Run(kind.String(), func(t *testing.T) {
+			elements, bytes := kind.Block()
+			for _, mean := range []float64{0, 0.5, -3} {
+				values, got, blocks := make([]float32, elements), make([]float32, elements), make([]byte, bytes)
+				low, high := 0., 0.
+				for i := range values {
+					values[i] = float32(mean + random.Float64() - 0.5)
+					low, high = min(low, float64(values[i])), max(high, float64(values[i]))
+				}
+				if err := kind.Quantize(blocks, values); err != nil {
+					t.Fatal(err)
+				}
+				kind.Expand(got, blocks)
+				size := max(high, -low)
+				for i, v := range values {
+					if d := math.Abs(float64(got[i] - v)); d > 2*size*steps[kind] {
+						t.Fatalf("%v becomes %v, %v of a range of %v", v, got[i], d, 2*size)
+					}
+				}
+				// Numbers of the format stay what they are, or very nearly.
+				again := make([]byte, bytes)
+				if err := kind.Quantize(again, got); err != nil {
+					t.Fatal(err)
+				}
+				kind.Expand(values, again)
+				for i, v := range values {
+					if d := math.Abs(float64(got[i] - v)); d > size*steps[kind] {
+						t.Fatalf("%v becomes %v the second time", got[i], v)
+					}
+				}
+			}
+			zero := make([]float32, elements)
+			blocks := make([]byte, bytes)
+			if err := kind.Quantize(blocks, zero); err != nil {
+				t.Fatal(err)
+			}
+			got := slices.Repeat([]float32{1}, elements)
+			if kind.Expand(got, blocks); slices.ContainsFunc(got, func(v float32) bool { return v != 0 }) {
+				t.Errorf("zeros become %v", got)
+			}
+			zero[5] = float32(math.NaN())
+			if err := kind.Quantize(blocks, zero); err == nil {
+				t.Error("NaN is rounded")
+			}
+			if zero[5] = 1e30; kind != gguf.MXFP4 {
+				if err := kind.Quantize(blocks, zero); err == nil {
+					t.Error("a number is rounded whose scale is no half")
+				}
+			}
+		})
+	}
+	if err := gguf.F32.Quantize(nil, nil); err == nil {
+		t.Error("F32 is a format of blocks")
 	}
 }

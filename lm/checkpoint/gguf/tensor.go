@@ -38,24 +38,40 @@ func (t Tensor) Float32s() ([]float32, error) {
 	return out, nil
 }
 
+// Rows are rows of a tensor of blocks as a matrix [Count, Width] of a model.
+type Rows struct {
+	Type         Type
+	Count, Width int
+	Data         []byte
+	Order        func(row int) int // which row of Data each is; nil: as they lie
+
+	// Turned says that the model's tensor is [Width, Count].
+	Turned bool
+
+	// Release is told what part of Data is not needed any more.
+	Release func(part []byte)
+}
+
 // Type is the type of a tensor's elements, numbered as in ggml.
 type Type uint32
 
 // The types that can be expanded to float32.
 const (
-	F32  Type = 0
-	F16  Type = 1
-	Q4_0 Type = 2
-	Q4_1 Type = 3
-	Q5_0 Type = 6
-	Q5_1 Type = 7
-	Q8_0 Type = 8
-	Q2_K Type = 10
-	Q3_K Type = 11
-	Q4_K Type = 12
-	Q5_K Type = 13
-	Q6_K Type = 14
-	BF16 Type = 30
+	F32    Type = 0
+	F16    Type = 1
+	Q4_0   Type = 2
+	Q4_1   Type = 3
+	Q5_0   Type = 6
+	Q5_1   Type = 7
+	Q8_0   Type = 8
+	Q2_K   Type = 10
+	Q3_K   Type = 11
+	Q4_K   Type = 12
+	Q5_K   Type = 13
+	Q6_K   Type = 14
+	IQ4_NL Type = 20
+	BF16   Type = 30
+	MXFP4  Type = 39
 )
 
 // block says how a type is stored: elements that share bytes.
@@ -66,19 +82,21 @@ type block struct {
 }
 
 var blocks = map[Type]block{
-	F32:  {"F32", 1, 4, func(out []float32, b []byte) { out[0] = math.Float32frombits(binary.LittleEndian.Uint32(b)) }},
-	F16:  {"F16", 1, 2, func(out []float32, b []byte) { out[0] = half(b) }},
-	BF16: {"BF16", 1, 2, func(out []float32, b []byte) { out[0] = bfloat16.Widen(binary.LittleEndian.Uint16(b)) }},
-	Q4_0: {"Q4_0", 32, 18, expandQ4_0},
-	Q4_1: {"Q4_1", 32, 20, expandQ4_1},
-	Q5_0: {"Q5_0", 32, 22, expandQ5_0},
-	Q5_1: {"Q5_1", 32, 24, expandQ5_1},
-	Q8_0: {"Q8_0", 32, 34, expandQ8_0},
-	Q2_K: {"Q2_K", 256, 84, expandQ2_K},
-	Q3_K: {"Q3_K", 256, 110, expandQ3_K},
-	Q4_K: {"Q4_K", 256, 144, expandQ4_K},
-	Q5_K: {"Q5_K", 256, 176, expandQ5_K},
-	Q6_K: {"Q6_K", 256, 210, expandQ6_K},
+	F32:    {"F32", 1, 4, func(out []float32, b []byte) { out[0] = math.Float32frombits(binary.LittleEndian.Uint32(b)) }},
+	F16:    {"F16", 1, 2, func(out []float32, b []byte) { out[0] = half(b) }},
+	BF16:   {"BF16", 1, 2, func(out []float32, b []byte) { out[0] = bfloat16.Widen(binary.LittleEndian.Uint16(b)) }},
+	Q4_0:   {"Q4_0", 32, 18, expandQ4_0},
+	Q4_1:   {"Q4_1", 32, 20, expandQ4_1},
+	Q5_0:   {"Q5_0", 32, 22, expandQ5_0},
+	Q5_1:   {"Q5_1", 32, 24, expandQ5_1},
+	Q8_0:   {"Q8_0", 32, 34, expandQ8_0},
+	Q2_K:   {"Q2_K", 256, 84, expandQ2_K},
+	Q3_K:   {"Q3_K", 256, 110, expandQ3_K},
+	Q4_K:   {"Q4_K", 256, 144, expandQ4_K},
+	Q5_K:   {"Q5_K", 256, 176, expandQ5_K},
+	Q6_K:   {"Q6_K", 256, 210, expandQ6_K},
+	IQ4_NL: {"IQ4_NL", 32, 18, expandIQ4_NL},
+	MXFP4:  {"MXFP4", 32, 17, expandMXFP4},
 }
 
 func (t Type) block() block { return blocks[t] }
@@ -90,6 +108,9 @@ func (t Type) String() string {
 	}
 	return fmt.Sprintf("type %d of ggml", uint32(t))
 }
+
+// Blocks reports whether elements share bytes.
+func (t Type) Blocks() bool { return t.block().elements > 1 }
 
 // Expands reports whether the type can be expanded.
 func (t Type) Expands() bool { return t.block().bytes != 0 }

@@ -78,7 +78,7 @@ func (t *translation) add(tensor gguf.Tensor, how change, name string) {
 	h := t.shape
 	queries, keys := h.heads*h.size, h.keyHeads*h.size
 	expect := func(rows int) {
-		if len(tensor.Shape) == 1 && !isBlock(tensor.Type) {
+		if len(tensor.Shape) == 1 && !tensor.Type.Blocks() {
 			s.rows, s.width = s.width, 1 // a bias has a row for each element
 		}
 		if s.rows != rows || len(tensor.Shape) > 2 {
@@ -168,11 +168,6 @@ func fused(q, k, queries, keys int) func(int) int {
 	}
 }
 
-func isBlock(t gguf.Type) bool {
-	elements, _ := t.Block()
-	return elements > 1
-}
-
 // dtype is the type that the checkpoint's tensor has.
 func (s *source) dtype(expand safetensors.DType) safetensors.DType {
 	switch s.tensor.Type {
@@ -195,11 +190,24 @@ func (s *source) rowBytes() int {
 // stored returns the bytes in the file where they are the tensor's already; nil
 // where it has to be made.
 func (s *source) stored() []byte {
-	if isBlock(s.tensor.Type) || s.order != nil || s.how == plusOne || s.how == transposed && len(s.shape) == 2 {
+	if s.tensor.Type.Blocks() || s.order != nil || s.how == plusOne || s.how == transposed && len(s.shape) == 2 {
 		return nil
 	}
 	from, n := s.first*s.rowBytes(), s.rows*s.rowBytes()
 	return s.tensor.Data[from : from+n : from+n]
+}
+
+// blocks returns the rows as they are stored, in blocks; false where they are not,
+// or are no matrix.
+func (s *source) blocks() (gguf.Rows, bool) {
+	if !s.tensor.Type.Blocks() || len(s.shape) != 2 || s.how == plusOne {
+		return gguf.Rows{}, false
+	}
+	rows := gguf.Rows{Type: s.tensor.Type, Count: s.rows, Width: s.width, Order: s.order, Turned: s.how == transposed}
+	if rows.Data = s.tensor.Data; s.order == nil {
+		rows.Data = rows.Data[s.first*s.rowBytes() : (s.first+s.rows)*s.rowBytes()]
+	}
+	return rows, true
 }
 
 // make returns the tensor's bytes. Rows are shared out over all cores.
@@ -228,7 +236,7 @@ func (s *source) makeRows(out []byte, dtype safetensors.DType, from, to int) {
 		}
 		stored := s.tensor.Data[at*bytes : (at+1)*bytes]
 		switch {
-		case isBlock(s.tensor.Type) || s.how == plusOne:
+		case s.tensor.Type.Blocks() || s.how == plusOne:
 			s.tensor.Type.Expand(values, stored)
 			if s.how == plusOne {
 				for i := range values {

@@ -83,6 +83,18 @@ func (c *Checkpoint) Tensor(name string) (safetensors.Tensor, bool) {
 	return t, true
 }
 
+// Blocks returns a matrix that is stored in blocks as its rows lie in the file, and
+// whether the tensor of that name is one.
+func (c *Checkpoint) Blocks(name string) (gguf.Rows, bool) {
+	s, ok := c.tensors[name]
+	if !ok {
+		return gguf.Rows{}, false
+	}
+	rows, ok := s.blocks()
+	rows.Release = c.file.Release
+	return rows, ok
+}
+
 // StoredAs returns the type and the shape of a tensor as it is stored, without
 // making anything of it. The shape is that of [Checkpoint.Tensor]; a part of a
 // stored tensor counts as a tensor.
@@ -103,16 +115,13 @@ func (c *Checkpoint) Release(t safetensors.Tensor) {
 	delete(c.made, t.Name)
 }
 
-// Stored says what types the matrices are stored in, the most common first, and
-// what blocks are expanded to: "Q4_K and Q6_K, expanded to BF16".
+// Stored says what types the matrices are stored in, the most common first: "Q4_K
+// and Q6_K".
 func (c *Checkpoint) Stored() string {
 	elements := map[gguf.Type]int{}
-	blocks := false
 	for _, name := range c.file.Names() {
-		t, _ := c.file.Tensor(name)
-		if len(t.Shape) > 1 {
+		if t, _ := c.file.Tensor(name); len(t.Shape) > 1 {
 			elements[t.Type] += t.Len()
-			blocks = blocks || isBlock(t.Type)
 		}
 	}
 	types := slices.SortedFunc(maps.Keys(elements), func(a, b gguf.Type) int {
@@ -122,11 +131,7 @@ func (c *Checkpoint) Stored() string {
 	for _, t := range types {
 		names = append(names, t.String())
 	}
-	text := strings.Join(names, " and ")
-	if blocks {
-		text += ", expanded to " + string(c.expand)
-	}
-	return text
+	return strings.Join(names, " and ")
 }
 
 // translation is the work of New.

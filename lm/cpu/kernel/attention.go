@@ -325,6 +325,7 @@ func multiply(set *instructionSet, rows int, a []float32, aStride int, w []float
 	}
 }
 
+// wordsOf looks at numbers as words.
 func wordsOf(x []float32) []uint32 {
 	return unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
 }

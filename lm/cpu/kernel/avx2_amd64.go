@@ -272,3 +272,133 @@ func avx2Read(x *byte, n int)
 //
 //go:noescape
 func avx2Transpose(dst *byte, dstStep int, src *byte, srcStride int, n int)
+
+// avx2UnpackQ4_0 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func avx2UnpackQ4_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx2UnpackQ4_1 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func avx2UnpackQ4_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx2UnpackQ5_0 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func avx2UnpackQ5_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx2UnpackQ5_1 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func avx2UnpackQ5_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx2UnpackQ8_0 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func avx2UnpackQ8_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx2UnpackQ2_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func avx2UnpackQ2_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx2UnpackQ3_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func avx2UnpackQ3_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx2UnpackQ4_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func avx2UnpackQ4_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx2UnpackQ5_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func avx2UnpackQ5_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx2UnpackQ6_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func avx2UnpackQ6_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx2UnpackIQ4_NL unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func avx2UnpackIQ4_NL(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx2UnpackMXFP4 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func avx2UnpackMXFP4(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx2UnpackedNumbers turns what was unpacked into numbers [inputs, 16].
+//
+//go:noescape
+func avx2UnpackedNumbers(dst *float32, q *uint32, scale *float32, minus *float32, groups int, halves int)
+
+// avx2Integer1 multiplies 1 rows of a, aStride bytes apart, with 16 outputs,
+// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
+// of 16 inputs, the sum of the integers' products times both scales, less minus times
+// the sum of the activations unless minus is nil. All strides are in bytes.
+//
+//go:noescape
+func avx2Integer1(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
+
+// avx2Integer2 multiplies 2 rows of a, aStride bytes apart, with 16 outputs,
+// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
+// of 16 inputs, the sum of the integers' products times both scales, less minus times
+// the sum of the activations unless minus is nil. All strides are in bytes.
+//
+//go:noescape
+func avx2Integer2(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
+
+// avx2Integer3 multiplies 3 rows of a, aStride bytes apart, with 16 outputs,
+// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
+// of 16 inputs, the sum of the integers' products times both scales, less minus times
+// the sum of the activations unless minus is nil. All strides are in bytes.
+//
+//go:noescape
+func avx2Integer3(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
+
+// avx2Integer4 multiplies 4 rows of a, aStride bytes apart, with 16 outputs,
+// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
+// of 16 inputs, the sum of the integers' products times both scales, less minus times
+// the sum of the activations unless minus is nil. All strides are in bytes.
+//
+//go:noescape
+func avx2Integer4(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
+
+// avx2Integer5 multiplies 5 rows of a, aStride bytes apart, with 16 outputs,
+// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
+// of 16 inputs, the sum of the integers' products times both scales, less minus times
+// the sum of the activations unless minus is nil. All strides are in bytes.
+//
+//go:noescape
+func avx2Integer5(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
+
+// avx2Integer6 multiplies 6 rows of a, aStride bytes apart, with 16 outputs,
+// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
+// of 16 inputs, the sum of the integers' products times both scales, less minus times
+// the sum of the activations unless minus is nil. All strides are in bytes.
+//
+//go:noescape
+func avx2Integer6(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
+
+// avx2Integers turns blocks of 32 activations into integers with a scale.
+//
+//go:noescape
+func avx2Integers(to *uint32, x *float32, blocks int)

@@ -13,6 +13,9 @@ func supported() []*instructionSet {
 			set.name = "avx512bf16"
 			set.tile[half] = [...]tileFunc{nil, avx512Half1, avx512Half2, avx512Half3, avx512Half4, avx512Half5, avx512Half6}
 			set.pairPeak = avx512HalfPeak
+			if x.HasAVX512VNNI {
+				set.integer = [...]integerTileFunc{nil, avx512IntegerVNNI1, avx512IntegerVNNI2, avx512IntegerVNNI3, avx512IntegerVNNI4, avx512IntegerVNNI5, avx512IntegerVNNI6}
+			}
 			sets = append(sets, &set)
 		}
 		sets = append(sets, &avx512)
@@ -35,6 +38,24 @@ var avx512 = instructionSet{
 	narrow: [...]narrowFunc{
 		nil, avx512Narrow1, avx512Narrow2, avx512Narrow3, avx512Narrow4, avx512Narrow5, avx512Narrow6,
 	},
+	integers: avx2Integers,
+	unpack: [storedTypes]unpackFunc{
+		StoredQ4_0:   avx512UnpackQ4_0,
+		StoredQ4_1:   avx512UnpackQ4_1,
+		StoredQ5_0:   avx512UnpackQ5_0,
+		StoredQ5_1:   avx512UnpackQ5_1,
+		StoredQ8_0:   avx512UnpackQ8_0,
+		StoredQ2_K:   avx512UnpackQ2_K,
+		StoredQ3_K:   avx512UnpackQ3_K,
+		StoredQ4_K:   avx512UnpackQ4_K,
+		StoredQ5_K:   avx512UnpackQ5_K,
+		StoredQ6_K:   avx512UnpackQ6_K,
+		StoredIQ4_NL: avx512UnpackIQ4_NL,
+		StoredMXFP4:  avx512UnpackMXFP4,
+	},
+	numbers:      avx512UnpackedNumbers,
+	integer:      [...]integerTileFunc{nil, avx512Integer1, avx512Integer2, avx512Integer3, avx512Integer4, avx512Integer5, avx512Integer6},
+	integerUnits: 4,
 	addScaled:    avx512AddScaled,
 	scale:        avx512Scale,
 	sum:          avx512Sum,
@@ -67,6 +88,24 @@ var avx2 = instructionSet{
 	narrow: [...]narrowFunc{
 		nil, avx2Narrow1, avx2Narrow2, avx2Narrow3, avx2Narrow4, avx2Narrow5, avx2Narrow6,
 	},
+	integers: avx2Integers,
+	unpack: [storedTypes]unpackFunc{
+		StoredQ4_0:   avx2UnpackQ4_0,
+		StoredQ4_1:   avx2UnpackQ4_1,
+		StoredQ5_0:   avx2UnpackQ5_0,
+		StoredQ5_1:   avx2UnpackQ5_1,
+		StoredQ8_0:   avx2UnpackQ8_0,
+		StoredQ2_K:   avx2UnpackQ2_K,
+		StoredQ3_K:   avx2UnpackQ3_K,
+		StoredQ4_K:   avx2UnpackQ4_K,
+		StoredQ5_K:   avx2UnpackQ5_K,
+		StoredQ6_K:   avx2UnpackQ6_K,
+		StoredIQ4_NL: avx2UnpackIQ4_NL,
+		StoredMXFP4:  avx2UnpackMXFP4,
+	},
+	numbers:      avx2UnpackedNumbers,
+	integer:      [...]integerTileFunc{nil, avx2Integer1, avx2Integer2, avx2Integer3, avx2Integer4, avx2Integer5, avx2Integer6},
+	integerUnits: 1,
 	addScaled:    avx2AddScaled,
 	scale:        avx2Scale,
 	sum:          avx2Sum,

@@ -1,12 +1,9 @@
 package kernel
 
 import (
-	"math"
 	"runtime"
 	"sync"
 	"unsafe"
-
-	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
 // Product computes dst = x·Wᵀ + bias for x [rows, In] and dst [rows, Out], both
@@ -36,6 +33,7 @@ func Products(calls ...Call) {
 	if n := b.tasks[len(b.products)]; n > 0 {
 		parallel(n, (*multiplication)(b))
 	}
+	runtime.KeepAlive(calls) // the matrices' memory goes with them
 	b.end()
 }
 
@@ -55,31 +53,50 @@ func (b *batch) begin(calls []Call) {
 		panels += c.W.panels()
 	}
 	b.products, b.blocks, b.tasks = b.products[:0], append(b.blocks[:0], 0), append(b.tasks[:0], 0)
-	for i, c := range calls {
-		if len(b.spare) == i {
-			b.spare = append(b.spare, new(product))
+	for _, c := range calls {
+		for i := range c.W.stripes {
+			b.add(c, &c.W.stripes[i], panels)
 		}
-		p := b.spare[i]
-		b.products = append(b.products, p)
-		p.set, p.w, p.rows = active, c.W, c.Rows
-		p.dst, p.bias, p.source = c.Dst[:c.Rows*c.W.Out], c.Bias, c.X[:c.Rows*c.W.In]
-		blocks, tasks := p.form(), 0
-		if i > 0 && blocks > 0 && b.products[i-1].sameActivations(p) {
-			p.x, p.halves, blocks = b.products[i-1].x, b.products[i-1].halves, 0
-		}
-		if c.Rows > 0 && c.W.Out > 0 {
-			p.divide(panels)
-			tasks = p.down * c.W.panels()
-		}
-		b.blocks = append(b.blocks, b.blocks[i]+blocks)
-		b.tasks = append(b.tasks, b.tasks[i]+tasks)
 	}
+}
+
+// add makes a product of one stripe of a call's matrix.
+func (b *batch) add(c Call, s *stripe, panels int) {
+	i := len(b.products)
+	if len(b.spare) == i {
+		b.spare = append(b.spare, new(product))
+	}
+	p := b.spare[i]
+	b.products = append(b.products, p)
+	p.stripe, p.set, p.in, p.height = s, active, c.W.In, c.Rows
+	p.dst, p.stride = c.Dst[min(s.from, len(c.Dst)):c.Rows*c.W.Out], c.W.Out
+	p.source = c.X[:c.Rows*c.W.In]
+	if c.Bias != nil {
+		p.bias = c.Bias[s.from : s.from+s.out]
+	}
+	p.form = s.form(active, p.in)
+	blocks, tasks := 0, 0
+	switch {
+	case p.form.kind == asGiven:
+		p.x = wordsOf(p.source)
+	case i > 0 && b.products[i-1].sameActivations(p):
+		p.x = b.products[i-1].x
+	default:
+		p.x = sized(&p.own, p.height*p.form.words)
+		blocks = (p.height + prepareRows - 1) / prepareRows
+	}
+	if p.height > 0 && s.out > 0 {
+		p.divide(panels)
+		tasks = p.down * s.panels()
+	}
+	b.blocks = append(b.blocks, b.blocks[i]+blocks)
+	b.tasks = append(b.tasks, b.tasks[i]+tasks)
 }
 
 // end forgets what belongs to the caller, and keeps the memory.
 func (b *batch) end() {
 	for _, p := range b.products {
-		*p = product{rounded: p.rounded, own: p.own}
+		*p = product{own: p.own}
 	}
 }
 
@@ -112,23 +129,20 @@ func (b *multiplication) do(task int) {
 	b.products[i].do(rest)
 }
 
-// product is one of a batch.
+// product is one of a batch: that with a stripe of a matrix.
 type product struct {
-	set       *instructionSet
-	w         *Matrix
-	rows      int
-	dst, bias []float32
-	source    []float32 // [rows, In]
-
-	// The activations [rows, stride] in the form that the tiles read: the source
-	// itself, or its values rounded or as halves.
-	format int
-	x      []float32
-	halves []uint16
+	*stripe
+	set    *instructionSet
+	in     int
+	height int       // rows
+	dst    []float32 // from the stripe's first output on, rows stride elements apart
 	stride int
+	bias   []float32 // [out of the stripe]; nil: none
+	source []float32 // [rows, in]
 
-	rounded []float32 // memory for x
-	own     []uint16  // memory for halves
+	form form     // in which the activations are read
+	x    []uint32 // [rows, words of the form]
+	own  []uint32 // memory for x
 
 	// The work is down x panels tasks of blockRows rows.
 	down, blockRows int
@@ -137,54 +151,16 @@ type product struct {
 // prepareRows is how many rows are prepared at a time.
 const prepareRows = 16
 
-// form settles the form of the activations, and returns how many blocks of rows
-// are to be brought into it.
-func (p *product) form() (blocks int) {
-	in := p.w.In
-	p.x, p.stride = p.source, in
-	switch {
-	case p.w.Precision == F32:
-		p.format = single
-		return 0
-	case p.w.Precision == BF16 && p.set.tile[half][1] != nil:
-		p.format = half
-		p.stride = 2*p.w.steps + 32 // rows do not all begin in the same set of the cache
-		p.halves = sized(&p.own, p.rows*p.stride)
-	case p.w.Precision == BF16 || in%2 == 1:
-		p.format = mixed
-		p.stride = 2 * p.w.steps
-		p.x = sized(&p.rounded, p.rows*p.stride)
-	default:
-		p.format = mixed
-		return 0
-	}
-	return (p.rows + prepareRows - 1) / prepareRows
-}
-
 // sameActivations reports whether another product reads the same ones in the
 // same form.
 func (p *product) sameActivations(q *product) bool {
-	return len(p.source) == len(q.source) && len(p.source) > 0 && &p.source[0] == &q.source[0] &&
-		p.format == q.format && p.stride == q.stride && p.w.Precision == q.w.Precision
+	return len(p.source) == len(q.source) && len(p.source) > 0 && &p.source[0] == &q.source[0] && p.form == q.form
 }
 
 // prepare brings a block of rows into the form of the activations.
 func (p *product) prepare(block int) {
-	in := p.w.In
-	for r := block * prepareRows; r < min(p.rows, (block+1)*prepareRows); r++ {
-		row := p.source[r*in : (r+1)*in]
-		if p.format == half {
-			to := p.halves[r*p.stride : (r+1)*p.stride]
-			RoundBF16(to, row)
-			clear(to[in : 2*p.w.steps])
-			continue
-		}
-		to := p.x[r*p.stride : (r+1)*p.stride]
-		copy(to, row)
-		if p.w.Precision == BF16 {
-			roundSingle(to[:in])
-		}
-		clear(to[in:])
+	for r := block * prepareRows; r < min(p.height, (block+1)*prepareRows); r++ {
+		p.form.prepare(p.x[r*p.form.words:(r+1)*p.form.words], p.source[r*p.in:(r+1)*p.in])
 	}
 }
 
@@ -193,152 +169,23 @@ func (p *product) prepare(block int) {
 // panels in all.
 func (p *product) divide(panels int) {
 	const most, least, tasksPerWorker = 86 * tileRows, 2 * tileRows, 6
-	p.down = (p.rows + most - 1) / most
+	p.down = (p.height + most - 1) / most
 	wanted := tasksPerWorker * runtime.GOMAXPROCS(0)
-	for p.down*panels < wanted && p.rows/(p.down+1) >= least {
+	for p.down*panels < wanted && p.height/(p.down+1) >= least {
 		p.down++
 	}
-	p.blockRows = (p.rows + p.down - 1) / p.down
+	p.blockRows = (p.height + p.down - 1) / p.down
 	p.blockRows = (p.blockRows + tileRows - 1) / tileRows * tileRows
-	p.down = (p.rows + p.blockRows - 1) / p.blockRows
+	p.down = (p.height + p.blockRows - 1) / p.blockRows
 }
 
 // do computes one panel of outputs for one block of rows.
 func (p *product) do(task int) {
-	panel := task / p.down
 	from := task % p.down * p.blockRows
-	to := min(p.rows, from+p.blockRows)
-	columns := min(panelWidth, p.w.Out-panel*panelWidth)
-	if p.set.tile[single][1] == nil {
-		for r := from; r < to; r++ {
-			p.plain(r, panel, columns)
-		}
-		return
-	}
-	// Steps that are taken together: their weights stay in the second cache
-	// while all rows pass.
-	const most = 1024
-	for first := 0; first < p.w.steps || first == 0; first += most {
-		steps := min(most, p.w.steps-first)
-		tiles := (to - from + tileRows - 1) / tileRows
-		for r := from; r < to; {
-			rows := (to - r + tiles - 1) / tiles // of equal height, nearly
-			p.tiles(r, rows, panel, columns, first, steps)
-			r, tiles = r+rows, tiles-1
-		}
-	}
+	p.panel(p, task/p.down, from, min(p.height, from+p.blockRows))
 }
 
-// tiles computes some steps of a few rows with a panel.
-func (p *product) tiles(row, rows, panel, columns, first, steps int) {
-	a, size := unsafe.Pointer(nil), 4
-	if p.format == half {
-		a, size = unsafe.Pointer(unsafe.SliceData(p.halves)), 2
-	} else {
-		a = unsafe.Pointer(unsafe.SliceData(p.x))
-	}
-	perStep := 1
-	if p.format != single {
-		perStep = 2
-	}
-	a = unsafe.Add(a, (row*p.stride+first*perStep)*size)
-	w := unsafe.Add(unsafe.Pointer(unsafe.SliceData(p.w.panel(panel))), first*panelWidth*4)
-	more, last := first > 0, first+steps == p.w.steps
-
-	tile, wide := p.set.tile[p.format][rows], p.set.columns
-	if rows == 1 && p.set.panel[p.format] != nil {
-		tile, wide = p.set.panel[p.format], panelWidth
-	}
-	for c := 0; c < columns; c += wide {
-		at := row*p.w.Out + panel*panelWidth + c
-		var bias *float32
-		if p.bias != nil && last {
-			bias = &p.bias[panel*panelWidth+c]
-		}
-		w := (*byte)(unsafe.Add(w, c*4))
-		if c+wide <= columns {
-			tile((*byte)(a), p.stride*size, w, panelWidth*4, p.set.lanes*4, steps, &p.dst[at], p.w.Out*4, more, bias)
-			continue
-		}
-		p.edge(tile, a, size, w, steps, row, rows, panel*panelWidth+c, columns-c, more, bias != nil)
-	}
-}
-
-// edge computes a tile of which only some columns exist.
-func (p *product) edge(tile tileFunc, a unsafe.Pointer, size int, w *byte, steps, row, rows, out, columns int, more, biased bool) {
-	buffer := edges.Get().(*[tileRows * panelWidth]float32)
-	defer edges.Put(buffer)
-	if more {
-		for r := range rows {
-			copy(buffer[r*panelWidth:][:columns], p.dst[(row+r)*p.w.Out+out:])
-		}
-	}
-	tile((*byte)(a), p.stride*size, w, panelWidth*4, p.set.lanes*4, steps, &buffer[0], panelWidth*4, more, nil)
-	for r := range rows {
-		to := p.dst[(row+r)*p.w.Out+out:][:columns]
-		copy(to, buffer[r*panelWidth:])
-		if biased {
-			for c := range to {
-				to[c] += p.bias[out+c]
-			}
-		}
-	}
-}
-
-var edges = sync.Pool{New: func() any { return new([tileRows * panelWidth]float32) }}
-
-// plain computes one row with a panel: the specification of the tiles, which
-// differ from it in rounding alone.
-func (p *product) plain(row, panel, columns int) {
-	x := p.x[row*p.stride : (row+1)*p.stride]
-	words := p.w.panel(panel)
-	dst := p.dst[row*p.w.Out+panel*panelWidth:][:columns]
-	const together = 8
-	for c := 0; c < columns; c += together {
-		var sums [together]float32
-		for k := range p.w.steps {
-			w := (*[together]uint32)(words[k*panelWidth+c:])
-			if p.format == single {
-				for i := range sums {
-					sums[i] += x[k] * math.Float32frombits(w[i])
-				}
-				continue
-			}
-			lower, upper := x[2*k], x[2*k+1]
-			for i := range sums {
-				sums[i] += lower * math.Float32frombits(w[i]<<16)
-				sums[i] += upper * math.Float32frombits(w[i]&0xffff0000)
-			}
-		}
-		for i, sum := range sums[:min(together, columns-c)] {
-			if p.bias != nil {
-				sum += p.bias[panel*panelWidth+c+i]
-			}
-			dst[c+i] = sum
-		}
-	}
-}
-
-// RoundBF16 writes x, rounded to the nearest bfloat16 (ties to even), into dst.
-func RoundBF16(dst []uint16, x []float32) {
-	done := 0
-	if n := len(x) &^ 15; n > 0 && active.roundHalf != nil {
-		active.roundHalf(&dst[0], &x[0], n)
-		done = n
-	}
-	for i, v := range x[done:] {
-		dst[done+i] = bfloat16.Round(v)
-	}
-}
-
-// roundSingle rounds x to bfloat16 in place.
-func roundSingle(x []float32) {
-	done := 0
-	if n := len(x) &^ 15; n > 0 && active.roundSingle != nil {
-		active.roundSingle(&x[0], &x[0], n)
-		done = n
-	}
-	for i, v := range x[done:] {
-		x[done+i] = bfloat16.Widen(bfloat16.Round(v))
-	}
+// numbersOf looks at words as numbers.
+func numbersOf(x []uint32) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
 }

@@ -1,0 +1,472 @@
+package eval
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/steervec/steer"
+	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/pairs"
+)
+
+// SweepData is what the files that a manifest names hold.
+type SweepData struct {
+	Samples []steer.Sample // to train on
+	Items   []pairs.Item   // to evaluate on; two-sided questions or pairs must be among them
+	Text    string         // neutral text
+}
+
+// SweepRun says where a sweep goes and how it is watched.
+type SweepRun struct {
+	Dir      string                // rows.jsonl, items.jsonl, sweep.json and vectors/ are written there
+	Resume   bool                  // go on with the sweep that was stopped there, if there is one of the same manifest
+	Progress func(done, total int) // nil: nobody is told
+}
+
+// Sweep trains a vector on every layer with every aggregator of a manifest's grid,
+// in one pass over the pairs, evaluates all points of the grid, chooses the best
+// one on half of the items and reports on the other half, where it also compares
+// the choice with the baselines. The manifest's model, grid and plan say what is
+// done; the rest of it is filled in and returned. Rows are written group by group
+// as they come, and a sweep that was stopped loses the group that it was at.
+func Sweep(ctx context.Context, m *lm.Model, manifest Manifest, data SweepData, run SweepRun) (*Manifest, error) {
+	s := &sweep{model: m, manifest: manifest, data: data, run: run, begun: time.Now()}
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	folder, err := openFolder(run.Dir, &s.manifest, data.Items, run.Resume)
+	if err != nil {
+		return nil, err
+	}
+	defer folder.close()
+	s.rows = folder.rows
+	if s.manifest.Result != nil {
+		return &s.manifest, nil
+	}
+	if err := s.prepare(ctx); err != nil {
+		return nil, err
+	}
+	groups := s.groups()
+	for i := s.manifest.Groups; i < len(groups); i++ {
+		rows, err := groups[i].run(ctx, s.progress(groups, i))
+		if err != nil {
+			return nil, err
+		}
+		s.rows = append(s.rows, rows...)
+		if i == len(groups)-1 {
+			if err := s.conclude(); err != nil {
+				return nil, err
+			}
+		}
+		if err := folder.add(rows); err != nil {
+			return nil, err
+		}
+	}
+	return &s.manifest, nil
+}
+
+// sweep is a sweep under way.
+type sweep struct {
+	model    *lm.Model
+	manifest Manifest
+	data     SweepData
+	run      SweepRun
+	begun    time.Time
+	rows     []Row // so far
+
+	evaluator  *Evaluator
+	calibrator *calibrator // nil: multipliers are given
+	vectors    map[string]*steer.Vector
+	trained    *steer.Activations
+	usage      lm.Usage
+}
+
+// group is points that are measured together: what a stopped sweep may lose.
+type group struct {
+	points int // about
+	run    func(ctx context.Context, progress func(done, total int)) ([]Row, error)
+}
+
+// groupPoints is how many points of the grid share what is computed. More would
+// save little, and a sweep that is stopped would lose more.
+const groupPoints = 128
+
+// check refuses a grid that makes no sense and resolves its layers.
+func (s *sweep) check() error {
+	g, p := &s.manifest.Grid, &s.manifest.Plan
+	for _, part := range []struct {
+		name string
+		n    int
+	}{{"aggregators", len(g.Aggregators)}, {"operators", len(g.Operators)}, {"scopes", len(g.Scopes)}, {"multipliers or budgets", len(g.Multipliers) + len(g.Budgets)}} {
+		if part.n == 0 {
+			return fmt.Errorf("the grid has no %s", part.name)
+		}
+	}
+	if len(g.Multipliers) > 0 && len(g.Budgets) > 0 {
+		return errors.New("the grid has multipliers and budgets; give one of them")
+	}
+	if slices.Contains(g.Budgets, 0) {
+		return errors.New("a budget of 0 nats is no steering")
+	}
+	for _, name := range g.Operators {
+		if _, err := steer.ParseOperator(name); err != nil {
+			return err
+		}
+	}
+	for _, scope := range g.Scopes {
+		if scope != everything {
+			if _, err := steer.ParseTokens(scope); err != nil {
+				return err
+			}
+		}
+	}
+	if !slices.ContainsFunc(s.data.Items, func(i pairs.Item) bool { return i.Kind == pairs.ABItem || i.Kind == pairs.PairItem }) {
+		return errors.New("a sweep chooses by two-sided questions or pairs, and the data to evaluate on has none")
+	}
+	p.Site = cmp.Or(p.Site, lm.DecoderBlock)
+	slices.Sort(g.Multipliers)
+	slices.Sort(g.Budgets)
+	return nil
+}
+
+// everything is the name of the scope that has all tokens.
+const everything = "all"
+
+// prepare asks without steering and trains the vectors.
+func (s *sweep) prepare(ctx context.Context) (err error) {
+	g, p := &s.manifest.Grid, &s.manifest.Plan
+	s.evaluator, err = NewEvaluator(ctx, s.model, Options{
+		Items: s.data.Items, Chat: p.Chat, Text: s.data.Text, TextTokens: p.TextTokens, Halves: true, Seed: p.Seed, Resamples: p.Resamples,
+	})
+	if err != nil {
+		return err
+	}
+	if len(g.Budgets) > 0 {
+		if s.calibrator, err = newCalibrator(s.model, CalibrateOptions{Text: s.data.Text, TextTokens: p.TextTokens}); err != nil {
+			return err
+		}
+	}
+	read, err := steer.ParseReading(cmp.Or(p.Read, "-1"))
+	if err != nil {
+		return err
+	}
+	if s.trained, err = steer.Extract(ctx, s.model, s.data.Samples, steer.ExtractOptions{Site: p.Site, Layers: g.Layers, Read: read}); err != nil {
+		return err
+	}
+	s.usage = s.trained.Usage
+	s.vectors = map[string]*steer.Vector{}
+	for _, name := range g.Aggregators {
+		aggregator, err := steer.ParseAggregator(name)
+		if err != nil {
+			return err
+		}
+		if s.vectors[name], err = steer.Aggregate(s.trained, aggregator); err != nil {
+			return err
+		}
+		if err := s.vectors[name].Save(vectorFile(s.run.Dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// groups returns what is to be done, in order.
+func (s *sweep) groups() []group {
+	g := &s.manifest.Grid
+	groups := []group{{1, s.before}}
+	doses := max(len(g.Multipliers), len(g.Budgets))
+	layers := max(1, groupPoints/doses)
+	for _, aggregator := range g.Aggregators {
+		for _, operator := range g.Operators {
+			for _, scope := range g.Scopes {
+				for some := range slices.Chunk(g.Layers, layers) {
+					groups = append(groups, group{len(some) * doses, func(ctx context.Context, progress func(done, total int)) ([]Row, error) {
+						return s.grid(ctx, aggregator, operator, scope, some, progress)
+					}})
+				}
+			}
+		}
+	}
+	return append(groups, group{doses * (1 + s.manifest.Plan.Random), s.compare})
+}
+
+// progress tells how far the sweep is, in points and parts of a thousand.
+func (s *sweep) progress(groups []group, at int) func(done, total int) {
+	before, all := 0, 0
+	for i, g := range groups {
+		if all += g.points; i < at {
+			before += g.points
+		}
+	}
+	return func(done, total int) {
+		if s.run.Progress != nil && total > 0 {
+			s.run.Progress(1000*before+1000*groups[at].points*done/total, 1000*all)
+		}
+	}
+}
+
+// before is what is known before anything is steered: what the vectors look like,
+// and the baselines that need none.
+func (s *sweep) before(ctx context.Context, progress func(done, total int)) ([]Row, error) {
+	rows := []Row{s.cosines()}
+	rows = append(rows, s.projections()...)
+	measured, err := s.evaluator.Rows(ctx, s.unsteered(), progress)
+	return append(rows, measured...), err
+}
+
+// unsteered are the baselines that need no vector.
+func (s *sweep) unsteered() []Arm {
+	arms := []Arm{{Point: Point{Baseline: NoSteering}}}
+	if i := s.manifest.Plan.Instructions; i != nil {
+		arms = append(arms, Arm{Point: Point{Baseline: PositivePrompt}, Instruction: i[0]}, Arm{Point: Point{Baseline: NegativePrompt}, Instruction: i[1]})
+	}
+	return arms
+}
+
+// use is one layer of a trained vector.
+func (s *sweep) use(aggregator, operator, scope string, layer int) (Use, error) {
+	layers, err := steer.ParseLayers(strconv.Itoa(layer))
+	if err != nil {
+		return Use{}, err
+	}
+	tokens := scope
+	if scope == everything {
+		tokens = ""
+	}
+	return Use{Vector: s.vectors[aggregator], Intervention: steer.Intervention{Operator: operator, Tokens: tokens, Layers: layers}}, nil
+}
+
+// grid measures all multipliers or budgets of some layers.
+func (s *sweep) grid(ctx context.Context, aggregator, operator, scope string, layers []int, progress func(done, total int)) ([]Row, error) {
+	var uses []Use
+	for _, layer := range layers {
+		use, err := s.use(aggregator, operator, scope, layer)
+		if err != nil {
+			return nil, err
+		}
+		uses = append(uses, use)
+	}
+	arms, err := s.arms(ctx, uses)
+	if err != nil || len(arms) == 0 {
+		return nil, err
+	}
+	return s.evaluator.Rows(ctx, arms, progress)
+}
+
+// arms are the points of some ways to steer, one way after the other. An operator
+// that needs a direction has none at 0, and one that does not heed its length has
+// one point.
+func (s *sweep) arms(ctx context.Context, uses []Use) (arms []Arm, err error) {
+	if s.calibrator != nil && heeds(uses[0]) {
+		return s.armsAt(ctx, uses)
+	}
+	for _, use := range uses {
+		multipliers := s.manifest.Grid.Multipliers
+		if !heeds(use) {
+			multipliers = []float64{1}
+		}
+		for _, multiplier := range multipliers {
+			if multiplier == 0 && !HasZero([]Use{use}) {
+				continue
+			}
+			arm, err := NewArm(s.model, []Use{use}, multiplier)
+			if err != nil {
+				return nil, err
+			}
+			arms = append(arms, arm)
+		}
+	}
+	return arms, nil
+}
+
+// armsAt are the points of some ways to steer that cost the budgets, which are
+// looked for together. Where no multiplier costs one, the point is left out, and a
+// note says so.
+func (s *sweep) armsAt(ctx context.Context, uses []Use) ([]Arm, error) {
+	var doses []dose
+	for _, use := range uses {
+		for _, budget := range s.manifest.Grid.Budgets {
+			doses = append(doses, dose{use, budget})
+		}
+	}
+	found, err := s.calibrator.find(ctx, doses)
+	if err != nil {
+		return nil, err
+	}
+	var arms []Arm
+	for i, f := range found {
+		use, budget := doses[i].use, doses[i].budget
+		if f.err != nil {
+			s.manifest.Notes = append(s.manifest.Notes, fmt.Sprintf("%s, %s, layer %s: no point costs %v nats: %v",
+				use.Vector.Provenance.Aggregator, use.Operator, use.Layers, budget, f.err))
+			continue
+		}
+		arm, err := NewArm(s.model, []Use{use}, f.multiplier)
+		if err != nil {
+			return nil, err
+		}
+		arm.Point.Budget = budget
+		arms = append(arms, arm)
+	}
+	return arms, nil
+}
+
+// heeds reports whether a use's operator looks at the length of the vector: an
+// ablation does not, so that it has one point, whatever the multiplier.
+func heeds(use Use) bool {
+	operator, err := steer.ParseOperator(cmp.Or(use.Operator, use.Vector.Operator, steer.Add().Name()))
+	if err != nil {
+		return true
+	}
+	for _, vector := range use.Vector.Layers {
+		width := len(vector) / max(1, use.Vector.Rank)
+		activation := make([]float32, width)
+		for i := range activation {
+			activation[i] = float32(i%5) - 1.5
+		}
+		half := make([]float32, len(vector))
+		for i, v := range vector {
+			half[i] = v / 2 // exact, unless it is very small
+		}
+		a, b := make([]float32, width), make([]float32, width)
+		operator.Delta(a, activation, vector)
+		operator.Delta(b, activation, half)
+		for i := range a {
+			if d := a[i] - b[i]; d > 1e-4 || d < -1e-4 {
+				return true
+			}
+		}
+		return slices.Equal(a, make([]float32, width)) // nothing can be told from an idle one
+	}
+	return true
+}
+
+// compare chooses the best point and measures, beside it, the same vector at 0 and
+// random vectors of the same length at the same multipliers.
+func (s *sweep) compare(ctx context.Context, progress func(done, total int)) ([]Row, error) {
+	chosen, ok := s.choose(Choose, s.manifest.Plan.MaxKL95)
+	if !ok {
+		return nil, errors.New("the grid has no point to choose")
+	}
+	p := chosen.Point
+	use, err := s.use(p.Aggregator, p.Operator, p.Scope, p.Layers[0])
+	if err != nil {
+		return nil, err
+	}
+	var multipliers []float64
+	for _, r := range s.rows {
+		if r.Set == Cost && r.Baseline == "" && r.way() == p.way() {
+			multipliers = append(multipliers, r.Multiplier)
+		}
+	}
+	arms, err := Baselines{Random: s.manifest.Plan.Random, Seed: s.manifest.Plan.Seed}.Arms(s.model, []Use{use}, multipliers)
+	if err != nil {
+		return nil, err
+	}
+	var rows []Row
+	if arms = arms[1:]; len(arms) > 0 { // what does not steer is measured already
+		if rows, err = s.evaluator.Rows(ctx, arms, progress); err != nil {
+			return nil, err
+		}
+	}
+	if use.Vector.Rank > 1 {
+		s.manifest.Notes = append(s.manifest.Notes, fmt.Sprintf("tokens are not projected: the chosen vector has %d rows and no one direction", use.Vector.Rank))
+		return rows, nil
+	}
+	projected, err := s.tokens(ctx, use, p)
+	return append(rows, projected), err
+}
+
+// choice is a point with what it gains and costs.
+type choice struct {
+	Point
+	gain, cost Estimate
+}
+
+// choose returns the point of the grid that gains most on a half of the items, of
+// those that cost at most so many nats; where none costs so little, the cheapest.
+func (s *sweep) choose(half Half, most float64) (best choice, ok bool) {
+	for _, r := range s.rows {
+		if r.Set != Choices || r.Half != half || r.Baseline != "" {
+			continue
+		}
+		c := choice{r.Point, s.evaluator.gain(r), s.costOf(r.Point)}
+		var better bool
+		switch fits, bestFits := c.cost.Value <= most, best.cost.Value <= most; {
+		case !ok:
+			better = true
+		case fits != bestFits:
+			better = fits
+		case fits:
+			better = c.gain.Value > best.gain.Value
+		default:
+			better = c.cost.Value < best.cost.Value
+		}
+		if better {
+			best, ok = c, true
+		}
+	}
+	return best, ok
+}
+
+// costOf returns what a point costs.
+func (s *sweep) costOf(p Point) Estimate {
+	for _, r := range s.rows {
+		if r.Set == Cost && r.Point.key() == p.key() {
+			return r.Metrics[KL95]
+		}
+	}
+	return Estimate{}
+}
+
+// gainOf returns what a point gains on a half.
+func (s *sweep) gainOf(p Point, half Half) Estimate {
+	for _, r := range s.rows {
+		if r.Set == Choices && r.Half == half && r.Point.key() == p.key() {
+			return s.evaluator.gain(r)
+		}
+	}
+	return Estimate{}
+}
+
+// gain estimates by how much a row's examples moved from where they are without
+// steering.
+func (e *Evaluator) gain(r Row) Estimate {
+	moved := make([]float64, len(r.Examples))
+	for i, x := range r.Examples {
+		moved[i] = x.Value - x.Unsteered
+	}
+	return e.bootstrap.mean(moved)
+}
+
+// conclude fills in what was found.
+func (s *sweep) conclude() error {
+	most := s.manifest.Plan.MaxKL95
+	chosen, ok := s.choose(Choose, most)
+	if !ok {
+		return errors.New("the grid has no point to choose")
+	}
+	best, _ := s.choose(Report, most)
+	r := &Result{
+		Chosen: chosen.Point, KL95: chosen.cost, OnChoose: chosen.gain, OnReport: s.gainOf(chosen.Point, Report),
+		Best: best.Point, OnBest: best.gain,
+	}
+	r.Within = r.OnReport.Low <= best.gain.Value && best.gain.Value <= r.OnReport.High
+	for _, row := range s.rows {
+		if row.Set == Choices && row.Half == Report && row.Baseline != "" {
+			r.Baselines = append(r.Baselines, Gain{row.Point, s.evaluator.gain(row)})
+		}
+	}
+	usage := s.usage.Add(s.evaluator.Usage())
+	if s.calibrator != nil {
+		usage = usage.Add(s.calibrator.usage)
+	}
+	s.manifest.Result = r
+	s.manifest.Work = &Work{usage.GivenLayers, usage.ComputedLayers, time.Since(s.begun).Seconds()}
+	return nil
+}

@@ -1,0 +1,564 @@
+package main
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// blocks generates the products with blocks of few bits.
+func (s *amd64) blocks() {
+	for _, f := range blockFormats {
+		s.unpack(f)
+	}
+	s.unpackedNumbers()
+	names := []string{""}
+	if s.wide() {
+		names = append(names, "VNNI")
+	}
+	for _, dot := range names {
+		for rows := 1; rows <= 6; rows++ {
+			s.integerTile(fmt.Sprintf("%sInteger%s%d", s.name, dot, rows), rows, dot != "")
+		}
+	}
+	if !s.wide() {
+		s.integers()
+	}
+}
+
+// parts returns how many vectors 16 words take.
+func (s *amd64) parts() int { return 64 / s.bytes }
+
+// part addresses one of them, at a word of every one of 16 outputs.
+func (s *amd64) part(base reg.Register, word, part int) operand.Mem {
+	return operand.Mem{Base: base, Disp: word*64 + part*s.bytes}
+}
+
+// everyWord is a constant with those bits in all lanes, in a register.
+func (s *amd64) everyWord(bits uint32) reg.VecVirtual {
+	v := s.vector()
+	s.VMOVUPS(s.constant(bits), v)
+	return v
+}
+
+func (s *amd64) andWords(x, y, to operand.Op) {
+	if s.wide() {
+		s.VPANDD(x, y, to)
+	} else {
+		s.VPAND(x, y, to)
+	}
+}
+
+func (s *amd64) orWords(x, y, to operand.Op) {
+	if s.wide() {
+		s.VPORD(x, y, to)
+	} else {
+		s.VPOR(x, y, to)
+	}
+}
+
+// words returns a vector of words.
+func (s *amd64) words(m operand.Mem) reg.VecVirtual {
+	v := s.vector()
+	s.VMOVUPS(m, v)
+	return v
+}
+
+// unpack generates the function that unpacks one format.
+func (s *amd64) unpack(f blockFormat) {
+	s.function("Unpack"+f.name, "func(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)", unpackDoc)
+	q, scale, minus := s.pointer("q"), s.pointer("scale"), s.pointer("minus")
+	words, halves := s.pointer("words"), s.pointer("halves")
+	records := s.Load(s.Param("records"), s.GP64()).(reg.GPVirtual)
+	constants := map[uint32]reg.VecVirtual{}
+	constant := func(bits uint32) reg.VecVirtual {
+		if _, ok := constants[bits]; !ok {
+			constants[bits] = s.everyWord(bits)
+		}
+		return constants[bits]
+	}
+	u := unpacking{s, f, q, scale, minus, words, halves, constant}
+	u.prepare()
+	s.Label("record")
+	for part := range s.parts() {
+		u.groups(part)
+	}
+	if f.head > 0 {
+		s.ADDQ(operand.I32(f.head*64), words)
+	}
+	blocks := f.inputs / 32
+	count := s.GP64()
+	if blocks > 1 {
+		s.MOVQ(operand.I32(blocks), count)
+		s.Label("block")
+	}
+	for part := range s.parts() {
+		u.integers(part)
+	}
+	s.ADDQ(operand.I32(16*64), q)
+	s.ADDQ(operand.I32(f.perBlock()*64), words)
+	if blocks > 1 {
+		s.DECQ(count)
+		s.JNZ(operand.LabelRef("block"))
+	}
+	s.ADDQ(operand.I32(f.inputs/f.group*64), scale)
+	s.ADDQ(operand.I32(f.inputs/f.group*64), minus)
+	s.ADDQ(operand.I32(f.halves*32), halves)
+	s.DECQ(records)
+	s.JNZ(operand.LabelRef("record"))
+	s.end()
+}
+
+type unpacking struct {
+	*amd64
+	f                                blockFormat
+	q, scale, minus, words_, halves_ reg.GPVirtual
+	constant                         func(bits uint32) reg.VecVirtual
+}
+
+// prepare loads the constants of the inner loop before it begins.
+func (u unpacking) prepare() {
+	if u.f.codebook != nil {
+		u.constant(0x0f0f0f0f)
+		return
+	}
+	low := 0
+	for _, bits := range u.f.planes {
+		u.constant(0x10001 * (1<<bits - 1) << low)
+		low += bits
+	}
+	if u.f.offset != 0 {
+		u.constant(0x10001 * uint32(u.f.offset))
+	}
+}
+
+// half returns half h of a record as numbers.
+func (u unpacking) half(h, part int) reg.VecVirtual {
+	v := u.vector()
+	u.VCVTPH2PS(operand.Mem{Base: u.halves_, Disp: h*32 + part*u.bytes/2}, v)
+	return v
+}
+
+// field returns bits of a word as 32-bit integers; mask 0 leaves those above.
+func (u unpacking) field(word, part, shift int, mask uint32) reg.VecVirtual {
+	v := u.words(u.part(u.words_, word, part))
+	if shift > 0 {
+		u.VPSRLD(operand.U8(shift), v, v)
+	}
+	if mask != 0 {
+		u.andWords(u.constant(mask), v, v)
+	}
+	return v
+}
+
+// sixBits returns field i of those that three words hold, five in each and the last
+// in what is left.
+func (u unpacking) sixBits(i, part int) reg.VecVirtual {
+	if i < 15 {
+		return u.field(i/5, part, i%5*6, 63)
+	}
+	v := u.field(0, part, 30, 0)
+	for w := 1; w < 3; w++ {
+		more := u.field(w, part, 30, 0)
+		u.VPSLLD(operand.U8(2*w), more, more)
+		u.orWords(more, v, v)
+	}
+	return v
+}
+
+// times turns integers into numbers, times d, and stores them.
+func (u unpacking) times(d, v reg.VecVirtual, to reg.Register, g, part int) {
+	u.VCVTDQ2PS(v, v)
+	u.VMULPS(d, v, v)
+	u.VMOVUPS(v, u.part(to, g, part))
+}
+
+// groups writes scale and minus.
+func (u unpacking) groups(part int) {
+	n := u.f.inputs / u.f.group
+	var d, dmin reg.VecVirtual
+	if u.f.scales != exponents {
+		d = u.half(0, part)
+	}
+	if u.f.halves == 2 {
+		dmin = u.half(1, part)
+	}
+	switch u.f.scales {
+	case oneHalf:
+		u.VMOVUPS(d, u.part(u.scale, 0, part))
+	case twoHalves:
+		u.VMOVUPS(d, u.part(u.scale, 0, part))
+		u.VXORPS(u.constant(1<<31), dmin, dmin)
+		u.VMOVUPS(dmin, u.part(u.minus, 0, part))
+	case sixBits:
+		for g := range n {
+			u.times(d, u.sixBits(g, part), u.scale, g, part)
+			u.times(dmin, u.sixBits(8+g, part), u.minus, g, part)
+		}
+	case sixBitsSigned:
+		for g := range n {
+			v := u.sixBits(g, part)
+			u.VPSUBD(u.constant(32), v, v)
+			u.times(d, v, u.scale, g, part)
+		}
+	case signedBytes:
+		for g := range n {
+			v := u.words(u.part(u.words_, g/4, part))
+			if g%4 < 3 {
+				u.VPSLLD(operand.U8(24-g%4*8), v, v)
+			}
+			u.VPSRAD(operand.U8(24), v, v)
+			u.times(d, v, u.scale, g, part)
+		}
+	case pairsOfNibbles:
+		for g := range n {
+			u.times(d, u.field(g/4, part, g%4*8, 15), u.scale, g, part)
+			u.times(dmin, u.field(g/4, part, g%4*8+4, 15), u.minus, g, part)
+		}
+	case exponents:
+		for g := range n {
+			e := u.vector()
+			u.VPMOVZXWD(operand.Mem{Base: u.halves_, Disp: part * u.bytes / 2}, e)
+			if g == 0 {
+				u.andWords(u.constant(255), e, e)
+			} else {
+				u.VPSRLD(operand.U8(8), e, e)
+			}
+			usual, subnormal := u.vector(), u.vector()
+			u.VPSUBD(u.constant(1), e, usual)
+			u.VPSLLD(operand.U8(23), usual, usual)
+			u.VPADDD(u.constant(1), e, subnormal)
+			u.VPSLLD(operand.U8(21), subnormal, subnormal)
+			u.VPMAXSD(subnormal, usual, usual)
+			u.VMOVUPS(usual, u.part(u.scale, g, part))
+		}
+	}
+}
+
+// integers writes q of 32 inputs, two vectors for each four.
+func (u unpacking) integers(part int) {
+	var codebook reg.VecVirtual
+	if u.f.codebook != nil {
+		codebook = u.vector()
+		u.VMOVUPS(u.global("codebook"+u.f.name, func(word int) (four uint32) {
+			for i := range 4 {
+				four |= uint32(uint8(u.f.codebook[word%4*4+i])) << (8 * i)
+			}
+			return four
+		}), codebook)
+	}
+	for step := range 8 {
+		to := func(odd int) operand.Mem { return u.part(u.q, step*2+odd, part) }
+		if u.f.codebook != nil {
+			v := u.words(u.part(u.words_, step%4, part))
+			if step >= 4 {
+				u.VPSRLD(operand.U8(4), v, v)
+			}
+			u.andWords(u.constant(0x0f0f0f0f), v, v)
+			u.VPSHUFB(v, codebook, v)
+			even := u.vector()
+			u.VPSLLW(operand.U8(8), v, even)
+			u.VPSRAW(operand.U8(8), even, even)
+			u.VMOVUPS(even, to(0))
+			u.VPSRAW(operand.U8(8), v, v)
+			u.VMOVUPS(v, to(1))
+			continue
+		}
+		for odd := range 2 {
+			u.VMOVUPS(u.integer(step, odd, part), to(odd))
+		}
+	}
+}
+
+// integer returns q of the even or the odd inputs of a step, from all planes.
+func (u unpacking) integer(step, odd, part int) reg.VecVirtual {
+	var q reg.VecVirtual
+	first, low := 0, 0
+	for i, bits := range u.f.planes {
+		v := u.words(u.part(u.words_, first+step%bits, part))
+		at := 8*odd + step/bits*bits // of the bits, in 16
+		switch shift := at - low; {
+		case shift > 0:
+			u.VPSRLW(operand.U8(shift), v, v)
+		case shift < 0:
+			u.VPSLLW(operand.U8(-shift), v, v)
+		}
+		if at+bits < 16 || low > 0 {
+			u.andWords(u.constant(0x10001*(1<<bits-1)<<low), v, v)
+		}
+		if i == 0 {
+			q = v
+		} else {
+			u.orWords(v, q, q)
+		}
+		first += bits
+		low += bits
+	}
+	if u.f.offset != 0 {
+		u.VPSUBW(u.constant(0x10001*uint32(u.f.offset)), q, q)
+	}
+	return q
+}
+
+// unpackedNumbers generates what expands for float32 activations.
+func (s *amd64) unpackedNumbers() {
+	s.function("UnpackedNumbers", "func(dst *float32, q *uint32, scale, minus *float32, groups, halves int)", floatsDoc)
+	dst, q, scale, minus := s.pointer("dst"), s.pointer("q"), s.pointer("scale"), s.pointer("minus")
+	groups := s.Load(s.Param("groups"), s.GP64()).(reg.GPVirtual)
+	halves := s.Load(s.Param("halves"), s.GP64()).(reg.GPVirtual)
+	count := s.GP64()
+	s.Label("group")
+	var by, less []reg.VecVirtual
+	for part := range s.parts() {
+		by, less = append(by, s.words(s.part(scale, 0, part))), append(less, s.words(s.part(minus, 0, part)))
+	}
+	s.MOVQ(halves, count)
+	s.SHLQ(operand.U8(2), count) // steps of four inputs
+	s.Label("step")
+	for part := range s.parts() {
+		for odd := range 2 {
+			for upper := range 2 {
+				v := s.words(s.part(q, odd, part))
+				if upper == 0 {
+					s.VPSLLD(operand.U8(16), v, v)
+				}
+				s.VPSRAD(operand.U8(16), v, v)
+				s.VCVTDQ2PS(v, v)
+				s.VMULPS(by[part], v, v)
+				s.VSUBPS(less[part], v, v)
+				s.VMOVUPS(v, s.part(dst, odd+2*upper, part))
+			}
+		}
+	}
+	s.ADDQ(operand.I32(128), q)
+	s.ADDQ(operand.I32(256), dst)
+	s.DECQ(count)
+	s.JNZ(operand.LabelRef("step"))
+	s.ADDQ(operand.I32(64), scale)
+	s.ADDQ(operand.I32(64), minus)
+	s.DECQ(groups)
+	s.JNZ(operand.LabelRef("group"))
+	s.end()
+}
+
+// integerTile generates the product of some rows with a unit, or with a panel of
+// four where AVX-512 has the registers and there are rows to share what is loaded.
+func (s *amd64) integerTile(name string, rows int, vnni bool) {
+	units := 1
+	if s.wide() && rows > 1 {
+		units = 4
+	}
+	vectors := units * s.parts()
+	s.begin(name, "func(a *uint32, aStride int, q *uint32, scale, minus *float32, groups, halves int, dst *float32, dstStride int)",
+		fmt.Sprintf(integerTileDoc, rows, units*16))
+	a, a3, aStride := reg.RSI, reg.RDI, reg.RAX
+	q, scale, minus, groups, halves := reg.RBX, reg.RCX, reg.RDX, reg.R8, reg.R9
+	dst, dst3, dstStride, count, sums := reg.R10, reg.R11, reg.R12, reg.R13, reg.R15
+	for _, argument := range []struct {
+		name string
+		to   reg.Register
+	}{{"a", a}, {"aStride", aStride}, {"q", q}, {"scale", scale}, {"minus", minus}, {"groups", groups}, {"halves", halves}, {"dst", dst}, {"dstStride", dstStride}} {
+		s.Load(s.Param(argument.name), argument.to)
+	}
+	if rows > 3 {
+		s.LEAQ(operand.Mem{Base: aStride, Index: aStride, Scale: 2}, a3)
+		s.ADDQ(a, a3)
+		s.LEAQ(operand.Mem{Base: dstStride, Index: dstStride, Scale: 2}, dst3)
+		s.ADDQ(dst, dst3)
+	}
+	row := func(p, p3, stride reg.Register, r, displacement int) operand.Mem {
+		m := operand.Mem{Base: p, Disp: displacement}
+		if r >= 3 {
+			m.Base = p3
+		}
+		if r%3 > 0 {
+			m.Index, m.Scale = stride, uint8(r%3)
+		}
+		return m
+	}
+	// unit addresses vector v of what each unit has so many bytes of.
+	unit := func(base reg.Register, v, bytes, displacement int) operand.Mem {
+		return operand.Mem{Base: base, Disp: v/s.parts()*bytes + v%s.parts()*s.bytes + displacement}
+	}
+	chains := 1 // sums of which each takes every so manieth pair
+	if vnni && rows*vectors < 8 {
+		chains = 4 / (rows * vectors)
+	}
+	chains = max(chains, 1)
+	sum := func(r, v, chain int) reg.VecPhysical { return s.register((chain*rows+r)*vectors + v) }
+	free := chains * rows * vectors
+	held := min(vectors, 4)
+	weight := func(v int) reg.VecPhysical { return s.register(free + v%held) }
+	broadcast, product := s.register(free+held), s.register(free+held+1)
+
+	s.Label("group")
+	for i := range free {
+		s.clear(s.register(i))
+	}
+	s.MOVQ(halves, count)
+	s.Label("half")
+	for pair := range 8 {
+		for v := range vectors {
+			s.VMOVUPS(unit(q, v, unitBytes, pair*64), weight(v))
+		}
+		for r := range rows {
+			s.VBROADCASTSS(row(a, a3, aStride, r, pair*4), broadcast)
+			for v := range vectors {
+				to := sum(r, v, pair%chains)
+				if vnni {
+					s.VPDPWSSD(broadcast, weight(v), to)
+				} else {
+					s.VPMADDWD(broadcast, weight(v), product)
+					s.VPADDD(product, to, to)
+				}
+			}
+		}
+	}
+	s.ADDQ(operand.I32(48), a)
+	if rows > 3 {
+		s.ADDQ(operand.I32(48), a3)
+	}
+	s.ADDQ(operand.I32(8*64), q)
+	s.DECQ(count)
+	s.JNZ(operand.LabelRef("half"))
+
+	for n := chains / 2; n > 0; n /= 2 {
+		for chain := range n {
+			for r := range rows {
+				for v := range vectors {
+					s.VPADDD(sum(r, v, chain+n), sum(r, v, chain), sum(r, v, chain))
+				}
+			}
+		}
+	}
+	for v := range vectors {
+		s.VMOVUPS(unit(scale, v, scaleBytes, 0), weight(v))
+	}
+	for r := range rows {
+		s.VBROADCASTSS(row(a, a3, aStride, r, -16), broadcast)
+		for v := range vectors {
+			to := sum(r, v, 0)
+			s.VMULPS(broadcast, weight(v), product)
+			s.VCVTDQ2PS(to, to)
+			s.VMULPS(product, to, to)
+			s.VADDPS(row(dst, dst3, dstStride, r, v*s.bytes), to, to)
+		}
+	}
+	s.ADDQ(operand.I32(64), scale)
+	s.TESTQ(minus, minus)
+	s.JZ(operand.LabelRef("store"))
+	for v := range vectors {
+		s.VMOVUPS(unit(minus, v, scaleBytes, 0), weight(v))
+	}
+	s.ADDQ(operand.I32(64), minus)
+	// The sum of 16 or of 32 activations lies behind the scale.
+	s.LEAQ(operand.Mem{Base: a, Index: halves, Scale: 4, Disp: -16}, count)
+	if rows > 3 {
+		s.LEAQ(operand.Mem{Base: a3, Index: halves, Scale: 4, Disp: -16}, sums)
+	}
+	for r := range rows {
+		s.VBROADCASTSS(row(count, sums, aStride, r, 0), broadcast)
+		for v := range vectors {
+			s.VMULPS(broadcast, weight(v), product)
+			s.VSUBPS(product, sum(r, v, 0), sum(r, v, 0))
+		}
+	}
+	s.Label("store")
+	for r := range rows {
+		for v := range vectors {
+			s.VMOVUPS(sum(r, v, 0), row(dst, dst3, dstStride, r, v*s.bytes))
+		}
+	}
+	s.DECQ(groups)
+	s.JNZ(operand.LabelRef("group"))
+	s.end()
+}
+
+// integers generates the preparation of activations, for AVX-512 as well.
+func (s *amd64) integers() {
+	s.function("Integers", "func(to *uint32, x *float32, blocks int)", integersDoc)
+	to, x := s.pointer("to"), s.pointer("x")
+	blocks := s.Load(s.Param("blocks"), s.GP64()).(reg.GPVirtual)
+	magnitude, largest := s.everyWord(0x7fffffff), s.everyWord(0x7f7fffff)
+	order := s.vector()
+	s.VMOVUPS(s.global("pairs", func(word int) uint32 {
+		// Each four 16-bit numbers in the order 0, 2, 1, 3.
+		return []uint32{0x05040100, 0x07060302, 0x0d0c0908, 0x0f0e0b0a}[word%4]
+	}), order)
+	s.Label("block")
+	var values []reg.VecVirtual
+	most := s.vector()
+	for i := range 4 {
+		v := s.words(operand.Mem{Base: x, Disp: 32 * i})
+		values = append(values, v)
+		m := most
+		if i > 0 {
+			m = s.vector()
+		}
+		s.VPAND(magnitude, v, m)
+		if i > 0 {
+			s.VPMAXSD(m, most, most)
+		}
+	}
+	upper := s.XMM()
+	s.VEXTRACTI128(operand.U8(1), most, upper)
+	s.VPMAXSD(upper, most.AsX(), most.AsX())
+	for _, shuffle := range []int{0x4e, 0xb1} {
+		s.VPSHUFD(operand.U8(shuffle), most.AsX(), upper)
+		s.VPMAXSD(upper, most.AsX(), most.AsX())
+	}
+	infinite := s.vector()
+	s.VPBROADCASTD(most.AsX(), infinite)
+	s.VPCMPGTD(largest, infinite, infinite)
+	scale, inverse := most.AsX(), s.vector()
+	s.VDIVSS(s.number(127*256), scale, scale)
+	s.VMAXSS(s.number(float32(math.Ldexp(1, -126))), scale, scale)
+	one := s.XMM()
+	s.VMOVSS(s.number(1), one)
+	s.VDIVSS(scale, one, one)
+	s.VBROADCASTSS(one, inverse)
+	s.VORPS(infinite.AsX(), scale, scale)
+	var totals []reg.Register
+	for half := range 2 {
+		pair := values[2*half : 2*half+2]
+		for _, v := range pair {
+			s.VMULPS(inverse, v, v)
+			s.VCVTPS2DQ(v, v)
+			s.VPANDN(v, infinite, v)
+		}
+		packed, total, upper := s.vector(), s.vector(), s.XMM()
+		s.VPACKSSDW(pair[1], pair[0], packed)
+		s.VPERMQ(operand.U8(0xd8), packed, packed)
+		s.VPSHUFB(order, packed, packed)
+		s.VMOVUPS(packed, operand.Mem{Base: to, Disp: 48 * half})
+		s.VPADDD(pair[0], pair[1], total)
+		s.VEXTRACTI128(operand.U8(1), total, upper)
+		s.VPADDD(upper, total.AsX(), total.AsX())
+		for _, shuffle := range []int{0x4e, 0xb1} {
+			s.VPSHUFD(operand.U8(shuffle), total.AsX(), upper)
+			s.VPADDD(upper, total.AsX(), total.AsX())
+		}
+		totals = append(totals, total.AsX())
+	}
+	both := s.XMM()
+	s.VPADDD(totals[0], totals[1], both)
+	times := func(v reg.Register) {
+		s.VCVTDQ2PS(v, v)
+		s.VMULPS(scale, v, v)
+	}
+	times(both)
+	for half, total := range totals {
+		times(total)
+		for i, v := range []reg.Register{scale, total, both} {
+			s.VMOVSS(v, operand.Mem{Base: to, Disp: 48*half + 32 + 4*i})
+		}
+		s.MOVL(operand.U32(0), operand.Mem{Base: to, Disp: 48*half + 44})
+	}
+	s.ADDQ(operand.I32(128), x)
+	s.ADDQ(operand.I32(96), to)
+	s.DECQ(blocks)
+	s.JNZ(operand.LabelRef("block"))
+	s.end()
+}
