@@ -122,19 +122,19 @@ func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Seque
 	return s, nil
 }
 
-// growth returns how many slots a sequence may come to take: whole pages for its
-// prompt, what it sets aside for its text, and a page at each end.
+// growth returns how many slots a sequence may come to take: its prompt in whole
+// pages, of which each chunk begins one, and what it sets aside for its text.
 func (b *Batch) growth(s *sequence, opts *GenerateOptions) int {
 	up := func(n, to int) int { return (n + to - 1) / to * to }
 	written := opts.MaxTokens
 	if d := b.model.Decoder(); d.Embedding.Positions != "" {
 		written = min(written, d.MaxPositions-len(s.tokens))
 	}
-	slots := up(len(s.tokens), forest.PageSlots) + up(written, ahead) + 2*forest.PageSlots
-	if len(s.steering.undecided()) > 0 { // from an unsteered pass over the prompt
-		slots += up(s.prompt, forest.PageSlots) + forest.PageSlots
+	prompt := up(len(s.tokens), forest.PageSlots) + (len(s.tokens)/b.runTokens+2)*forest.PageSlots
+	if len(s.steering.undecided()) > 0 { // by an unsteered pass over the prompt
+		prompt *= 2
 	}
-	return slots
+	return prompt + up(written, ahead)
 }
 
 // add puts a sequence that was checked into the batch, with options that were.
