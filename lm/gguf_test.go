@@ -51,6 +51,9 @@ var asGGUF = map[string]struct {
 	"phi3_longrope":       {loose: true},
 	"llama_yarnrope":      {loose: true},
 	"granite":             {loose: true},
+	"granitemoe":          {loose: true},
+	"granitemoeshared":    {loose: true},
+	"granitemoehybrid":    {loose: true},
 }
 
 // sharedFolder is the folder of test data beside the project.

@@ -119,6 +119,52 @@ var deepNames = []string{
 	"self_attn.query_layernorm", "attn_q_norm", "self_attn.key_layernorm", "attn_k_norm",
 }
 
+var mambaNames = []string{
+	"mamba.in_proj", "ssm_in", "mamba.conv1d", "ssm_conv1d", "mamba.dt_bias", "ssm_dt", "mamba.A_log", "ssm_a", "mamba.D", "ssm_d", "mamba.norm", "ssm_norm", "mamba.out_proj", "ssm_out",
+}
+
+// mamba writes the sizes of state spaces; layers of other kinds than attention have
+// no keys.
+func (c *converter) mamba(extra map[string]any, kinds []any) {
+	for key, field := range map[string]string{"conv_kernel": "mamba_d_conv", "inner_size": "mamba_d_ssm", "state_size": "mamba_d_state", "time_step_rank": "mamba_n_heads", "group_count": "mamba_n_groups"} {
+		extra["ssm."+key] = uint32(c.number(field))
+	}
+	var keys []uint32
+	for _, kind := range kinds {
+		if kind == "attention" {
+			keys = append(keys, uint32(c.keyHeads))
+		} else {
+			keys = append(keys, 0)
+		}
+	}
+	if keys != nil {
+		extra["attention.head_count_kv"] = keys
+	}
+}
+
+func (c *converter) granite(extra map[string]any) {
+	extra["attention.scale"] = float32(c.number("attention_multiplier"))
+	extra["embedding_scale"] = float32(c.number("embedding_multiplier"))
+	extra["residual_scale"] = float32(c.number("residual_multiplier"))
+	extra["logit_scale"] = float32(c.number("logits_scaling"))
+}
+
+// halves writes gate and up of a tensor in which, for each expert, one stands below
+// the other.
+func (c *converter) halves(layer, of string, stored safetensors.DType, m matrix) {
+	n := m.shape[len(m.shape)-2] / 2
+	each := n * m.shape[len(m.shape)-1]
+	shape := slices.Clone(m.shape)
+	shape[len(shape)-2] = n
+	for i, part := range []string{"gate", "up"} {
+		var values []float32
+		for at := i * each; at < len(m.values); at += 2 * each {
+			values = append(values, m.values[at:at+each]...)
+		}
+		c.write(layer+"ffn_"+part+"_"+of+".weight", stored, matrix{values, shape})
+	}
+}
+
 // metadata settles the architecture and writes what it has to say.
 func (c *converter) metadata(weights *safetensors.File) error {
 	c.layers = int(c.number("num_hidden_layers", "n_layer", "n_layers"))
@@ -147,11 +193,23 @@ func (c *converter) metadata(weights *safetensors.File) error {
 	case "llama", "mistral", "mixtral":
 		c.arch = "llama"
 		names = combineNames(moeNames, llamaNames)
+	case "granitemoe", "granitemoeshared", "granitemoehybrid":
+		c.arch = map[bool]string{true: "granitehybrid", false: "granitemoe"}[modelType == "granitemoehybrid"]
+		names = combineNames([]string{
+			"block_sparse_moe.router.layer", "ffn_gate_inp", "block_sparse_moe.input_linear", "exps", "block_sparse_moe.output_linear", "ffn_down_exps",
+			"shared_mlp.input_linear", "shexp", "shared_mlp.output_linear", "ffn_down_shexp",
+		}, mambaNames, llamaNames)
+		if n := c.number("shared_intermediate_size"); n != 0 {
+			extra["expert_shared_feed_forward_length"] = uint32(n)
+		}
+		if kinds, ok := c.config["layer_types"].([]any); ok {
+			c.mamba(extra, kinds)
+			extra["ssm.inner_size"] = uint32(c.number("mamba_expand") * float64(c.hidden))
+			extra["rope.scaling.finetuned"] = c.config["position_embedding_type"] == "rope"
+		}
+		c.granite(extra)
 	case "granite":
-		extra["attention.scale"] = float32(c.number("attention_multiplier"))
-		extra["embedding_scale"] = float32(c.number("embedding_multiplier"))
-		extra["residual_scale"] = float32(c.number("residual_multiplier"))
-		extra["logit_scale"] = float32(c.number("logits_scaling"))
+		c.granite(extra)
 	case "olmo":
 		layerNorm()
 		epsilon = 1e-5
@@ -246,14 +304,11 @@ func (c *converter) metadata(weights *safetensors.File) error {
 		}, llamaNames)
 	case "falcon_h1":
 		c.arch = "falcon-h1"
-		for key, field := range map[string]string{"conv_kernel": "mamba_d_conv", "inner_size": "mamba_d_ssm", "state_size": "mamba_d_state", "time_step_rank": "mamba_n_heads", "group_count": "mamba_n_groups"} {
-			extra["ssm."+key] = uint32(c.number(field))
-		}
+		c.mamba(extra, nil)
 		names = combineNames([]string{
 			"model.final_layernorm", "output_norm", "pre_ff_layernorm", "ffn_norm",
 			"feed_forward.gate_proj", "ffn_gate", "feed_forward.up_proj", "ffn_up", "feed_forward.down_proj", "ffn_down",
-			"mamba.in_proj", "ssm_in", "mamba.conv1d", "ssm_conv1d", "mamba.dt_bias", "ssm_dt", "mamba.A_log", "ssm_a", "mamba.D", "ssm_d", "mamba.out_proj", "ssm_out",
-		}, llamaNames)
+		}, mambaNames, llamaNames)
 	case "qwen2", "qwen3":
 	case "qwen2_moe", "qwen3_moe":
 		c.arch = strings.ReplaceAll(modelType, "_", "")
@@ -470,7 +525,7 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 		return fmt.Errorf("llama.cpp has no name for %s", name)
 	}
 	switch c.arch {
-	case "llama", "granite", "olmo", "smollm3", "arcee":
+	case "llama", "granite", "granitemoe", "granitehybrid", "olmo", "smollm3", "arcee":
 		switch to {
 		case "attn_q":
 			m = pair(m, c.heads)
@@ -494,6 +549,11 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 		}
 	}
 	switch to {
+	case "exps", "shexp":
+		c.halves(layer, to, stored, m)
+		return nil
+	case "ssm_norm":
+		m.shape = []int{int(c.number("mamba_n_groups")), len(m.values) / int(c.number("mamba_n_groups"))}
 	case "exp_probs_b", "ssm_dt":
 		suffix, m.shape = "bias", []int{len(m.values)}
 	case "ssm_a", "ssm_d":
