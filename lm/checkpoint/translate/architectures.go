@@ -15,6 +15,7 @@ type architecture struct {
 	keys map[string]string
 	// constants are fields of the config that the format leaves unsaid.
 	constants map[string]any
+	scaling   map[string]any // the same of rope_scaling
 	// settle does what neither table can say.
 	settle func(*translation)
 
@@ -319,6 +320,15 @@ var architectures = map[string]architecture{
 			t.config["use_qk_norm"] = t.has("blk.0.attn_q_norm.weight")
 		},
 		parts: combine(without(llamaParts, "ffn_norm"), headNorms, deepExperts, []part{{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs}}),
+	},
+	"gpt-oss": {
+		modelType: "gpt_oss", words: "gpt-4o", settle: settleBiases, scaling: map[string]any{"truncate": false},
+		constants: map[string]any{"experts_apart": true}, keys: map[string]string{"expert_feed_forward_length": "intermediate_size"},
+		parts: combine(without(llamaParts, "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"), deepExperts[2:5], []part{
+			{blk + "attn_sinks", layers + "self_attn.sinks", asRow},
+			{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs},
+			{blk + "ffn_gate_inp", layers + "mlp.router", asItIs},
+		}),
 	},
 	"dots1": {modelType: "dots1", words: "qwen2", keys: deepKeys, parts: combine(llamaParts, headNorms, deepExperts)},
 	"ernie4_5-moe": {

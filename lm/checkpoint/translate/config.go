@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -236,6 +237,7 @@ func (t *translation) rope() {
 	default:
 		t.fail("metadata %s.rope.scaling.type is %q, which is not supported; known are none, linear, yarn, longrope", t.name, kind)
 	}
+	maps.Copy(scaling, t.arch.scaling)
 	t.config["rope_scaling"] = scaling
 }
 

@@ -165,6 +165,27 @@ func (c *converter) halves(layer, of string, stored safetensors.DType, m matrix)
 	}
 }
 
+// turned writes experts that are stored as [experts, in, out], gate and up of every
+// other output.
+func (c *converter) turned(layer, to string, stored safetensors.DType, m matrix) {
+	experts, in, out := m.shape[0], m.shape[1], m.shape[2]
+	parts, step := []string{"down"}, 1
+	if to == "gate_up_exps" {
+		parts, step = []string{"gate", "up"}, 2
+	}
+	for first, part := range parts {
+		var values []float32
+		for e := range experts {
+			for o := first; o < out; o += step {
+				for i := range in {
+					values = append(values, m.values[(e*in+i)*out+o])
+				}
+			}
+		}
+		c.write(layer+"ffn_"+part+"_exps.weight", stored, matrix{values, []int{experts, out / step, in}})
+	}
+}
+
 // metadata settles the architecture and writes what it has to say.
 func (c *converter) metadata(weights *safetensors.File) error {
 	c.layers = int(c.number("num_hidden_layers", "n_layer", "n_layers"))
@@ -268,6 +289,13 @@ func (c *converter) metadata(weights *safetensors.File) error {
 		if modelType == "hunyuan_v1_moe" {
 			extra["expert_feed_forward_length"], extra["expert_shared_feed_forward_length"] = uint32(inner), uint32(inner)
 		}
+	case "gpt_oss":
+		c.arch = "gpt-oss"
+		extra["expert_feed_forward_length"] = uint32(inner)
+		names = combineNames(afterNames[:2], []string{
+			"mlp.router", "ffn_gate_inp", "self_attn.sinks", "attn_sinks", "mlp.experts.gate_up_proj", "gate_up_exps", "mlp.experts.down_proj", "down_exps",
+			"mlp.experts.gate_up_proj_bias", "gate_up_exps_bias", "mlp.experts.down_proj_bias", "down_exps_bias",
+		}, llamaNames)
 	case "hunyuan_v1_dense":
 		c.arch = "hunyuan-dense"
 		names = combineNames(deepNames, llamaNames)
@@ -489,7 +517,7 @@ func (c *converter) scaling(set func(string, any)) error {
 
 var (
 	inBlock  = regexp.MustCompile(`^(?:model\.layers|transformer\.h|transformer\.blocks|gpt_neox\.layers)\.(\d+)\.(.+)\.(weight|bias)$`)
-	bare     = regexp.MustCompile(`^model\.layers\.(\d+)\.(.+\.(?:A_log|D|dt_bias|e_score_correction_bias))$`)
+	bare     = regexp.MustCompile(`^model\.layers\.(\d+)\.(.+\.(?:A_log|D|dt_bias|e_score_correction_bias|sinks|gate_up_proj|down_proj|gate_up_proj_bias|down_proj_bias))$`)
 	outside  = regexp.MustCompile(`^(.+)\.(weight|bias)$`)
 	expertOf = regexp.MustCompile(`^(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)$`)
 	headOf   = regexp.MustCompile(`^self_attn\.([qk])_layernorm\.norms\.(\d+)$`)
@@ -549,6 +577,23 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 		}
 	}
 	switch to {
+	case "attn_sinks":
+		suffix = "weight"
+	case "gate_up_exps", "down_exps": // [experts, in, out], gate and up alternating
+		c.turned(layer, to, stored, m)
+		return nil
+	case "down_exps_bias":
+		c.write(layer+"ffn_down_exps.bias", stored, m)
+		return nil
+	case "gate_up_exps_bias":
+		for i, part := range []string{"gate", "up"} {
+			var values []float32
+			for at := i; at < len(m.values); at += 2 {
+				values = append(values, m.values[at])
+			}
+			c.write(layer+"ffn_"+part+"_exps.bias", stored, matrix{values, []int{m.shape[0], m.shape[1] / 2}})
+		}
+		return nil
 	case "exps", "shexp":
 		c.halves(layer, to, stored, m)
 		return nil
@@ -592,7 +637,7 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 // write stores vectors and routers as F32 and matrices as asked for.
 func (c *converter) write(name string, stored safetensors.DType, m matrix) {
 	kind := gguf.F32
-	if len(m.shape) > 1 && !strings.Contains(name, "norm") && !strings.Contains(name, "ffn_gate_inp") && !strings.Contains(name, "ssm_") && !strings.Contains(name, "shortconv.conv") {
+	if len(m.shape) > 1 && !strings.Contains(name, "norm") && !strings.Contains(name, "ffn_gate_inp") && !strings.HasSuffix(name, ".bias") && !strings.Contains(name, "ssm_") && !strings.Contains(name, "shortconv.conv") {
 		switch {
 		case c.force:
 			kind = c.kind
