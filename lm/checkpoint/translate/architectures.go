@@ -330,6 +330,21 @@ var architectures = map[string]architecture{
 			{blk + "ffn_gate_inp", layers + "mlp.router", asItIs},
 		}),
 	},
+	"deepseek2": {
+		modelType: "deepseek_v3", otherTypes: []string{"deepseek_v2"}, words: "deepseek-v3", settle: settleDeepSeek, constants: map[string]any{"heads_apart": true},
+		keys: joined(deepKeys, map[string]string{
+			"attention.q_lora_rank": "q_lora_rank", "attention.kv_lora_rank": "kv_lora_rank", "rope.dimension_count": "qk_rope_head_dim", "attention.value_length_mla": "v_head_dim",
+		}),
+		parts: combine(without(llamaParts, "attn_k", "attn_v"), deepExperts, []part{
+			{blk + "attn_q_a", layers + "self_attn.q_a_proj", asItIs},
+			{blk + "attn_q_a_norm", layers + "self_attn.q_a_layernorm", asItIs},
+			{blk + "attn_q_b", layers + "self_attn.q_b_proj", asItIs},
+			{blk + "attn_kv_a_mqa", layers + "self_attn.kv_a_proj_with_mqa", asItIs},
+			{blk + "attn_kv_a_norm", layers + "self_attn.kv_a_layernorm", asItIs},
+			{blk + "attn_k_b", layers + "self_attn.k_b_proj.{head}", stacked},
+			{blk + "attn_v_b", layers + "self_attn.v_b_proj.{head}", stacked},
+		}),
+	},
 	"dots1": {modelType: "dots1", words: "qwen2", keys: deepKeys, parts: combine(llamaParts, headNorms, deepExperts)},
 	"ernie4_5-moe": {
 		modelType: "ernie4_5_moe", settle: settleErnieMoE,
@@ -497,6 +512,21 @@ func settleOlmo2(t *translation) {
 	if t.config["sliding_window"] != nil {
 		t.config["model_type"] = "olmo3"
 		t.slidingPattern()
+	}
+}
+
+// settleDeepSeek tells DeepSeek-V2 from V3 by how experts are scored.
+func settleDeepSeek(t *translation) {
+	if t.value("attention.key_length_mla") == nil {
+		t.fail("metadata %s.attention.key_length_mla is missing: files from before heads were stored apart are not supported", t.name)
+		return
+	}
+	t.config["qk_nope_head_dim"] = t.size("attention.key_length_mla") - t.size("rope.dimension_count")
+	if function, _ := t.value("expert_gating_func").(uint64); function != 2 {
+		t.config["model_type"] = "deepseek_v2"
+	}
+	if grow, _ := t.value("rope.scaling.yarn_log_multiplier").(float64); grow != 0 {
+		t.arch.scaling = map[string]any{"mscale": 10 * grow, "mscale_all_dim": 10 * grow}
 	}
 }
 

@@ -165,6 +165,19 @@ func (c *converter) halves(layer, of string, stored safetensors.DType, m matrix)
 	}
 }
 
+// headsApart writes each head's keys, turned, and its values.
+func (c *converter) headsApart(layer string, stored safetensors.DType, m matrix) {
+	keys, values, rank := int(c.number("qk_nope_head_dim")), int(c.number("v_head_dim")), m.shape[1]
+	var k, v []float32
+	for h := range c.heads {
+		of := m.values[h*(keys+values)*rank:]
+		k = append(k, transpose(matrix{of[:keys*rank], []int{keys, rank}}).values...)
+		v = append(v, of[keys*rank:(keys+values)*rank]...)
+	}
+	c.write(layer+"attn_k_b.weight", stored, matrix{k, []int{c.heads, rank, keys}})
+	c.write(layer+"attn_v_b.weight", stored, matrix{v, []int{c.heads, values, rank}})
+}
+
 // turned writes experts that are stored as [experts, in, out], gate and up of every
 // other output.
 func (c *converter) turned(layer, to string, stored safetensors.DType, m matrix) {
@@ -288,6 +301,32 @@ func (c *converter) metadata(weights *safetensors.File) error {
 		}
 		if modelType == "hunyuan_v1_moe" {
 			extra["expert_feed_forward_length"], extra["expert_shared_feed_forward_length"] = uint32(inner), uint32(inner)
+		}
+	case "deepseek_v2", "deepseek_v3":
+		c.arch = "deepseek2"
+		names = combineNames([]string{
+			"self_attn.q_a_proj", "attn_q_a", "self_attn.q_a_layernorm", "attn_q_a_norm", "self_attn.q_b_proj", "attn_q_b",
+			"self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa", "self_attn.kv_a_layernorm", "attn_kv_a_norm", "self_attn.kv_b_proj", "kv_b",
+		}, deepNames, llamaNames)
+		rank, turns := c.number("kv_lora_rank"), c.number("qk_rope_head_dim")
+		turning = turns
+		for key, n := range map[string]float64{
+			"attention.q_lora_rank": c.number("q_lora_rank"), "attention.kv_lora_rank": rank, "attention.key_length": rank + turns, "attention.value_length": rank,
+			"attention.key_length_mla": c.number("qk_nope_head_dim") + turns, "attention.value_length_mla": c.number("v_head_dim"), "attention.head_count_kv": 1,
+			"leading_dense_block_count": c.number("first_k_dense_replace"), "expert_feed_forward_length": c.number("moe_intermediate_size"),
+			"expert_count": c.number("n_routed_experts"), "expert_used_count": c.number("num_experts_per_tok"), "expert_shared_count": c.number("n_shared_experts"),
+			"expert_group_count": c.number("n_group"), "expert_group_used_count": c.number("topk_group"),
+		} {
+			if n != 0 {
+				extra[key] = uint32(n)
+			}
+		}
+		extra["expert_weights_scale"], extra["expert_weights_norm"] = float32(c.number("routed_scaling_factor")), c.is("norm_topk_prob")
+		extra["expert_gating_func"] = uint32(map[string]int{"deepseek_v2": 1, "deepseek_v3": 2}[modelType])
+		if scaling, ok := c.config["rope_scaling"].(map[string]any); ok {
+			if all, ok := scaling["mscale_all_dim"].(float64); ok {
+				extra["rope.scaling.yarn_log_multiplier"] = float32(0.1 * all)
+			}
 		}
 	case "gpt_oss":
 		c.arch = "gpt-oss"
@@ -577,6 +616,9 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 		}
 	}
 	switch to {
+	case "kv_b":
+		c.headsApart(layer, stored, m)
+		return nil
 	case "attn_sinks":
 		suffix = "weight"
 	case "gate_up_exps", "down_exps": // [experts, in, out], gate and up alternating
