@@ -17,7 +17,7 @@ import (
 // finds what it reads.
 var exampleCommands = []string{
 	"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score", "bake",
-	"tokenize", "inspect", "doctor", "convert", "combine",
+	"tokenize", "inspect", "doctor", "convert", "combine", "quantize",
 }
 
 // Every command line that help, the README, the docs and the demonstration print
@@ -45,6 +45,10 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	gguf, err := os.ReadFile("../../lm/testdata/llamacpp/q4_0.gguf")
+	if err != nil {
+		t.Fatal(err)
+	}
 	work := t.TempDir()
 	t.Chdir(work)
 	// A model that stands for one of the Hub, which has a chat template.
@@ -52,7 +56,7 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, content := range map[string]string{
-		"pairs.jsonl": string(pairs), "prompts.txt": "Once there was a little fox\nTom was a farmer. One day\n",
+		"model.gguf": string(gguf), "pairs.jsonl": string(pairs), "prompts.txt": "Once there was a little fox\nTom was a farmer. One day\n",
 		"hub/tokenizer_config.json": `{"chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}Tom"}`,
 	} {
 		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
