@@ -174,11 +174,15 @@ func TestHeadsAreTrainedAtTheirSite(t *testing.T) {
 	}
 }
 
-// talkingDemo is the demonstration model with a chat template.
+// talkingDemo is the demonstration model with a chat template that names its roles.
 func talkingDemo(t *testing.T) *lm.Model {
+	return configured(t, `{"chat_template": "{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"}`)
+}
+
+// configured is the demonstration model with another tokenizer_config.json.
+func configured(t *testing.T, config string) *lm.Model {
 	t.Helper()
-	files := fstest.MapFS{"tokenizer_config.json": {Data: []byte(
-		`{"chat_template": "{% for m in messages %}{{ m.role }}: {{ m.content }} {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"}`)}}
+	files := fstest.MapFS{"tokenizer_config.json": {Data: []byte(config)}}
 	for _, name := range []string{"config.json", "model.safetensors", "tokenizer.json"} {
 		data, err := fs.ReadFile(demo.Files(), name)
 		if err != nil {
@@ -238,7 +242,7 @@ func TestPromptsBecomeConversations(t *testing.T) {
 		t.Error("statistics of other renderings were merged")
 	}
 
-	if _, _, err := steer.RenderChat(t.Context(), tokenizerOf(t, openDemo(t)), given, steer.Chat{}); err == nil {
+	if _, _, err := steer.RenderChat(t.Context(), tokenizerOf(t, configured(t, `{}`)), given, steer.Chat{}); err == nil {
 		t.Error("a model without a template rendered")
 	}
 	wrong := (*steer.SampleError)(nil)
