@@ -105,6 +105,15 @@ func TestStrengthsComeFromTheCalibration(t *testing.T) {
 	if code, _, diagnostics := steerWith(t.Context(), "", "calibrate", "--model", "demo", "--vector", vector+":2", "--text", neutral); code != exitUsage {
 		t.Errorf("calibrating at a multiplier: exit code %d, %s", code, diagnostics)
 	}
+	doubled := filepath.Join(t.TempDir(), "doubled.safetensors")
+	must(t, "combine", vector+",strength=2", "--out", doubled)
+	twice, err := steer.LoadVector(doubled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := twice.Norms()[3], 2*c.Multiplier*v.Norms()[3]; math.Abs(got/want-1) > 1e-6 || twice.Calibration != nil {
+		t.Errorf("combined at a strength of 2 the vector is %v long, want %v; calibration %v", got, want, twice.Calibration)
+	}
 	out := filepath.Join(t.TempDir(), "other.safetensors")
 	before, err := os.ReadFile(vector)
 	if err != nil {
