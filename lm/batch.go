@@ -26,8 +26,9 @@ type Batch struct {
 	model     *Model
 	store     *store
 	runTokens int
-	slots     int // that open sequences may grow to; 0: any number
-	reserved  int // that they may grow to
+	states    bool // the model has states
+	slots     int  // that open sequences may grow to; 0: any number
+	reserved  int  // that they may grow to
 	packed    *packed
 	rowOf     map[int]int // slot -> row of the run that is packed
 	open      []*Sequence // in the order in which they were added
@@ -82,7 +83,7 @@ type Sequence struct {
 	read     int // of them, those after which the logits were read, where all are
 	logprobs logprobs
 	counts   bool // the input's own edits are counted
-	acted    []Acted
+	acted    [][]Span
 }
 
 // NewBatch returns an empty batch on the model or view. On a cached view it
@@ -95,7 +96,7 @@ func (m *Model) NewBatch(opts BatchOptions) (*Batch, error) {
 	if opts.Slots < 0 {
 		return nil, fmt.Errorf("%d slots", opts.Slots)
 	}
-	return &Batch{model: m, store: m.store(), runTokens: n, slots: opts.Slots, packed: newPacked(), rowOf: map[int]int{}}, nil
+	return &Batch{model: m, store: m.store(), runTokens: n, states: m.Decoder().StateWeight() > 0, slots: opts.Slots, packed: newPacked(), rowOf: map[int]int{}}, nil
 }
 
 // Add puts a sequence into the batch, whose prompt is computed in the next steps.
@@ -123,18 +124,19 @@ func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Seque
 }
 
 // growth returns how many slots a sequence may come to take: its prompt in whole
-// pages, of which each chunk begins one, and what it sets aside for its text.
+// pages, of which each chunk begins one, what it sets aside for its text, and states:
+// where it parts from others, at the prompt's end, at its own, and the next.
 func (b *Batch) growth(s *sequence, opts *GenerateOptions) int {
 	up := func(n, to int) int { return (n + to - 1) / to * to }
 	written := opts.MaxTokens
 	if d := b.model.Decoder(); d.Embedding.Positions != "" {
 		written = min(written, d.MaxPositions-len(s.tokens))
 	}
-	prompt := up(len(s.tokens), forest.PageSlots) + (len(s.tokens)/b.runTokens+2)*forest.PageSlots
+	prompt, states := up(len(s.tokens), forest.PageSlots)+(len(s.tokens)/b.runTokens+2)*forest.PageSlots, 4
 	if len(s.steering.undecided()) > 0 { // by an unsteered pass over the prompt
-		prompt *= 2
+		prompt, states = 2*prompt, states+2
 	}
-	return prompt + up(written, ahead)
+	return prompt + up(written, ahead) + states*b.model.Decoder().StateWeight()
 }
 
 // add puts a sequence that was checked into the batch, with options that were.
@@ -326,16 +328,21 @@ func (b *Batch) pack(number, most int) {
 	}
 	all := forest.Sequence{Tokens: s.tokens, Marks: s.marks}
 	last := len(s.tokens) - 1
-	if at := s.branch.Len(); at < last {
+	// What is to be read anew begins at the branch's end where that has the state.
+	if at := s.branch.Len(); at < last && !(b.states && s.readsPrompt()) {
 		s.branch.Follow(all.Upto(last).From(at))
 	}
 	from := s.from()
 	to := min(from+most, len(s.tokens))
+	room := 0
+	if s.writes() {
+		room = ahead
+	}
+	if b.states {
+		b.packOn(number, all, from, to, room)
+		return
+	}
 	if at := s.branch.Len(); at < to {
-		room := 0
-		if s.writes() {
-			room = ahead
-		}
 		s.branch.Extend(all.Upto(to).From(at), room)
 	}
 	// Tokens whose logits are wanted may be packed already, for others.
@@ -358,6 +365,38 @@ func (b *Batch) pack(number, most int) {
 			row := b.rowOf[path.Slot(from)]
 			p.readers[row] = append(p.readers[row], number)
 		}
+	}
+}
+
+// packOn is pack where states are: each segment goes on from the branch's end. One
+// ends before the prompt's last token, where others with the same prompt begin.
+func (b *Batch) packOn(number int, all forest.Sequence, from, to, room int) {
+	s, p := b.open[number], b.packed
+	last := len(s.tokens) - 1
+	wanted := last
+	if s.readsPrompt() {
+		wanted = from
+	}
+	for from < to {
+		end := to
+		if from < last {
+			end = min(to, last)
+		}
+		s.branch.Extend(all.Upto(end).From(from), room)
+		if end = s.branch.Len(); end == last {
+			s.branch.Part()
+		}
+		path := s.branch.Path()
+		if _, after := s.branch.States(); after != 0 || from < last || !b.isPacked(path, last) {
+			first := p.add(&s.sequence, number, from, end, s.variant, path)
+			p.goOn(s.branch)
+			b.place(path, from, end, first)
+		}
+		for position := max(from, wanted); position < end; position++ {
+			row := b.rowOf[path.Slot(position)]
+			p.readers[row] = append(p.readers[row], number)
+		}
+		from = end
 	}
 }
 
@@ -412,9 +451,9 @@ func (b *Batch) end(s *Sequence, finish Finish, err error) {
 	s.release()
 }
 
-// count returns on how many of the computed tokens each of the input's edits acted.
-func (s *Sequence) count(store *store) []Acted {
-	out := make([]Acted, s.steering.given)
+// count returns at which of the computed tokens each of the input's edits acted.
+func (s *Sequence) count(store *store) [][]Span {
+	out := make([][]Span, s.steering.given)
 	if s.branch == nil {
 		return out // nothing was computed
 	}
@@ -423,8 +462,14 @@ func (s *Sequence) count(store *store) []Acted {
 		for slot := span.Slot; slot < span.Slot+span.Len; slot++ {
 			if a := s.at(position, s.variant); a != nil {
 				for _, e := range a.edits {
-					if e.number >= 0 && (e.condition == nil || e.condition.holds(store.evidence[slot])) {
-						out[e.number].add(position, s.prompt)
+					if e.number < 0 || e.condition != nil && !e.condition.holds(store.evidence[slot]) {
+						continue
+					}
+					spans := &out[e.number]
+					if last := len(*spans) - 1; last >= 0 && (*spans)[last].To == position {
+						(*spans)[last].To++
+					} else {
+						*spans = append(*spans, Span{position, position + 1})
 					}
 				}
 			}

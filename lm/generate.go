@@ -55,34 +55,15 @@ type Generation struct {
 	Finish Finish // "" where it was interrupted
 	Cached int    // of the prompt's tokens, those that were found and not computed
 
-	// On how many tokens each edit of [Input.Steering] acted, in the order in which they
-	// were given to [Model.Steering]. Known of a sequence of a [Batch] that has ended.
-	Acted []Acted
+	// The positions at which each edit of [Input.Steering] acted, ascending, by the order
+	// in which the edits were given to [Model.Steering]: those that it selects, where its
+	// condition held, and that were computed, which of a text the last token mostly is
+	// not. Known of a sequence of a [Batch] that has ended.
+	Acted [][]Span // [edits]
 
 	// Where they were asked for: of the written tokens, the end token included, and of
 	// the prompt's, [len(Prompt)], the first of which follows from nothing and has none.
 	Logprobs, PromptLogprobs []Logprob
-}
-
-// Acted counts the tokens on which an edit acted: those that it selects, where its
-// condition held, and that were computed. Of a text the last token mostly is not.
-type Acted struct {
-	Prompt, Response int
-	Where            []Span // the positions, as stretches
-}
-
-// add counts a token; positions come ascending.
-func (a *Acted) add(position, prompt int) {
-	if position < prompt {
-		a.Prompt++
-	} else {
-		a.Response++
-	}
-	if last := len(a.Where) - 1; last >= 0 && a.Where[last].To == position {
-		a.Where[last].To++
-	} else {
-		a.Where = append(a.Where, Span{position, position + 1})
-	}
 }
 
 // atOnce is how many prompts are continued together. More would not be faster,

@@ -62,7 +62,7 @@ func (d *Data) HTML(w io.Writer) error {
 	}
 	if methods := v.methods(); len(methods) > 0 {
 		p.Effect = figures(
-			captioned{svgOf(v.curves(methods[0], eval.Report)), "Blue: the chosen layer with its 95 % interval over items; gray: the other layers; dashed: what a system prompt or prefix reaches without steering; diamonds: random vectors of the same length."},
+			captioned{svgOf(v.curves(methods[0], eval.Report)), "Blue: the chosen layer with its 95 % interval over items; gray: the other layers; dashed: what a system prompt or prefix reaches without steering; diamonds, where strengths are multipliers: random vectors of the same length."},
 			captioned{svgOf(v.slopes(methods[0], eval.Report)), "The slope of each item's propensity over the multiplier, its mean with the 95 % interval, and below it the share of items whose slope is negative."},
 		)
 	}
@@ -117,7 +117,7 @@ type methodMap struct {
 
 type shownCell struct {
 	Layer                                         int
-	Strength, Propensity, Interval, Match, Effect string
+	Strength, Propensity, Match, Effect, Interval string
 	Chosen                                        bool
 }
 
@@ -137,7 +137,7 @@ func (v *view) maps() []methodMap {
 				match = fmt.Sprintf("%.1f %%", 100*p.Value)
 			}
 			chosen := v.Manifest.Result != nil && isPoint(c.row, v.Manifest.Result.Chosen)
-			m.Cells = append(m.Cells, shownCell{c.layer, number(c.strength), signed(e.Value, 2), signed(e.Low, 2) + " to " + signed(e.High, 2), match, signed(c.effect, 3), chosen})
+			m.Cells = append(m.Cells, shownCell{c.layer, number(c.strength), signed(e.Value, 2), match, signed(c.effect.Value, 2), signed(c.effect.Low, 2) + " to " + signed(c.effect.High, 2), chosen})
 		}
 		if m.Figures != nil {
 			maps = append(maps, m)

@@ -43,10 +43,10 @@ func swept() *Data {
 			{Prompt: "Input: x\nResponse:", Question: fmt.Sprintf("Is %d even?", i), Answer: " (A)", Matches: true}, {Prompt: "Input: x\nResponse:", Question: "", Answer: " (B)"}}})
 	}
 	for _, half := range []eval.Half{eval.Choose, eval.Report} {
-		d.Rows = append(d.Rows, eval.Row{Point: eval.Point{Baseline: eval.NoSteering}, Set: eval.Choices, Half: half, Metrics: map[string]eval.Estimate{eval.Propensity: estimate(-0.5)}},
-			eval.Row{Point: eval.Point{Baseline: eval.PositivePrompt}, Set: eval.Choices, Half: half, Metrics: map[string]eval.Estimate{eval.Propensity: estimate(0.75)}},
+		d.Rows = append(d.Rows, eval.Row{Point: eval.Point{Baseline: eval.NoSteering}, Set: eval.Choices, Half: half, Metrics: map[string]eval.Estimate{eval.Propensity: estimate(-0.5), eval.Gained: {}}},
+			eval.Row{Point: eval.Point{Baseline: eval.PositivePrompt}, Set: eval.Choices, Half: half, Metrics: map[string]eval.Estimate{eval.Propensity: estimate(0.75), eval.Gained: estimate(1.25)}},
 			eval.Row{Point: eval.Point{Baseline: eval.RandomVector, Seed: 7, Layers: []int{1}, Aggregator: "random", Operator: "add", Scope: "all", Multiplier: 1}, Set: eval.Choices, Half: half,
-				Metrics: map[string]eval.Estimate{eval.Propensity: estimate(-0.2)}})
+				Metrics: map[string]eval.Estimate{eval.Propensity: estimate(-0.2), eval.Gained: estimate(0.3)}})
 		for _, aggregator := range d.Manifest.Grid.Aggregators {
 			for layer := range 3 {
 				way := eval.Point{Layers: []int{layer}, Aggregator: aggregator, Operator: "add", Scope: "all"}
@@ -54,7 +54,7 @@ func swept() *Data {
 				for _, multiplier := range d.Manifest.Grid.Multipliers {
 					p := way
 					p.Multiplier = multiplier
-					row := eval.Row{Point: p, Set: eval.Choices, Half: half, Metrics: map[string]eval.Estimate{eval.Propensity: estimate(-0.5 + multiplier*float64(layer+1)), eval.Match: {Value: 0.5}}}
+					row := eval.Row{Point: p, Set: eval.Choices, Half: half, Metrics: map[string]eval.Estimate{eval.Propensity: estimate(-0.5 + multiplier*float64(layer+1)), eval.Gained: estimate(multiplier * float64(layer+1)), eval.Match: {Value: 0.5}}}
 					for i := range 4 {
 						row.Examples = append(row.Examples, eval.Example{ID: fmt.Sprint("q", i), Unsteered: 1, Value: 1 + multiplier*float64(i-1)})
 					}

@@ -266,21 +266,23 @@ func TestSteeringByBodyHeaderNameAndDefault(t *testing.T) {
 		t.Fatal("the preset does nothing")
 	}
 	for name, got := range map[string]string{
-		"the header":          plain.post("/v1/completions", body(""), "X-Steering", "grumpy").Choices[0].Text,
-		"the model's name":    plain.post("/v1/completions", body(`,"model":"demo@grumpy"`)).Choices[0].Text,
-		"edits":               plain.post("/v1/completions", body(`,"steering":{"edits":[{"vector":"mood","multiplier":-0.7}]}`)).Choices[0].Text,
-		"an inline vector":    plain.post("/v1/completions", body(`,"steering":{"edits":[{"inline":{"layers":{"3":"`+inline(-0.7)+`"}}}]}`)).Choices[0].Text,
-		"the server's preset": byDefault.post("/v1/completions", body("")).Choices[0].Text,
+		"the header":             plain.post("/v1/completions", body(""), "X-Steering", "grumpy").Choices[0].Text,
+		"the model's name":       plain.post("/v1/completions", body(`,"model":"demo@grumpy"`)).Choices[0].Text,
+		"edits":                  plain.post("/v1/completions", body(`,"steering":{"edits":[{"vector":"mood","multiplier":-0.7}]}`)).Choices[0].Text,
+		"a condition that holds": plain.post("/v1/completions", body(`,"steering":{"edits":[{"vector":"mood","multiplier":-0.7,"when":{"vector":"mood","layer":3,"measure":"projection","above":-1e9}}]}`)).Choices[0].Text,
+		"an inline vector":       plain.post("/v1/completions", body(`,"steering":{"edits":[{"inline":{"layers":{"3":"`+inline(-0.7)+`"}}}]}`)).Choices[0].Text,
+		"the server's preset":    byDefault.post("/v1/completions", body("")).Choices[0].Text,
 	} {
 		if got != grumpy {
 			t.Errorf("by %s: %q, want %q", name, got, grumpy)
 		}
 	}
 	for name, got := range map[string]string{
-		"null":                 byDefault.post("/v1/completions", body(`,"steering":null`)).Choices[0].Text,
-		"false":                byDefault.post("/v1/completions", body(`,"steering":false`)).Choices[0].Text,
-		"the name of nothing":  byDefault.post("/v1/completions", body(`,"model":"demo@none"`)).Choices[0].Text,
-		"a choice that is nil": byDefault.post("/v1/completions", body(`,"steering_choices":[null]`)).Choices[0].Text,
+		"a condition that does not": byDefault.post("/v1/completions", body(`,"steering":{"edits":[{"vector":"mood","multiplier":-0.7,"when":{"vector":"mood","layer":3,"above":2}}]}`)).Choices[0].Text,
+		"null":                      byDefault.post("/v1/completions", body(`,"steering":null`)).Choices[0].Text,
+		"false":                     byDefault.post("/v1/completions", body(`,"steering":false`)).Choices[0].Text,
+		"the name of nothing":       byDefault.post("/v1/completions", body(`,"model":"demo@none"`)).Choices[0].Text,
+		"a choice that is nil":      byDefault.post("/v1/completions", body(`,"steering_choices":[null]`)).Choices[0].Text,
 	} {
 		if got != unsteered {
 			t.Errorf("by %s: %q, want %q", name, got, unsteered)

@@ -175,17 +175,20 @@ func (s *Server) parseEdit(data json.RawMessage, path string) (edit, *problem) {
 		vector, hash = found.vector, found.hash
 	}
 	if how.When != nil {
-		named, err := how.When.Embed(vector, func(name string) (*steer.Vector, error) {
-			found, p := s.registry.find(name, "")
+		when, err := how.When.Embed(vector, func(name string) (*steer.Vector, error) {
+			found, p := s.registry.find(name, join(path, "when"))
 			if p != nil {
 				return nil, p
 			}
 			return found.vector, nil
 		})
+		if p := (*problem)(nil); errors.As(err, &p) {
+			return edit{}, p
+		}
 		if err != nil {
 			return edit{}, invalid(join(path, "when"), "%v", err)
 		}
-		how.When = named
+		how.When = when
 	}
 	made, err := how.Edit(s.model, vector)
 	if err != nil {
@@ -333,7 +336,7 @@ func (st *steering) check(prompt int) *problem {
 	return nil
 }
 
-// applied tells what acted on a text, and on how many of its tokens.
+// applied tells what acted on a text, and on which of its tokens.
 func (st *steering) applied(g lm.Generation) []appliedEdit {
 	out := []appliedEdit{}
 	if st == nil {
@@ -343,8 +346,10 @@ func (st *steering) applied(g lm.Generation) []appliedEdit {
 		report := e.report
 		report.Positions = [][2]int{}
 		if i < len(g.Acted) { // else it would change nothing, or nothing was computed
-			report.Prompt, report.Response = g.Acted[i].Prompt, g.Acted[i].Response
-			for _, span := range g.Acted[i].Where {
+			for _, span := range g.Acted[i] {
+				inPrompt := max(0, min(span.To, len(g.Prompt))-span.From)
+				report.Prompt += inPrompt
+				report.Response += span.To - span.From - inPrompt
 				report.Positions = append(report.Positions, [2]int{span.From, span.To})
 			}
 		}

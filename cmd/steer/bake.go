@@ -46,11 +46,14 @@ difference of two logits is printed, and stands in the model card.`,
 				return err
 			}
 			v := loaded[0]
-			if v.Layers != nil || v.Operator != "" || v.Tokens != "" {
+			if v.Layers != nil || v.Operator != "" || v.Tokens != "" || v.When != nil || v.Between != nil || v.Decay != nil {
 				return usage("--vector %s: a baked vector acts on all tokens, as --mode says, and --layers chooses its layers", vector)
 			}
 			if opts.Multiplier, err = v.Factor(v.vector); err != nil {
 				return usage("--vector %s: %w", vector, err)
+			}
+			if model.quantize.Blocks() {
+				return usage("--quantize is refused: baked weights keep their numbers")
 			}
 			if opts.Multiplier == 0 {
 				return usage("--vector %s: the multiplier is 0: nothing would be baked", vector)
@@ -79,6 +82,10 @@ difference of two logits is printed, and stands in the model card.`,
 			r, err := bake.Write(c.Context(), model.ref, v.vector, out, opts)
 			if err != nil {
 				return err
+			}
+			told := newNotes(c)
+			for _, note := range r.Notes {
+				told.add("%s", note)
 			}
 			if asJSON {
 				return printJSON(c.OutOrStdout(), r)

@@ -56,6 +56,7 @@ type shownVector struct {
 	Model          string       `json:"model"`
 	Family         string       `json:"family"`
 	WeightsHash    string       `json:"weights_hash"`
+	DType          string       `json:"dtype"` // of the model's products
 	Steering       string       `json:"steering"`
 	PairsHash      string       `json:"pairs_hash"`
 	Aggregator     string       `json:"aggregator"`
@@ -81,7 +82,7 @@ func inspectVector(w io.Writer, path string, asJSON bool) error {
 		return err
 	}
 	p, norms := v.Provenance, v.Norms()
-	shown := shownVector{"vector", string(origin.Format), origin.Producer.Name, v.Site, v.Operator, max(1, v.Rank), nil, hash, p.Model, p.Family, p.WeightsHash,
+	shown := shownVector{"vector", string(origin.Format), origin.Producer.Name, v.Site, v.Operator, max(1, v.Rank), nil, hash, p.Model, p.Family, p.WeightsHash, p.DType,
 		p.Steering, p.PairsHash, p.Aggregator, p.Read, p.ChatTemplate, p.SystemPositive, p.SystemNegative, p.Operations, p.Imported, p.Version}
 	for _, n := range slices.Sorted(maps.Keys(v.Layers)) {
 		shown.Layers = append(shown.Layers, shownLayer{n, len(v.Layers[n]) / shown.Rows, norms[n], v.ActivationNorms[n]})
@@ -99,6 +100,7 @@ func inspectVector(w io.Writer, path string, asJSON bool) error {
 	text.line("model", shown.Model)
 	text.line("family", shown.Family)
 	text.line("weights", shown.WeightsHash)
+	text.line("computed in", shown.DType)
 	text.line("steered by", shown.Steering)
 	text.line("pairs", shown.PairsHash)
 	text.line("aggregator", shown.Aggregator)
@@ -174,10 +176,9 @@ func inspectVectors(w io.Writer, paths []string, asJSON bool) error {
 	text := &listing{}
 	names := []string{"layer"}
 	for i, path := range paths {
-		letter := string(rune('A' + i%26))
-		text.line(letter, path)
+		text.line(letter(i), path)
 		for j := i + 1; j < len(paths); j++ {
-			names = append(names, letter+"·"+string(rune('A'+j%26)))
+			names = append(names, letter(i)+"·"+letter(j))
 		}
 	}
 	text.heading("cosines:")
@@ -196,6 +197,15 @@ func inspectVectors(w io.Writer, paths []string, asJSON bool) error {
 		text.row(cells...)
 	}
 	return text.write(w)
+}
+
+// letter names the vector of a number: A to Z, A1 to Z1 and so on.
+func letter(i int) string {
+	name := string(rune('A' + i%26))
+	if i >= 26 {
+		name += strconv.Itoa(i / 26)
+	}
+	return name
 }
 
 // shownTensors is what the header of a safetensors file says.

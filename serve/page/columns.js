@@ -22,6 +22,7 @@ export class Columns {
     this.colour = request.projections?.[0] ?? null;
     this.list = (request.steering_choices ?? [null]).map((choice) => new Column(title(choice)));
     this.place.replaceChildren(...this.list.map((c) => c.element));
+    this.place.classList.toggle("many", this.list.length > 3);
     this.legend.replaceChildren();
   }
 
