@@ -132,11 +132,13 @@ func (b *Batch) growth(s *sequence, opts *GenerateOptions) int {
 	if d := b.model.Decoder(); d.Embedding.Positions != "" {
 		written = min(written, d.MaxPositions-len(s.tokens))
 	}
-	prompt, states := up(len(s.tokens), forest.PageSlots)+(len(s.tokens)/b.runTokens+2)*forest.PageSlots, 4
+	computed := func(n int) int { return up(n, forest.PageSlots) + (n/b.runTokens+2)*forest.PageSlots }
+	slots, states := computed(len(s.tokens))+up(written, ahead), 4
 	if len(s.steering.undecided()) > 0 { // by an unsteered pass over the prompt
-		prompt, states = 2*prompt, states+2
+		slots += computed(s.prompt)
+		states += 2
 	}
-	return prompt + up(written, ahead) + states*b.model.Decoder().StateWeight()
+	return slots + states*b.model.Decoder().StateWeight()
 }
 
 // add puts a sequence that was checked into the batch, with options that were.

@@ -200,11 +200,11 @@ func (v *view) curves(of method, half eval.Half) *scene {
 			s.line(mean, style{stroke: muted, width: 1, opacity: 0.55}).tip = fmt.Sprintf("layer %d", layer)
 		}
 	}
-	tags := []tag{{y.at(0), "no steering", muted}}
+	tags := []tag{{y: y.at(0), text: "no steering", fill: muted}}
 	for _, p := range prompts {
 		at := y.at(p.estimate.Value)
 		s.line([]point{{x.from, at}, {x.to, at}}, style{stroke: accent, width: 1.5, dash: []float64{6, 3}}).tip = fmt.Sprintf("%s: %s nats", p.name, number(p.estimate.Value))
-		tags = append(tags, tag{at, p.name, accent})
+		tags = append(tags, tag{y: at, text: p.name, fill: accent})
 	}
 	mean, low, high := line(shown)
 	slices.Reverse(high)
@@ -213,14 +213,14 @@ func (v *view) curves(of method, half eval.Half) *scene {
 	for _, p := range mean {
 		s.circle(p, 3, style{fill: positive})
 	}
-	tags = append(tags, tag{mean[len(mean)-1].y, fmt.Sprintf("layer %d", shown), positive})
+	tags = append(tags, tag{y: mean[len(mean)-1].y, text: fmt.Sprintf("layer %d", shown), fill: positive})
 	tagged := false
 	for _, r := range v.rows(eval.Choices, half, eval.RandomVector) {
 		if e, ok := r.Metrics[eval.Gained]; ok && !v.byBudget() && r.Multiplier >= x.low && r.Multiplier <= x.high {
 			at := point{x.at(r.Multiplier), y.at(e.Value)}
-			s.glyph(3, at, 3.5, style{fill: paper, stroke: negative, width: 1.5}).tip = fmt.Sprintf("random vector, seed %d: %s nats", r.Seed, number(e.Value))
+			s.randomMark(at).tip = fmt.Sprintf("random vector, seed %d: %s nats", r.Seed, number(e.Value))
 			if !tagged {
-				tags, tagged = append(tags, tag{at.y, "◇ random", negative}), true
+				tags, tagged = append(tags, tag{at.y, "random", negative, true}), true
 			}
 		}
 	}
@@ -246,9 +246,10 @@ func (v *view) shownLayer(of method, cells []cell) int {
 
 // tag is a name beside a line's end.
 type tag struct {
-	y    float64
-	text string
-	fill role
+	y      float64
+	text   string
+	fill   role
+	random bool // with the mark of random vectors
 }
 
 // tags writes names beside the ends of lines, so that none covers another.
@@ -268,8 +269,18 @@ func (s *scene) tags(x float64, tags []tag) {
 		tags[i].y = min(tags[i].y, limit)
 	}
 	for _, t := range tags {
-		s.label(x, t.y+4, t.text, start, t.fill)
+		at := x
+		if t.random {
+			s.randomMark(point{x + 5, t.y})
+			at += 14
+		}
+		s.label(at, t.y+4, t.text, start, t.fill)
 	}
+}
+
+// randomMark draws a random vector's point.
+func (s *scene) randomMark(at point) *mark {
+	return s.glyph(3, at, 3.5, style{fill: paper, stroke: negative, width: 1.5})
 }
 
 // named is what a baseline gains, with its name.
@@ -331,7 +342,8 @@ func front(points []priced) []priced {
 	return out
 }
 
-// leastCost is where the axis of costs begins; what costs less stands there.
+// leastCost is where the axis of costs begins at the latest; what costs less stands
+// there.
 const leastCost = 1e-3
 
 // tradeOff draws effect against cost, with the Pareto front and the baselines.
@@ -341,10 +353,11 @@ func (v *view) tradeOff(half eval.Half) *scene {
 		return nil
 	}
 	methods := v.methods()
-	highest, ys := 10*leastCost, []float64{0}
+	lowest, highest, ys := 0.1, 10*leastCost, []float64{0}
 	for _, p := range slices.Concat(points, random) {
-		highest, ys = max(highest, p.cost), append(ys, p.effect)
+		lowest, highest, ys = min(lowest, p.cost), max(highest, p.cost), append(ys, p.effect)
 	}
+	lowest = math.Pow(10, math.Floor(math.Log10(max(lowest, leastCost))))
 	prompts := v.promptBaselines(half)
 	for _, p := range prompts {
 		ys = append(ys, p.estimate.Value)
@@ -353,16 +366,16 @@ func (v *view) tradeOff(half eval.Half) *scene {
 	s := &scene{name: "trade-off", width: figureWidth, height: 330 + 18*float64(legend+1), title: "Effect against cost",
 		about: fmt.Sprintf("Each of %d points of the grid at its cost and its effect; the line joins those that no other point beats.", len(points))}
 	const right = 104
-	x := axis{low: leastCost, high: highest * 1.15, from: 56, to: figureWidth - right, log: true}
+	x := axis{low: lowest, high: max(highest, 10*lowest) * 1.15, from: 56, to: figureWidth - right, log: true}
 	y := axisOver(ys, 278, 14)
 	s.frame(x, y, "cost: KL of a token, 95th percentile (nats)", "effect on propensity (nats)", nil)
 	var tags []tag
 	for _, p := range prompts {
 		at := y.at(p.estimate.Value)
 		s.line([]point{{x.from, at}, {x.to, at}}, style{stroke: accent, width: 1.5, dash: []float64{6, 3}})
-		tags = append(tags, tag{at, p.name, accent})
+		tags = append(tags, tag{y: at, text: p.name, fill: accent})
 	}
-	if most := v.Manifest.Plan.MaxKL95; most > leastCost && most < x.high {
+	if most := v.Manifest.Plan.MaxKL95; most > x.low && most < x.high {
 		s.line([]point{{x.at(most), y.from}, {x.at(most), y.to}}, style{stroke: muted, width: 1.25, dash: []float64{1.5, 3}}).tip = "what a chosen point may cost"
 		s.label(x.at(most)-4, y.to+10, "allowed", end, muted)
 	}
@@ -377,9 +390,9 @@ func (v *view) tradeOff(half eval.Half) *scene {
 			fmt.Sprintf("layer %v, %s, %s: effect %s nats, cost %s nats", p.row.Layers, methodOf(p.row.Point), number(strength(p.row.Point)), signed(p.effect, 2), number(p.cost))
 	}
 	for i, p := range random {
-		s.glyph(3, place(p), 3.5, style{fill: paper, stroke: negative, width: 1.5}).tip = fmt.Sprintf("random vector, seed %d", p.row.Seed)
+		s.randomMark(place(p)).tip = fmt.Sprintf("random vector, seed %d", p.row.Seed)
 		if i == 0 {
-			tags = append(tags, tag{place(p).y, "◇ random", negative})
+			tags = append(tags, tag{place(p).y, "random", negative, true})
 		}
 	}
 	var steps []point
@@ -393,7 +406,7 @@ func (v *view) tradeOff(half eval.Half) *scene {
 	if len(steps) > 0 {
 		steps = append(steps, point{x.to, steps[len(steps)-1].y})
 		s.line(steps, style{stroke: ink, width: 1.5})
-		tags = append(tags, tag{steps[len(steps)-1].y, "Pareto front", ink})
+		tags = append(tags, tag{y: steps[len(steps)-1].y, text: "Pareto front", fill: ink})
 	}
 	if r := v.Manifest.Result; r != nil {
 		for _, p := range points {
@@ -409,7 +422,7 @@ func (v *view) tradeOff(half eval.Half) *scene {
 		s.label(76, at, m.String(), start, muted)
 	}
 	s.circle(point{64, 338 + 18*float64(legend) - 4}, 5, style{stroke: ink, width: 1.75})
-	s.label(76, 338+18*float64(legend), "chosen; cheaper than "+number(leastCost)+" stands at the left edge", start, muted)
+	s.label(76, 338+18*float64(legend), "chosen; what costs less stands at the left edge", start, muted)
 	return s
 }
 
@@ -595,13 +608,13 @@ func (v *view) planes() *scene {
 	}
 	slices.SortStableFunc(rows, func(a, b *eval.Row) int { return a.Layers[0] - b.Layers[0] })
 	const columns, gap = 3, 12.0
-	size := (figureWidth - gap*(columns-1)) / columns
+	size := (figureWidth - 2 - gap*(columns-1)) / columns
 	panel := size + 22
 	lines := float64((len(rows) + columns - 1) / columns)
 	s := &scene{name: "planes", width: figureWidth, height: lines*(panel+gap) + 22, title: "Activations of the training pairs",
 		about: fmt.Sprintf("Positive and negative activations on their first two principal components at %d layers.", len(rows))}
 	for i, row := range rows {
-		left, top := float64(i%columns)*(size+gap), float64(i/columns)*(panel+gap)
+		left, top := 1+float64(i%columns)*(size+gap), float64(i/columns)*(panel+gap)
 		p := row.Projection
 		shares := fmt.Sprintf("%.0f + %.0f %%", 100*p.Explained[0], 100*p.Explained[1])
 		s.label(left, top+13, fmt.Sprintf("layer %d", row.Layers[0]), start, ink).bold = true

@@ -93,7 +93,7 @@ func pageOf(t *testing.T, d *Data) string {
 func TestThePageShowsWhatTheRowsSay(t *testing.T) {
 	html := pageOf(t, swept())
 	for _, want := range []string{
-		"The vector steers: layer 1 at multiplier 1 (mean, add, all tokens)", "+2.10 nats", "+1.50 to +2.70", "25 % of them move the wrong way", "the best of 2 random vectors of the same length reaches &#43;0.30",
+		"The vector steers: layer 1 at multiplier 1, mean, add, all tokens", "+2.10 nats", "+1.50 to +2.70", "25\u00a0% of them move the wrong way", "the best of 2 random vectors of the same length reaches &#43;0.30",
 		`id="fig-heat-choose-0-t"`, `id="fig-heat-report-1-t"`, `id="fig-curves-t"`, `id="fig-slopes-t"`, `id="fig-trade-off-t"`, `id="fig-movements-t"`, `id="fig-cosines-t"`, `id="fig-planes-t"`,
 		"Is 0 even?", "(B)", "steer sweep --out &#39;my sweep&#39;", "sha256:0011", "sha256:2233", "v1.2.3", "avx2", "judge failed: no answer", "at &#43;1.00", " glad", "from 10 to 12.5",
 	} {

@@ -143,7 +143,7 @@ func (v *view) writeBaselines(b *strings.Builder) {
 			name = append(name[:57], '…')
 		}
 		e := c.Gain
-		fmt.Fprintf(b, "%-58s %24s %9s %9s\n", string(name), fmt.Sprintf("%s (%s to %s)", signed(e.Value, 2), signed(e.Low, 2), signed(e.High, 2)), c.Match, c.KL95)
+		fmt.Fprintf(b, "%-58s %24s %9s %9s\n", string(name), fmt.Sprintf("%s (%s)", signed(e.Value, 2), interval(e)), c.Match, c.KL95)
 	}
 }
 

@@ -241,9 +241,9 @@ func apply(model *lm.Model, vectors []loadedVector, told *notes) (*lm.Model, []a
 }
 
 // parseVector parts FILE[:MULTIPLIER][,strength=N][,layers=LAYERS]
-// [,operator=OPERATOR][,tokens=TOKENS], beginning with what holds where it does not say. Where the
-// name of a file that exists looks as if it had a multiplier or options, it is
-// the name.
+// [,operator=OPERATOR][,tokens=TOKENS], beginning with what holds where it does not
+// say. Where the name of a file that exists looks as if it had a multiplier or
+// options, it is the name.
 func parseVector(text string, v steer.Intervention) (steer.Intervention, error) {
 	rest := text
 	given := map[string]bool{}
