@@ -94,8 +94,9 @@ func New(model *lm.Model, opts Options) (*Server, error) {
 		registry: newRegistry(), presets: map[string]*steering{}, keys: newKeys(opts.Keys), metrics: newMetrics(opts.Name), training: make(chan struct{}, 1), passes: make(chan struct{}, 2),
 	}
 	s.texts.tokens = tokens
-	// A text sets some slots aside, and each chunk of a prompt begins a page.
-	const spare = 192
+	// A text sets some slots aside and may keep states, and each chunk of a prompt
+	// begins a page.
+	spare := 192 + 6*model.Decoder().StateWeight()
 	if s.context = (opts.Cache - spare) * opts.RunTokens / (opts.RunTokens + forest.PageSlots); s.context < 1 {
 		return nil, fmt.Errorf("a cache of %d tokens is too small", opts.Cache)
 	}
