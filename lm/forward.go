@@ -24,6 +24,7 @@ type ForwardOptions struct {
 
 	// logitsOfRow is Logits for all inputs that read a row, in one call.
 	logitsOfRow func(inputs []int, position int, logits []float32)
+
 	amongOthers bool // what other calls compute lies in the same store
 }
 
@@ -446,7 +447,7 @@ func (t *stage) pack(p *packed, input, from, to int, branch *forest.Branch) {
 	path := branch.Path()
 	sequence := t.sequences[input]
 	if t.first == 0 && t.twins.has(input) {
-		sequence.steering = nil
+		sequence.steering, sequence.parts = nil, nil
 	}
 	first := p.add(&sequence, input, from, to, t.model.Decoder().RopeVariant(len(sequence.tokens)), path)
 	p.goOn(branch)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/cpu"
 	"github.com/steervec/steer/lm/demo"
 	"github.com/steervec/steer/lm/engine"
@@ -59,6 +60,10 @@ func Checkpoint(options checkpoint.Options) OpenOption {
 
 // OnEngine chooses what computes the model; the CPU unless told.
 func OnEngine(open engine.Opener) OpenOption { return func(o *openOptions) { o.engine = open } }
+
+// Quantize rounds the weights to blocks of few bits when the CPU loads the model, as
+// [cpu.Quantized] does.
+func Quantize(kind gguf.Type) OpenOption { return OnEngine(cpu.Quantized(kind)) }
 
 func options(given []OpenOption) openOptions {
 	o := openOptions{engine: cpu.Open}

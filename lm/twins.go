@@ -114,7 +114,7 @@ func (s *schedule) inBlocks() []*stage {
 	for i, e := range s.edited {
 		if e.layer > 0 {
 			twin := s.sequences[i]
-			twin.steering = nil
+			twin.steering, twin.parts = nil, nil
 			base[i] = twin.marked(s.model.Decoder().RopeVariant(len(twin.tokens)))
 			begun[e.layer] = true
 			longest = max(longest, len(twin.tokens)-e.from)

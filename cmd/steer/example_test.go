@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,7 +18,8 @@ import (
 // exampleCommands are the commands whose examples are run, in an order in which each
 // finds what it reads.
 var exampleCommands = []string{
-	"demo", "train", "train-condition", "merge", "extract", "aggregate", "record", "generate", "score", "bake",
+	"demo", "train", "train-condition", "merge", "extract", "aggregate", "record", "generate", "score", "eval", "sweep", "calibrate",
+	"pairs", "project", "report", "bake",
 	"tokenize", "convert", "combine", "doctor", "inspect",
 }
 
@@ -42,9 +44,20 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 		lines = append(lines, codeLines(t, document)...)
 	}
 
-	pairs, err := os.ReadFile("../../testdata/mood.jsonl")
-	if err != nil {
-		t.Fatal(err)
+	files := map[string]string{
+		"prompts.txt":               "Once there was a little fox\nTom was a farmer. One day\n",
+		"questions.jsonl":           manyQuestions(),
+		"events.jsonl":              eventPairs(3, 16),
+		"hub/tokenizer_config.json": `{"chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}Tom"}`,
+	}
+	for name, path := range map[string]string{
+		"pairs.jsonl": "../../testdata/mood.jsonl", "held-out.jsonl": "../../testdata/held-out.jsonl", "neutral.txt": "../../testdata/neutral.txt", "suffixes.txt": "../../pairs/testdata/suffixes.txt", "persona.json": "../../pairs/testdata/persona.json",
+	} {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(data)
 	}
 	work := t.TempDir()
 	t.Chdir(work)
@@ -57,11 +70,8 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 		kinds["happy"] += p.Beginning + " " + p.Positive.String() + "\n"
 		kinds["sad"] += p.Beginning + " " + p.Negative.String() + "\n"
 	}
-	for name, content := range map[string]string{
-		"happy.txt": kinds["happy"], "sad.txt": kinds["sad"],
-		"pairs.jsonl": string(pairs), "events.jsonl": eventPairs(3, 16), "prompts.txt": "Once there was a little fox\nTom was a farmer. One day\n",
-		"hub/tokenizer_config.json": `{"chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}Tom"}`,
-	} {
+	files["happy.txt"], files["sad.txt"] = kinds["happy"], kinds["sad"]
+	for name, content := range files {
 		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -114,6 +124,16 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	if _, err := fs.Stat(os.DirFS(work), "mood.safetensors"); err != nil {
 		t.Errorf("the README's vector was not made: %v", err)
 	}
+}
+
+// manyQuestions are enough questions with two answers that each part of a split has
+// some.
+func manyQuestions() string {
+	var lines strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&lines, `{"question": "Is %d even?\n (A) Yes\n (B) No", "answer_matching_behavior": "(%c)", "answer_not_matching_behavior": "(%c)"}`+"\n", i, 'A'+i%2, 'B'-i%2)
+	}
+	return lines.String()
 }
 
 // codeLines returns the lines of a document's blocks of commands.

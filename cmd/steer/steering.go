@@ -33,12 +33,15 @@ type steeringFlags struct {
 	inside   *lm.Between
 	outside  *lm.Between
 	decay    *lm.Decay
+	strength *float64 // nil: multipliers
 }
 
 func (f *steeringFlags) add(c *cobra.Command) {
 	flagsUnder(c, "Steering", func(flags *pflag.FlagSet) {
 		flags.StringArrayVar(&f.vectors, "vector", nil, "steer with this `VECTOR`: a file, perhaps :MULTIPLIER, and perhaps "+
-			",layers=LAYERS ,operator=OPERATOR ,tokens=TOKENS for it alone, such as happy.safetensors:0.7,layers=3,tokens=response; repeatable; the flags below say it for all others")
+			",strength=N ,layers=LAYERS ,operator=OPERATOR ,tokens=TOKENS for it alone, such as happy.safetensors:0.7,layers=3,tokens=response; repeatable; the flags below say it for all others")
+		flags.Var(&parsed[*float64]{&f.strength, "", "N", parseStrength}, "strength",
+			"steer this strongly, in place of multipliers: 1 is what steer calibrate has found to cost its budget and written into the vector's file")
 		layersFlag(flags, &f.layers, "steer-layers", "which of the vectors' layers act; all when not given")
 		flags.Var(&parsed[steer.Operator]{&f.operator, "", "OPERATOR", steer.ParseOperator}, "operator",
 			"how the vectors act, as the vector's file says, which mostly is add, when not given: "+steer.OperatorSyntax())
@@ -126,7 +129,7 @@ type applied struct {
 // is a mistake.
 func (f *steeringFlags) load(c *cobra.Command) ([]loadedVector, error) {
 	if len(f.vectors) == 0 {
-		for _, name := range []string{"steer-layers", "operator", "min-token", "tokens", "when", "inside", "outside", "half-life"} {
+		for _, name := range []string{"strength", "steer-layers", "operator", "min-token", "tokens", "when", "inside", "outside", "half-life"} {
 			if c.Flags().Changed(name) {
 				return nil, usage("--%s says how to steer, but no --vector is given", name)
 			}
@@ -139,7 +142,7 @@ func (f *steeringFlags) load(c *cobra.Command) ([]loadedVector, error) {
 		}
 		tokens = steer.From(f.minToken)
 	}
-	common := steer.Intervention{Layers: f.layers, Between: f.inside, Decay: f.decay}
+	common := steer.Intervention{Layers: f.layers, Strength: f.strength, Between: f.inside, Decay: f.decay}
 	if f.outside != nil {
 		if f.inside != nil {
 			return nil, usage("give one of --inside and --outside")
@@ -220,6 +223,11 @@ func apply(model *lm.Model, vectors []loadedVector, told *notes) (*lm.Model, []a
 		if v.When == nil && edit.Condition != nil {
 			told.add("%s: the vector acts where the condition of its file holds; --when always lifts it", v.Vector)
 		}
+		if v.Strength != nil {
+			if other := v.vector.Calibration.Differs(model, edit); other != "" {
+				told.add("%s: %s: what the strength costs may be another", v.Vector, other)
+			}
+		}
 		if multiplier == 0 {
 			told.add("%s: the multiplier is 0: the vector changes nothing", v.Vector)
 		}
@@ -232,16 +240,19 @@ func apply(model *lm.Model, vectors []loadedVector, told *notes) (*lm.Model, []a
 	return model, how, nil
 }
 
-// parseVector parts FILE[:MULTIPLIER][,layers=LAYERS][,operator=OPERATOR]
-// [,tokens=TOKENS], beginning with what holds where it does not say. Where the
-// name of a file that exists looks as if it had a multiplier or options, it is
-// the name.
+// parseVector parts FILE[:MULTIPLIER][,strength=N][,layers=LAYERS]
+// [,operator=OPERATOR][,tokens=TOKENS], beginning with what holds where it does not
+// say. Where the name of a file that exists looks as if it had a multiplier or
+// options, it is the name.
 func parseVector(text string, v steer.Intervention) (steer.Intervention, error) {
 	rest := text
 	given := map[string]bool{}
 	for {
 		if path, multiplier, ok := existing(rest); ok {
 			v.Vector, v.Multiplier = path, multiplier
+			if multiplier != nil && !given["strength"] {
+				v.Strength = nil // what the vector says itself wins over the flag
+			}
 			return v, v.Check()
 		}
 		at, name := lastOption(rest)
@@ -265,8 +276,11 @@ func parseVector(text string, v steer.Intervention) (steer.Intervention, error) 
 			return v, fmt.Errorf("there is no such file, and %q is not a multiplier", rest[colon+1:])
 		}
 		v.Vector, v.Multiplier = rest[:colon], &value
+		if !given["strength"] {
+			v.Strength = nil
+		}
 	} else if comma := strings.LastIndexByte(rest, ','); comma >= 0 && strings.Contains(rest[comma:], "=") {
-		return v, fmt.Errorf("there is no such file, and %q is none of layers=LAYERS, operator=OPERATOR and tokens=TOKENS", rest[comma+1:])
+		return v, fmt.Errorf("there is no such file, and %q is none of strength=N, layers=LAYERS, operator=OPERATOR and tokens=TOKENS", rest[comma+1:])
 	}
 	return v, v.Check()
 }
@@ -289,7 +303,7 @@ func existing(text string) (path string, multiplier *float64, ok bool) {
 // its name.
 func lastOption(text string) (at int, name string) {
 	at = -1
-	for _, option := range []string{"layers", "operator", "tokens"} {
+	for _, option := range []string{"strength", "layers", "operator", "tokens"} {
 		if i := strings.LastIndex(text, ","+option+"="); i > at {
 			at, name = i, option
 		}
@@ -299,6 +313,8 @@ func lastOption(text string) (at int, name string) {
 
 func set(v *steer.Intervention, option, value string) (err error) {
 	switch option {
+	case "strength":
+		v.Strength, err = parseStrength(value)
 	case "layers":
 		v.Layers, err = steer.ParseLayers(value)
 	case "operator":
@@ -309,4 +325,12 @@ func set(v *steer.Intervention, option, value string) (err error) {
 		_, err = steer.ParseTokens(value)
 	}
 	return err
+}
+
+func parseStrength(text string) (*float64, error) {
+	value, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(value) || math.IsInf(value, 0) {
+		return nil, fmt.Errorf("%q is not a number", text)
+	}
+	return &value, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/cpu/kernel"
 	"github.com/steervec/steer/lm/engine"
 	"github.com/steervec/steer/lm/forest"
@@ -14,11 +15,25 @@ import (
 
 // Open loads a model for the kernels of this machine.
 func Open(ctx context.Context, source engine.Source, dtype engine.DType) (engine.Engine, error) {
+	return open(ctx, source, dtype, gguf.F32)
+}
+
+// Quantized returns an opener that rounds weights to blocks of few bits when it
+// loads a model, as [gguf.Type.Quantize] does. It rounds what is stored as plain
+// numbers and multiplied, embeddings included, but for what chooses experts; rows
+// that are not whole blocks of the type become those of [gguf.Type.Fitting], or stay.
+func Quantized(kind gguf.Type) engine.Opener {
+	return func(ctx context.Context, source engine.Source, dtype engine.DType) (engine.Engine, error) {
+		return open(ctx, source, dtype, kind)
+	}
+}
+
+func open(ctx context.Context, source engine.Source, dtype engine.DType, quantize gguf.Type) (engine.Engine, error) {
 	decoder, err := arch.Parse(source.Config())
 	if err != nil {
 		return nil, err
 	}
-	m, err := Load(ctx, decoder, source, dtype)
+	m, err := load(ctx, decoder, source, dtype, quantize)
 	if err != nil {
 		return nil, err
 	}

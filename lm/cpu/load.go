@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/cpu/kernel"
 	"github.com/steervec/steer/lm/engine"
@@ -94,10 +95,15 @@ type head struct {
 // Load reads and packs the weights that the decoder names. Every tensor's shape
 // is checked against the description; an error names the tensor and both.
 func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtype engine.DType) (*Model, error) {
+	return load(ctx, decoder, source, dtype, gguf.F32)
+}
+
+// load is Load, rounding matrices to blocks of few bits unless the type is F32.
+func load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtype engine.DType, quantize gguf.Type) (*Model, error) {
 	if _, err := kernel.Instructions(); err != nil {
 		return nil, err
 	}
-	l := &loader{ctx: ctx, tensors: source, decoder: decoder, stored: map[kernel.Stored]int{}}
+	l := &loader{ctx: ctx, tensors: source, decoder: decoder, stored: map[kernel.Stored]int{}, quantize: quantize}
 	m := &Model{decoder: decoder}
 	l.precision = l.choose(decoder, dtype)
 	d := decoder
@@ -180,6 +186,7 @@ type loader struct {
 	precision  kernel.Precision
 	parameters int
 	stored     map[kernel.Stored]int // elements of matrices
+	quantize   gguf.Type             // F32: nothing is rounded
 	err        error
 }
 
@@ -191,7 +198,7 @@ func (l *loader) fail(format string, args ...any) {
 
 // choose settles the precision by the type in which the embedding is stored.
 func (l *loader) choose(d *arch.Decoder, dtype engine.DType) kernel.Precision {
-	if _, ok := l.blocks(d.Embedding.Tokens); ok {
+	if _, ok := l.blocks(d.Embedding.Tokens); ok || l.quantize.Blocks() {
 		if dtype == engine.Float32 {
 			return kernel.F32
 		}
@@ -324,7 +331,9 @@ func (l *loader) numbers(part arch.Linear, out, in int) kernel.View {
 
 // pack is the one door through which matrices come into the model.
 func (l *loader) pack(views ...kernel.View) *kernel.Matrix {
-	for _, v := range views {
+	for i, v := range views {
+		v = l.rounded(v)
+		views[i] = v
 		l.stored[v.Type] += v.Rows * v.Cols
 	}
 	return kernel.Pack(l.precision, views...)
