@@ -1,4 +1,4 @@
-.PHONY: build test check generate bench bench-compare
+.PHONY: build test check generate demo-report bench bench-compare
 
 build:
 	go build -o bin/ ./cmd/steer
@@ -11,6 +11,13 @@ check:
 
 generate:
 	go generate ./...
+
+# docs/demo-report.html, and its picture where there is a Chromium to take it.
+demo-report:
+	go run ./internal/demodata docs/demo
+	go build -o bin/ ./cmd/steer
+	cd docs/demo && PATH="$(CURDIR)/bin:$$PATH" sh ./sweep.sh
+	cd docs && ./demo/picture.sh
 
 bench:
 	go run ./cmd/steer bench

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/steervec/steer/internal/finite"
+	"github.com/steervec/steer/operators"
 )
 
 // derived returns a vector without layers that comes from this one by an
@@ -28,11 +30,27 @@ func (v *Vector) derived(operation string) *Vector {
 	return out
 }
 
+// directions refuses a vector whose rows are a map of activations: what is done to
+// directions means nothing for it.
+func (v *Vector) directions() error {
+	operator, err := v.operator()
+	if err != nil {
+		return err
+	}
+	if _, maps := operators.Blend(operator, nil, 1, 1); maps {
+		return fmt.Errorf("the vector's rows are a map, by which %s acts, not directions", operator.Name())
+	}
+	return nil
+}
+
 // each returns a vector whose layers are a function of this one's, and an error
 // where one has no direction.
 func (v *Vector) each(operation string, f func(vector []float32) ([]float32, error)) (*Vector, error) {
 	if len(v.Layers) == 0 {
 		return nil, errors.New("the vector has no layers")
+	}
+	if err := v.directions(); err != nil {
+		return nil, err
 	}
 	out := v.derived(operation)
 	for layer, vector := range v.Layers {
@@ -240,6 +258,12 @@ func (v *Vector) meets(other *Vector, layer int) (int, error) {
 func (v *Vector) matches(other *Vector) error {
 	if err := v.alike(other); err != nil {
 		return err
+	}
+	if err := v.directions(); err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(v.Condition, other.Condition) {
+		return errors.New("the vectors act under different conditions")
 	}
 	if a, b := max(1, v.Rank), max(1, other.Rank); a != b {
 		return fmt.Errorf("the vectors have %d and %d rows a layer", a, b)

@@ -8,11 +8,13 @@
 //
 // The parts, in the order in which a run meets them:
 //
-//   - [Sample] is one pair of prompts; package pairs reads files of them.
+//   - [Sample] is one pair of prompts; package pairs reads files of them, and
+//     [RenderChat] makes conversations of them.
 //   - A [Reading] says what is read of a prompt: [ReadAt] a position, by default the
 //     last, or the mean over tokens or a text.
 //   - An [Aggregator] turns one layer's activations into one direction: [Mean],
-//     [PCA], [Logistic], or any function through [AggregatorFunc].
+//     [PCA], [Logistic], more in package aggregators, or any function through
+//     [AggregatorFunc]. [SelectDirection] finds the layer and the position.
 //   - [Train] does it all; or [Collect] gives [Statistics], which are kept, merged
 //     and made into a vector, or [Extract] the activations themselves.
 //   - A [Vector] holds a direction per layer and where it came from. It can be

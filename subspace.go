@@ -73,6 +73,11 @@ func (v *Vector) Orthogonalise(others ...*Vector) (*Vector, error) {
 	if len(others) == 0 {
 		return nil, errors.New("orthogonalise: there are no other vectors")
 	}
+	for _, one := range append(slices.Clone(others), v) {
+		if err := one.directions(); err != nil {
+			return nil, fmt.Errorf("orthogonalise: %w", err)
+		}
+	}
 	out := v.derived("orthogonalised against " + described(others))
 	for layer := range v.Layers {
 		var span [][]float32
@@ -116,6 +121,11 @@ func (v *Vector) Orthogonalise(others ...*Vector) (*Vector, error) {
 func Principal(k int, vectors ...*Vector) (*Vector, error) {
 	if len(vectors) == 0 || k < 1 {
 		return nil, fmt.Errorf("principal directions: %d of %d vectors are asked for", k, len(vectors))
+	}
+	for _, v := range vectors {
+		if err := v.directions(); err != nil {
+			return nil, fmt.Errorf("principal directions: %w", err)
+		}
 	}
 	first := vectors[0]
 	out := first.derived(fmt.Sprintf("principal directions, %d, with %s", k, described(vectors[1:])))

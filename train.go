@@ -179,6 +179,9 @@ func Aggregate(activations *Activations, aggregator Aggregator) (*Vector, error)
 	if aggregator == nil {
 		aggregator = Mean()
 	}
+	if _, ok := aggregator.(aggregators.ByHeads); ok && activations.Site != lm.AttnHeads {
+		return nil, fmt.Errorf("aggregate: aggregator %s: heads are seen at %s, not at %s", aggregator.Name(), lm.AttnHeads, activations.Site)
+	}
 	from := origin{Site: activations.Site, Layers: slices.Sorted(maps.Keys(activations.Positive)), Aggregator: aggregator.Name()}
 	count := 0
 	for i, layer := range from.Layers {

@@ -70,7 +70,7 @@ func (v *Vector) layer(n int) (int, error) {
 	if n < 0 {
 		other = n + v.Provenance.ModelLayers
 	}
-	if _, ok := v.Layers[other]; ok && v.Provenance.ModelLayers > 0 {
+	if _, ok := v.Layers[other]; ok && v.Provenance.ModelLayers > 0 && (other < 0) != (n < 0) {
 		return other, nil
 	}
 	if n < 0 && v.Provenance.ModelLayers == 0 {

@@ -96,12 +96,12 @@ var kinds = []kind{
 		return PCA(PCAOptions{Centred: p.Choice("centred", CentredDifferences, CentredActivations), Rank: p.Count("rank", 1)})
 	}},
 	{"logistic[:C=N]", func(p *parameters.Set) Aggregator {
-		return Logistic(LogisticOptions{C: p.Number("C", 0, 0), Tolerance: p.Number("tolerance", 0, 0), MaxIterations: p.Count("iterations", 0)})
+		return Logistic(LogisticOptions{C: p.Positive("C", 0), Tolerance: p.Positive("tolerance", 0), MaxIterations: p.Count("iterations", 0)})
 	}},
 	{"lda", func(*parameters.Set) Aggregator { return Discriminant() }},
 	{"kmeans[:k=N]", func(p *parameters.Set) Aggregator { return KMeans(p.Count("k", 4)) }},
 	{"heads[:top=N,direction=probe,size=N]", func(p *parameters.Set) Aggregator {
-		return Heads(HeadOptions{Top: p.Count("top", 0), Probe: p.Choice("direction", "probe") != "", Size: p.Count("size", 0)})
+		return Heads(HeadOptions{Top: p.Count("top", 0), Probe: p.Flag("direction", "probe"), Size: p.Count("size", 0)})
 	}},
 	{"linear-act", func(*parameters.Set) Aggregator { return LinearAcT() }},
 	{"transport", func(*parameters.Set) Aggregator { return Transport() }},

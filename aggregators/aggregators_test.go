@@ -644,6 +644,17 @@ func TestAccumulatorsRefuseForeignState(t *testing.T) {
 }
 
 func TestDegenerateActivationsAreErrors(t *testing.T) {
+	for _, n := range []int{1, 2, 20} { // differences that are all the same have no component but their mean
+		for _, a := range []aggregators.Aggregator{aggregators.PCA(aggregators.PCAOptions{Centred: aggregators.CentredDifferences}), aggregators.PCA(aggregators.PCAOptions{Rank: 2})} {
+			accumulator := a.New(4)
+			for range n {
+				accumulator.Add([]float32{1.1, 2.3, 3.7, 4.9}, []float32{0.3, 0.1, 0.2, 0.9})
+			}
+			if d, err := accumulator.Direction(); err == nil {
+				t.Errorf("%s of %d equal differences is %v", a.Name(), n, d)
+			}
+		}
+	}
 	for _, a := range recipes() {
 		if slices.Contains([]string{"mean", "mean-centred", "first", "linear-act"}, a.Name()) {
 			continue // whose vector says what it is; zero ones are refused later

@@ -20,7 +20,7 @@ type PCAOptions struct {
 	// Centred is "": δ and -δ, which have no mean, as also activations less the mean of
 	// their pair are; [CentredDifferences]; or [CentredActivations].
 	Centred string
-	Rank    int // components; 0: 1
+	Rank    int // components; 0: 1. Several are for ablations
 }
 
 const (
@@ -46,6 +46,14 @@ type pcaAggregator struct{ opts PCAOptions }
 
 func (a pcaAggregator) Name() string {
 	return parameters.Name("pca", parameters.Pair("centred", a.opts.Centred, ""), parameters.Pair("rank", a.opts.Rank, 1))
+}
+
+// Operator says that of several components the space is meant.
+func (a pcaAggregator) Operator() string {
+	if a.opts.Rank > 1 {
+		return "ablate"
+	}
+	return ""
 }
 
 func (a pcaAggregator) New(width int) Accumulator { return a.accumulator(width) }
@@ -124,7 +132,7 @@ func (p *pca) Merge(other Accumulator) error {
 }
 
 func (p *pca) Direction() ([]float32, error) {
-	apply, err := p.product()
+	apply, rounding, err := p.product()
 	if err != nil {
 		return nil, err
 	}
@@ -134,9 +142,14 @@ func (p *pca) Direction() ([]float32, error) {
 	}
 	var components [][]float64
 	for len(components) < p.aggregator.opts.Rank {
-		v, err := leadingEigenvector(p.width, without(components, apply))
+		rest := without(components, apply)
+		v, err := leadingEigenvector(p.width, rest)
 		if err != nil {
 			return nil, fmt.Errorf("component %d: %w", len(components), err)
+		}
+		spread := make([]float64, p.width)
+		if rest(spread, v); !(floats.Dot(spread, v) > rounding) {
+			return nil, fmt.Errorf("component %d: nothing varies along it", len(components))
 		}
 		along := floats.Dot(sum, v)
 		if along == 0 {
@@ -149,39 +162,50 @@ func (p *pca) Direction() ([]float32, error) {
 }
 
 // product returns what multiplies a vector with the matrix Σ xxᵀ over the rows x, less
-// their mean where that is asked for.
-func (p *pca) product() (func(dst, v []float64), error) {
-	width, apply := p.width, p.applyRows
+// their mean where that is asked for, and how much of it is rounding: what the mean
+// leaves of it can be nothing else.
+func (p *pca) product() (apply func(dst, v []float64), rounding float64, err error) {
+	width := p.width
+	apply = p.applyRows
 	if p.many() {
 		matrix, err := p.matrix(width)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
+		}
+		for i := range width {
+			rounding += 1e-5 * matrix[i*width+i]
 		}
 		apply = func(dst, v []float64) {
 			for i := range dst {
 				dst[i] = floats.Dot(matrix[i*width:(i+1)*width], v)
 			}
 		}
-	} else if err := p.prepare(); err != nil {
-		return nil, err
+	} else {
+		if err := p.prepare(); err != nil {
+			return nil, 0, err
+		}
+		for _, v := range p.values {
+			rounding += 1e-12 * float64(v) * float64(v)
+		}
 	}
 	points := &p.points
 	switch p.aggregator.opts.Centred {
 	case "":
-		return apply, nil
+		return apply, rounding, nil
 	case CentredDifferences:
 		points = &p.sums
 	}
 	mean, err := points.Values()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	n := float64(p.rowCount())
 	floats.Scale(1/n, mean)
+	uncentred := apply
 	return func(dst, v []float64) {
-		apply(dst, v)
+		uncentred(dst, v)
 		floats.AddScaled(dst, -n*floats.Dot(mean, v), mean)
-	}, nil
+	}, rounding, nil
 }
 
 // applyRows writes Σ x (x·v) into dst.

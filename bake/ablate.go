@@ -1,6 +1,7 @@
 package bake
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -24,6 +25,9 @@ import (
 func (p *planned) ablation(vector *steer.Vector, embeddings bool) error {
 	if site := vector.Site; site != "" && site != lm.DecoderBlock && site != lm.ResidualMid {
 		return fmt.Errorf("the vector is of %s; what is taken out of the residual stream is a direction of decoder_block or residual_mid", site)
+	}
+	if operator := cmp.Or(vector.Operator, steer.Add().Name()); operator != steer.Add().Name() && operator != steer.Ablate().Name() {
+		return fmt.Errorf("the vector's rows are for the operator %s, and are no directions to ablate all of", operator)
 	}
 	if len(vector.Layers) != 1 {
 		return fmt.Errorf("the vector has directions for %d layers; the weights of all layers are made free of one: choose a layer", len(vector.Layers))
@@ -72,8 +76,10 @@ func (p *planned) free(w arch.Writer, directions [][]float32, layersOf map[lm.Si
 	if w.Layer >= 0 {
 		b := &p.decoder.Blocks[w.Layer]
 		switch {
-		case b.AfterAttentionAdd != nil || b.AfterMLPAdd != nil:
+		case b.AfterAttentionAdd != nil || b.AfterMLPAdd != nil || b.ResidualAfterNorm:
 			return fail(errors.New("a norm stands in the residual stream itself, and writes to it"))
+		case b.MLP.Experts != nil && b.MLP.Experts.Idle > 0:
+			return fail(errors.New("experts that give what they read write it to the residual stream"))
 		case w.Site == "":
 			return fail(fmt.Errorf("no site shows what %q adds to the residual stream, so that steering at run time cannot do the same", w.Weight))
 		}

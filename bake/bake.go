@@ -33,7 +33,7 @@ type Mode string
 const (
 	// Bias adds the multiplied vector at its layers and site, on every token.
 	Bias Mode = "bias"
-	// Ablate removes the vector's direction from all that writes to the residual
+	// Ablate removes the vector's direction, or the span of its rows, from all that writes to the residual
 	// stream. The vector must have one layer, whose direction is taken for all.
 	Ablate Mode = "ablate"
 )
@@ -67,6 +67,7 @@ type Result struct {
 	Added       []string `json:"added_tensors"`          // biases that the checkpoint did not have
 	Field       string   `json:"config_field,omitempty"` // of config.json, that turns them on
 	LeftOut     []string `json:"left_out"`               // files that hold the weights once more, unsteered
+	Notes       []string `json:"notes"`                  // what may surprise
 	Fingerprint string   `json:"weights_hash"`           // of what was written
 
 	Verification
@@ -120,7 +121,7 @@ func write(ctx context.Context, ref string, vector *steer.Vector, out string, op
 	}
 	result := &Result{
 		Model: c.ID(), Mode: opts.Mode, Layers: p.layers, Out: filepath.Clean(out), Changed: p.changed(), Added: p.addedNames(),
-		Field: p.field, LeftOut: w.leftOut,
+		Field: p.field, LeftOut: w.leftOut, Notes: p.notes,
 	}
 	if err := result.verify(ctx, ref, folder.Dir(), p.edits, opts); err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
@@ -149,6 +150,7 @@ type planned struct {
 	added   []added
 	layers  []int
 	edits   []lm.Edit
+	notes   []string
 }
 
 // change makes of a tensor another one of the same shape.
@@ -172,13 +174,19 @@ func plan(c *checkpoint.Checkpoint, stored *weights, vector *steer.Vector, opts 
 	if family := vector.Provenance.Family; family != "" && family != decoder.Family {
 		return nil, fmt.Errorf("the vector was trained on a %s; %s is a %s", family, c.ID(), decoder.Family)
 	}
+	p := &planned{weights: stored, decoder: decoder, config: c.Config(), changes: map[string]change{}, notes: []string{}}
+	if vector.Condition != nil {
+		return nil, errors.New("the vector acts on a condition, which weights cannot; take it off, or steer at run time")
+	}
+	if hash := vector.Provenance.WeightsHash; hash != "" && hash != c.Fingerprint() {
+		p.notes = append(p.notes, fmt.Sprintf("the vector was trained on other weights, those of %s, than %s has", vector.Provenance.Model, c.ID()))
+	}
 	if len(opts.Layers) > 0 {
 		if vector, err = vector.Cut(opts.Layers...); err != nil {
 			return nil, err
 		}
 	}
 	stored.decoder = decoder
-	p := &planned{weights: stored, decoder: decoder, config: c.Config(), changes: map[string]change{}}
 	switch opts.Mode {
 	case Bias:
 		if opts.Embeddings {

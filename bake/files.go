@@ -58,7 +58,7 @@ func (w *writer) files() error {
 		case err != nil:
 			return err
 		case info.IsDir():
-			return os.MkdirAll(w.at(name), 0o777)
+			return nil // made for what is copied into it
 		case slices.Contains(w.weights.names, name):
 			err = w.shard(name)
 		case name == configFile:
@@ -85,6 +85,9 @@ func (w *writer) copy(name string) (err error) {
 		return err
 	}
 	defer from.Close()
+	if err := os.MkdirAll(filepath.Dir(w.at(name)), 0o777); err != nil {
+		return err
+	}
 	to, err := os.OpenFile(w.at(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return err

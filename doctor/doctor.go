@@ -34,6 +34,7 @@ type Report struct {
 	Model      string         `json:"model,omitempty"` // that it is held against
 	Weights    string         `json:"weights,omitempty"`
 	LlamaCpp   string         `json:"llama_cpp,omitempty"` // what llama.cpp does with it
+	Elsewhere  string         `json:"elsewhere,omitempty"` // the producer, or the program that it writes for
 	Layers     []Layer        `json:"layers"`
 	Traps      []string       `json:"traps"`
 	Problems   []string       `json:"problems"`
@@ -45,7 +46,7 @@ type Layer struct {
 	Number         int     `json:"number"`                    // in the file
 	Layer          *int    `json:"layer"`                     // here; nil: not certain
 	LlamaCpp       *int    `json:"llama_cpp"`                 // nil: it is not added there
-	Elsewhere      *int    `json:"elsewhere"`                 // in its producer, or the program that it writes for; nil: not certain
+	Elsewhere      *int    `json:"elsewhere"`                 // in the program of that name in the report; nil: not certain
 	Norm           float64 `json:"norm"`                      // of all rows together; 0 where a number is not finite
 	ActivationNorm float64 `json:"activation_norm,omitempty"` // the mean length of the model's own activations there; 0: not known
 }
@@ -71,7 +72,7 @@ func Examine(ctx context.Context, path string, opts vecfile.Options, model *lm.M
 	} else if err != nil {
 		return nil, err
 	} else {
-		r.Producer, r.Certain, r.Numbering = origin.Producer.Name, origin.Certain, origin.Producer.Numbering
+		r.Producer, r.Certain, r.Numbering, r.Elsewhere = origin.Producer.Name, origin.Certain, origin.Producer.Numbering, origin.Producer.By
 	}
 	r.Format, r.Rows = origin.Format, max(1, v.Rank)
 	r.LayerType, r.Operator = cmp.Or(v.Site, lm.DecoderBlock), cmp.Or(v.Operator, steer.Add().Name())

@@ -77,6 +77,23 @@ func NewArm(m *lm.Model, uses []Use, factor float64) (Arm, error) {
 	return arm, nil
 }
 
+// Arms returns the arms of vectors at some factors, leaving out 0 where their
+// operators have none.
+func Arms(m *lm.Model, uses []Use, factors []float64) ([]Arm, error) {
+	var arms []Arm
+	for _, factor := range factors {
+		if factor == 0 && !HasZero(uses) {
+			continue
+		}
+		arm, err := NewArm(m, uses, factor)
+		if err != nil {
+			return nil, err
+		}
+		arms = append(arms, arm)
+	}
+	return arms, nil
+}
+
 // Baselines are what vectors are compared with at some factors: no steering, the
 // vectors at 0, random vectors of the same length, and instructions in their place.
 type Baselines struct {

@@ -60,14 +60,14 @@ func Calibrate(ctx context.Context, m *lm.Model, use Use, opts CalibrateOptions)
 	return &Calibrated{
 		Calibration: steer.Calibration{
 			Multiplier: found[0].multiplier, Budget: opts.Budget, Operator: arm.Point.Operator, Layers: arm.Point.Layers,
-			Tokens: use.Tokens, TextHash: hashText(opts.Text),
+			Tokens: use.Tokens, TextHash: HashText(opts.Text),
 		},
 		Measured: found[0].measured, Tries: found[0].tries, Usage: c.usage,
 	}, nil
 }
 
-// hashText returns the digest by which a text is known.
-func hashText(text string) string {
+// HashText returns the digest by which a text is known.
+func HashText(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "sha256:" + hex.EncodeToString(sum[:])
 }

@@ -14,7 +14,7 @@ import (
 func TestTheCalibratedStrengthCostsTheBudget(t *testing.T) {
 	m := openDemo(t)
 	v := moodVector(t, m, moodLayer)
-	for _, operator := range []string{"add", "ablate-then-add"} {
+	for _, operator := range []string{"add", "ablate-then-add", "add-same-norm"} {
 		t.Run(operator, func(t *testing.T) {
 			before := 0.0
 			for _, budget := range []float64{0.5, 1} {

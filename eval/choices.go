@@ -85,6 +85,7 @@ func (e *Evaluator) answersRows(point Point, half Half, items []int, answers []a
 			Propensity: figure(some, gap(func(p float64) float64 { return p })),
 			Match:      figure(some, gap(match)),
 			Accuracy:   figure(some, gap(right)),
+			Gained:     figure(some, func(a answer, i int) float64 { return a.propensity() - e.unsteered[i].propensity() }),
 		}, examples)
 	}
 	multiple := map[string]Estimate{}

@@ -68,7 +68,7 @@ func openFolder(dir string, manifest *Manifest, items []pairs.Item, resume bool)
 		case err != nil:
 			return nil, err
 		default:
-			if err := manifest.differs(before); err != nil {
+			if err := manifest.Differs(before); err != nil {
 				return nil, fmt.Errorf("%s is of another sweep: %w; remove it to begin anew", f.path(manifestFile), err)
 			}
 			before.Command, before.Version = manifest.Command, manifest.Version
@@ -200,9 +200,9 @@ func (m *Manifest) Save(path string) error {
 	return file.Commit()
 }
 
-// differs names what two manifests do not agree in that decides about figures, or
+// Differs names what two manifests do not agree in that decides about figures, or
 // returns nil. Where the data lie does not matter.
-func (m *Manifest) differs(other *Manifest) error {
+func (m *Manifest) Differs(other *Manifest) error {
 	model := func(i ModelInfo) ModelInfo { i.Ref = ""; return i }
 	for _, part := range []struct {
 		name string

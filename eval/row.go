@@ -54,8 +54,8 @@ const (
 type Set string
 
 const (
-	// Choices are two-sided questions and pairs: the metrics Propensity, Match and
-	// Accuracy. An example's value is its propensity.
+	// Choices are two-sided questions and pairs: the metrics Propensity, Gained,
+	// Match and Accuracy. An example's value is its propensity.
 	Choices Set = "choices"
 	// Multiple are questions with several options: MC1 and MC2.
 	Multiple Set = "multiple"
@@ -82,6 +82,7 @@ const (
 const (
 	Propensity = "propensity" // nats: log p(matching answer) - log p(other)
 	Match      = "match"      // probability of the matching answer among the two
+	Gained     = "gain"       // nats: the propensity less that of the same item without steering
 	Accuracy   = "accuracy"   // share of items whose matching answer is the likelier
 	MC1        = "mc1"        // share of items whose likeliest option is the true one
 	MC2        = "mc2"        // probability of the true options among all
@@ -237,7 +238,7 @@ type Generate struct {
 	Temperature float64  `json:"temperature"`
 	Words       []string `json:"words,omitempty"`
 	Pattern     string   `json:"pattern,omitempty"`
-	Judge       string   `json:"judge,omitempty"` // the model that judged
+	Judge       string   `json:"judge,omitempty"` // the model that judged, and what it was asked
 }
 
 // Work counts what was computed, in token-layers: a token through one decoder

@@ -25,6 +25,7 @@ type SweepData struct {
 type SweepRun struct {
 	Dir      string                // rows.jsonl, items.jsonl, sweep.json and vectors/ are written there
 	Resume   bool                  // go on with the sweep that was stopped there, if there is one of the same manifest
+	Scorers  []Scorer              // of texts, where the plan has some written
 	Progress func(done, total int) // nil: nobody is told
 }
 
@@ -114,7 +115,7 @@ func (s *sweep) check() error {
 		return errors.New("a budget of 0 nats is no steering")
 	}
 	for _, name := range g.Operators {
-		if _, err := steer.ParseOperator(name); err != nil {
+		if _, err := steer.ParseOperator(name); err != nil && name != OwnOperator {
 			return err
 		}
 	}
@@ -136,6 +137,9 @@ func (s *sweep) check() error {
 
 // everything is the name of the scope that has all tokens.
 const everything = "all"
+
+// OwnOperator, in a grid, is that of the aggregator's vector, which mostly is add.
+const OwnOperator = "own"
 
 // prepare asks without steering and trains the vectors.
 func (s *sweep) prepare(ctx context.Context) (err error) {
@@ -192,7 +196,11 @@ func (s *sweep) groups() []group {
 			}
 		}
 	}
-	return append(groups, group{doses * (1 + s.manifest.Plan.Random), s.compare})
+	groups = append(groups, group{doses * (1 + s.manifest.Plan.Random), s.compare})
+	if s.manifest.Plan.Generate != nil {
+		groups = append(groups, group{doses, s.write})
+	}
+	return groups
 }
 
 // progress tells how far the sweep is, in points and parts of a thousand.
@@ -238,6 +246,9 @@ func (s *sweep) use(aggregator, operator, scope string, layer int) (Use, error) 
 	if scope == everything {
 		tokens = ""
 	}
+	if operator == OwnOperator {
+		operator = ""
+	}
 	return Use{Vector: s.vectors[aggregator], Intervention: steer.Intervention{Operator: operator, Tokens: tokens, Layers: layers}}, nil
 }
 
@@ -270,16 +281,11 @@ func (s *sweep) arms(ctx context.Context, uses []Use) (arms []Arm, err error) {
 		if !heeds(use) {
 			multipliers = []float64{1}
 		}
-		for _, multiplier := range multipliers {
-			if multiplier == 0 && !HasZero([]Use{use}) {
-				continue
-			}
-			arm, err := NewArm(s.model, []Use{use}, multiplier)
-			if err != nil {
-				return nil, err
-			}
-			arms = append(arms, arm)
+		some, err := Arms(s.model, []Use{use}, multipliers)
+		if err != nil {
+			return nil, err
 		}
+		arms = append(arms, some...)
 	}
 	return arms, nil
 }
@@ -303,7 +309,7 @@ func (s *sweep) armsAt(ctx context.Context, uses []Use) ([]Arm, error) {
 		use, budget := doses[i].use, doses[i].budget
 		if f.err != nil {
 			s.manifest.Notes = append(s.manifest.Notes, fmt.Sprintf("%s, %s, layer %s: no point costs %v nats: %v",
-				use.Vector.Provenance.Aggregator, use.Operator, use.Layers, budget, f.err))
+				use.Vector.Provenance.Aggregator, cmp.Or(use.Operator, OwnOperator), use.Layers, budget, f.err))
 			continue
 		}
 		arm, err := NewArm(s.model, []Use{use}, f.multiplier)
@@ -331,11 +337,16 @@ func heeds(use Use) bool {
 		}
 		half := make([]float32, len(vector))
 		for i, v := range vector {
-			half[i] = v / 2 // exact, unless it is very small
+			half[i] = v / 2
 		}
 		a, b := make([]float32, width), make([]float32, width)
-		operator.Delta(a, activation, vector)
-		operator.Delta(b, activation, half)
+		for _, part := range []struct{ delta, vector []float32 }{{a, slices.Clone(vector)}, {b, half}} {
+			prepared, err := operator.Prepare(part.vector, width)
+			if err != nil || prepared == nil {
+				return true
+			}
+			operator.Delta(part.delta, activation, prepared)
+		}
 		for i := range a {
 			if d := a[i] - b[i]; d > 1e-4 || d < -1e-4 {
 				return true
@@ -346,23 +357,54 @@ func heeds(use Use) bool {
 	return true
 }
 
+// chosen returns the use of the chosen way to steer and its multipliers, in order.
+func (s *sweep) chosen() (p Point, use Use, points []Point, err error) {
+	best, ok := s.choose(Choose, s.manifest.Plan.MaxKL95)
+	if !ok {
+		return p, use, nil, errors.New("the grid has no point to choose")
+	}
+	p = best.Point
+	for _, r := range s.rows {
+		if r.Set == Choices && r.Half == Choose && r.Baseline == "" && r.way() == p.way() {
+			points = append(points, r.Point)
+		}
+	}
+	use, err = s.use(p.Aggregator, p.Operator, p.Scope, p.Layers[0])
+	return p, use, points, err
+}
+
+// write lets the model write without steering, at all points of the chosen way to
+// steer, and after instructions.
+func (s *sweep) write(ctx context.Context, progress func(done, total int)) ([]Row, error) {
+	_, use, points, err := s.chosen()
+	if err != nil {
+		return nil, err
+	}
+	arms := s.unsteered()
+	for _, p := range points {
+		arm, err := NewArm(s.model, []Use{use}, p.Multiplier)
+		if err != nil {
+			return nil, err
+		}
+		arm.Point = p
+		arms = append(arms, arm)
+	}
+	g := s.manifest.Plan.Generate
+	return s.evaluator.Written(ctx, arms, WriteOptions{
+		Questions: g.Questions, MaxTokens: g.MaxTokens, Temperature: g.Temperature, Seed: s.manifest.Plan.Seed, Scorers: s.run.Scorers, Progress: progress,
+	})
+}
+
 // compare chooses the best point and measures, beside it, the same vector at 0 and
 // random vectors of the same length at the same multipliers.
 func (s *sweep) compare(ctx context.Context, progress func(done, total int)) ([]Row, error) {
-	chosen, ok := s.choose(Choose, s.manifest.Plan.MaxKL95)
-	if !ok {
-		return nil, errors.New("the grid has no point to choose")
-	}
-	p := chosen.Point
-	use, err := s.use(p.Aggregator, p.Operator, p.Scope, p.Layers[0])
+	p, use, points, err := s.chosen()
 	if err != nil {
 		return nil, err
 	}
 	var multipliers []float64
-	for _, r := range s.rows {
-		if r.Set == Cost && r.Baseline == "" && r.way() == p.way() {
-			multipliers = append(multipliers, r.Multiplier)
-		}
+	for _, point := range points {
+		multipliers = append(multipliers, point.Multiplier)
 	}
 	arms, err := Baselines{Random: s.manifest.Plan.Random, Seed: s.manifest.Plan.Seed}.Arms(s.model, []Use{use}, multipliers)
 	if err != nil {

@@ -26,8 +26,9 @@ type Batch struct {
 	model     *Model
 	store     *store
 	runTokens int
-	slots     int // that open sequences may grow to; 0: any number
-	reserved  int // that they may grow to
+	states    bool // the model has states
+	slots     int  // that open sequences may grow to; 0: any number
+	reserved  int  // that they may grow to
 	packed    *packed
 	rowOf     map[int]int // slot -> row of the run that is packed
 	open      []*Sequence // in the order in which they were added
@@ -81,6 +82,8 @@ type Sequence struct {
 	computed int // of the tokens that were there at the beginning, those that were computed for it
 	read     int // of them, those after which the logits were read, where all are
 	logprobs logprobs
+	counts   bool // the input's own edits are counted
+	acted    [][]Span
 }
 
 // NewBatch returns an empty batch on the model or view. On a cached view it
@@ -93,7 +96,7 @@ func (m *Model) NewBatch(opts BatchOptions) (*Batch, error) {
 	if opts.Slots < 0 {
 		return nil, fmt.Errorf("%d slots", opts.Slots)
 	}
-	return &Batch{model: m, store: m.store(), runTokens: n, slots: opts.Slots, packed: newPacked(), rowOf: map[int]int{}}, nil
+	return &Batch{model: m, store: m.store(), runTokens: n, states: m.Decoder().StateWeight() > 0, slots: opts.Slots, packed: newPacked(), rowOf: map[int]int{}}, nil
 }
 
 // Add puts a sequence into the batch, whose prompt is computed in the next steps.
@@ -115,18 +118,27 @@ func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Seque
 			return nil, ErrFull
 		}
 	}
-	return b.add(ctx, checked, in.Seed, opts), nil
+	s := b.add(ctx, checked, in.Seed, opts)
+	s.counts = in.Steering != nil && len(in.Steering.edits) > 0
+	return s, nil
 }
 
 // growth returns how many slots a sequence may come to take: whole pages for its
-// prompt, what it sets aside for its text, and a page at each end.
+// prompt, what it sets aside for its text, a page at each end, and states: where
+// it parts from others, at the prompt's end, at its own, and the next.
 func (b *Batch) growth(s *sequence, opts *GenerateOptions) int {
 	up := func(n, to int) int { return (n + to - 1) / to * to }
 	written := opts.MaxTokens
 	if d := b.model.Decoder(); d.Embedding.Positions != "" {
 		written = min(written, d.MaxPositions-len(s.tokens))
 	}
-	return up(len(s.tokens), forest.PageSlots) + up(written, ahead) + 2*forest.PageSlots
+	slots := up(len(s.tokens), forest.PageSlots) + up(written, ahead) + 2*forest.PageSlots
+	states := 4
+	if len(s.steering.undecided()) > 0 { // from an unsteered pass over the prompt
+		slots += up(s.prompt, forest.PageSlots) + forest.PageSlots
+		states += 2
+	}
+	return slots + states*b.model.Decoder().StateWeight()
 }
 
 // add puts a sequence that was checked into the batch, with options that were.
@@ -318,16 +330,21 @@ func (b *Batch) pack(number, most int) {
 	}
 	all := forest.Sequence{Tokens: s.tokens, Marks: s.marks}
 	last := len(s.tokens) - 1
-	if at := s.branch.Len(); at < last {
+	// What is to be read anew begins at the branch's end where that has the state.
+	if at := s.branch.Len(); at < last && !(b.states && s.readsPrompt()) {
 		s.branch.Follow(all.Upto(last).From(at))
 	}
 	from := s.from()
 	to := min(from+most, len(s.tokens))
+	room := 0
+	if s.writes() {
+		room = ahead
+	}
+	if b.states {
+		b.packOn(number, all, from, to, room)
+		return
+	}
 	if at := s.branch.Len(); at < to {
-		room := 0
-		if s.writes() {
-			room = ahead
-		}
 		s.branch.Extend(all.Upto(to).From(at), room)
 	}
 	// Tokens whose logits are wanted may be packed already, for others.
@@ -350,6 +367,38 @@ func (b *Batch) pack(number, most int) {
 			row := b.rowOf[path.Slot(from)]
 			p.readers[row] = append(p.readers[row], number)
 		}
+	}
+}
+
+// packOn is pack where states are: each segment goes on from the branch's end. One
+// ends before the prompt's last token, where others with the same prompt begin.
+func (b *Batch) packOn(number int, all forest.Sequence, from, to, room int) {
+	s, p := b.open[number], b.packed
+	last := len(s.tokens) - 1
+	wanted := last
+	if s.readsPrompt() {
+		wanted = from
+	}
+	for from < to {
+		end := to
+		if from < last {
+			end = min(to, last)
+		}
+		s.branch.Extend(all.Upto(end).From(from), room)
+		if end = s.branch.Len(); end == last {
+			s.branch.Part()
+		}
+		path := s.branch.Path()
+		if _, after := s.branch.States(); after != 0 || from < last || !b.isPacked(path, last) {
+			first := p.add(&s.sequence, number, from, end, s.variant, path)
+			p.goOn(s.branch)
+			b.place(path, from, end, first)
+		}
+		for position := max(from, wanted); position < end; position++ {
+			row := b.rowOf[path.Slot(position)]
+			p.readers[row] = append(p.readers[row], number)
+		}
+		from = end
 	}
 }
 
@@ -398,7 +447,38 @@ func (b *Batch) end(s *Sequence, finish Finish, err error) {
 	s.writer.close()
 	b.store.Lock()
 	defer b.store.Unlock()
+	if s.counts {
+		s.acted = s.count(b.store)
+	}
 	s.release()
+}
+
+// count returns at which of the computed tokens each of the input's edits acted.
+func (s *Sequence) count(store *store) [][]Span {
+	out := make([][]Span, s.steering.given)
+	if s.branch == nil {
+		return out // nothing was computed
+	}
+	position := 0
+	for _, span := range s.branch.Path() {
+		for slot := span.Slot; slot < span.Slot+span.Len; slot++ {
+			if a := s.at(position, s.variant); a != nil {
+				for _, e := range a.edits {
+					if e.number < 0 || e.condition != nil && !e.condition.holds(store.evidence[slot]) {
+						continue
+					}
+					spans := &out[e.number]
+					if last := len(*spans) - 1; last >= 0 && (*spans)[last].To == position {
+						(*spans)[last].To++
+					} else {
+						*spans = append(*spans, Span{position, position + 1})
+					}
+				}
+			}
+			position++
+		}
+	}
+	return out
 }
 
 // accept puts a chosen token at the end of the sequence and says whether that
@@ -447,6 +527,6 @@ func (s *Sequence) failure(ctx context.Context) error {
 func (s *Sequence) Generation() Generation {
 	return Generation{
 		Prompt: s.tokens[:s.given:s.given], IDs: s.tokens[s.given:len(s.tokens):len(s.tokens)], Text: s.writer.text.String(), Finish: s.finish,
-		Cached: max(0, s.given-s.computed), Logprobs: s.logprobs.written[:len(s.logprobs.written):len(s.logprobs.written)], PromptLogprobs: s.logprobs.prompt,
+		Cached: max(0, s.given-s.computed), Acted: s.acted, Logprobs: s.logprobs.written[:len(s.logprobs.written):len(s.logprobs.written)], PromptLogprobs: s.logprobs.prompt,
 	}
 }

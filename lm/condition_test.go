@@ -247,8 +247,11 @@ func TestWhatIsDecidedSharesWithWhatNeedsNoDecision(t *testing.T) {
 		usage, err := cached.Forward(t.Context(), []lm.Input{{Tokens: c.tokens, Steering: steering, Read: []int{len(c.tokens) - 1}}}, lm.ForwardOptions{
 			Logits: func(int, int, []float32) {},
 		})
-		if want := (lm.Usage{Given: len(c.tokens), Computed: len(c.tokens) + 1}); err != nil || usage != want {
-			t.Errorf("threshold %v: %+v (%v), want the prompt for the decision and its last token: %+v", threshold, usage, err, want)
+		// the prompt, up to the layer of the evidence, and its last token
+		n := len(c.tokens)
+		want := lm.Usage{Given: n, Computed: n + 1, GivenLayers: 3 * n, ComputedLayers: n + 3}
+		if err != nil || usage != want {
+			t.Errorf("threshold %v: %+v (%v), want %+v", threshold, usage, err, want)
 		}
 	}
 }
@@ -465,6 +468,28 @@ func TestEditsKeepToPartsOfTheText(t *testing.T) {
 		rest := edit(slices.Concat(test.tokens, slices.Repeat(marked{!test.between.Outside}, 6)), nil)
 		if a, b := write(len(tokens), got), write(len(tokens), rest); !slices.Equal(a, b) {
 			t.Errorf("%+v: wrote %v, want %v", test.between, a, b)
+		}
+	}
+}
+
+// What evidence costs a token, beside its way through the model.
+func BenchmarkEvidence(b *testing.B) {
+	for _, width := range []int{576, 2048, 4096} {
+		h, v := make([]float32, width), make([]float32, width)
+		for i := range h {
+			h[i], v[i] = float32(i%7)-3, float32(i%5)-2
+		}
+		for _, measure := range []lm.Measure{lm.CAST, lm.Cosine, lm.Projection} {
+			of, err := measure.With(v, width)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Run(fmt.Sprintf("%s/%d", measure, width), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					of(h)
+				}
+			})
 		}
 	}
 }

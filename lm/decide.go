@@ -40,7 +40,7 @@ func (s *Steering) asDecided(list []*evidence, found []bool) *Steering {
 	if d := s.decided[string(key)]; d != nil {
 		return d
 	}
-	d := &Steering{loaded: s.loaded, parts: s.parts}
+	d := &Steering{loaded: s.loaded, parts: s.parts, given: s.given}
 	for _, e := range s.edits {
 		e.condition = e.condition.decided(func(l *evidence) (holds, known bool) {
 			i := slices.IndexFunc(list, func(other *evidence) bool { return other.digest == l.digest })
@@ -132,9 +132,9 @@ func (q *question) wrong(err error) int {
 	return -1
 }
 
-// decide finds out what is decided from the prompts of sequences, and returns how
-// many tokens that took.
-func (m *Model) decide(ctx context.Context, sequences []sequence, runTokens int) (computed int, err error) {
+// decide finds out what is decided from the prompts of sequences, and returns what
+// that took to compute.
+func (m *Model) decide(ctx context.Context, sequences []sequence, runTokens int) (took Usage, err error) {
 	var open []*sequence
 	var number []int
 	for i := range sequences {
@@ -143,7 +143,7 @@ func (m *Model) decide(ctx context.Context, sequences []sequence, runTokens int)
 		}
 	}
 	if len(open) == 0 {
-		return 0, nil
+		return took, nil
 	}
 	q, err := m.ask(ctx, open, runTokens)
 	if err == nil {
@@ -153,10 +153,10 @@ func (m *Model) decide(ctx context.Context, sequences []sequence, runTokens int)
 		if i := q.wrong(err); i >= 0 {
 			err = &InputError{number[i], errors.Unwrap(err)}
 		}
-		return 0, err
+		return took, err
 	}
 	q.answer()
-	return q.usage.Computed, nil
+	return Usage{Computed: q.usage.Computed, ComputedLayers: q.usage.ComputedLayers}, nil
 }
 
 // decide computes one run of what undecided sequences of the batch wait for.
@@ -178,12 +178,12 @@ func (b *Batch) decide(ctx context.Context) error {
 		}
 		b.question, b.asking = q, q.visit(b.store)
 	}
-	before := b.question.usage.Computed
+	before := b.question.usage
 	err := b.asking.run(ctx)
 	if failed, ok := err.(*failure); ok {
 		err = b.question.explain(ctx, failed)
 	}
-	b.usage.Computed += b.question.usage.Computed - before
+	b.usage.Computed += b.question.usage.Computed - before.Computed
 	if err == nil && b.asking.next < len(b.asking.order.Sequences) {
 		return nil
 	}

@@ -55,6 +55,12 @@ type Generation struct {
 	Finish Finish // "" where it was interrupted
 	Cached int    // of the prompt's tokens, those that were found and not computed
 
+	// The positions at which each edit of [Input.Steering] acted, ascending, by the order
+	// in which the edits were given to [Model.Steering]: those that it selects, where its
+	// condition held, and that were computed, which of a text the last token mostly is
+	// not. Known of a sequence of a [Batch] that has ended.
+	Acted [][]Span // [edits]
+
 	// Where they were asked for: of the written tokens, the end token included, and of
 	// the prompt's, [len(Prompt)], the first of which follows from nothing and has none.
 	Logprobs, PromptLogprobs []Logprob

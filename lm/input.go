@@ -72,7 +72,7 @@ type sequence struct {
 func (m *Model) sequence(ctx context.Context, in Input) (sequence, error) {
 	s := sequence{within: in.within}
 	if in.Salt != "" {
-		s.within = digest("salt", in.Salt)
+		s.within = digest("salt", in.Salt, in.within)
 	}
 	var err error
 	if s.tokens, err = m.tokensOf(ctx, in); err != nil {

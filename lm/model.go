@@ -14,8 +14,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint"
@@ -323,9 +321,11 @@ func (m *Model) LayersOf(site Site) []int {
 // Modules returns the paths of the Hugging Face modules whose output a site is.
 func (m *Model) Modules() map[string]Address {
 	out := map[string]Address{}
-	for site, path := range m.Decoder().Modules {
+	for _, site := range arch.Sites() {
 		for layer := range m.Layers() {
-			out[strings.ReplaceAll(path, "{num}", strconv.Itoa(layer))] = Address{layer, site}
+			if path := m.Decoder().Module(layer, site); path != "" {
+				out[path] = Address{layer, site}
+			}
 		}
 	}
 	return out

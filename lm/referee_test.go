@@ -10,6 +10,7 @@ import (
 	"github.com/steervec/steer/internal/seeded"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/internal/referee"
+	"github.com/steervec/steer/operators"
 )
 
 // What package lm makes of an engine depends on nothing but the seam: with the
@@ -70,7 +71,12 @@ func told(t *testing.T, m *lm.Model) (out telling) {
 	for i := range vector {
 		vector[i] = float32(i%5-2) / 3
 	}
+	conditional := lm.Edit{Layers: map[int][]float32{-1: vector}, Operator: operators.Ablate(0.5), Condition: &lm.Condition{Any: []lm.Condition{
+		{Evidence: &lm.Evidence{Vector: vector, Measure: lm.Projection, When: lm.EachToken, Threshold: 0.05, Release: new(float64)}},
+		{Evidence: &lm.Evidence{Vector: vector, Measure: lm.Cosine, Below: true, Threshold: -0.03}},
+	}}, Decay: lm.Decay{HalfLife: 3}}
 	steering, err := m.Steering(
+		conditional,
 		lm.Edit{Layers: map[int][]float32{1: vector}, Operator: scaled{2, false}, Tokens: selection{from: 3, of: 1}},
 		lm.Edit{Site: lm.MLP, Layers: map[int][]float32{-1: vector}, Operator: scaled{1, true}, Tokens: selection{of: 2, answer: true}},
 	)

@@ -22,6 +22,7 @@ type Steering struct {
 	loaded *loaded
 	edits  []resolved // in the order in which they act
 	parts  []Between  // of the text, that edits are restricted to
+	given  int        // edits that it was made of, idle ones included; of the last that were added
 
 	mu      sync.Mutex
 	acting  map[actingKey]*acting
@@ -30,6 +31,7 @@ type Steering struct {
 
 // resolved is an edit whose layers are 0-based and ascending.
 type resolved struct {
+	number   int // among the edits that were given with it; -1: others were added after them
 	site     Site
 	layers   []int
 	vectors  [][]float32 // [layers], as the operator has prepared them
@@ -55,9 +57,10 @@ const (
 // the site, a vector has another width or is not finite, or the operator makes
 // no sense with it. Edits that would change nothing are left out.
 func (m *Model) Steering(edits ...Edit) (*Steering, error) {
-	s := &Steering{loaded: m.loaded}
+	s := &Steering{loaded: m.loaded, given: len(edits)}
 	for i, e := range edits {
 		r, err := m.resolve(e)
+		r.number = i
 		if err == nil {
 			err = s.restrict(m, &r, e)
 		}
@@ -202,7 +205,10 @@ func (s *Steering) then(other *Steering) (*Steering, error) {
 	case s.loaded != other.loaded:
 		return nil, errOtherModel
 	}
-	both := &Steering{loaded: s.loaded, edits: slices.Clone(s.edits), parts: slices.Clone(s.parts)}
+	both := &Steering{loaded: s.loaded, edits: slices.Clone(s.edits), parts: slices.Clone(s.parts), given: other.given}
+	for i := range both.edits {
+		both.edits[i].number = -1
+	}
 	for _, e := range other.edits {
 		if e.part >= 0 {
 			e.part = both.partOf(other.parts[e.part])

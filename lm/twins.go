@@ -50,6 +50,9 @@ func (s *schedule) plan() {
 		all[i] = i
 	}
 	s.stages = []*stage{s.stage(all, 0, s.marked, nil)}
+	if s.model.Decoder().StateWeight() > 0 { // a twin would need a state wherever a steered segment ends
+		return
+	}
 	if s.findEdited() {
 		if stages := s.inBlocks(); work(stages) < work(s.stages) {
 			s.stages = stages
@@ -83,16 +86,15 @@ func (s *schedule) findEdited() bool {
 		variant := s.model.Decoder().RopeVariant(len(sequence.tokens))
 		for p := range sequence.tokens {
 			a := sequence.at(p, variant)
-			if a != nil && len(a.evidence) > 0 { // which is read in the token's own pass
-				e.from = -1
-				break
-			}
 			if a != nil && len(a.edits) > 0 {
 				if e.from < 0 {
 					e.from = p
 				}
 				for _, edit := range a.edits {
 					e.layer = min(e.layer, edit.layers[0])
+				}
+				for _, evidence := range a.evidence { // which is read in the token's own pass
+					e.layer = min(e.layer, evidence.at.Layer)
 				}
 			}
 		}
@@ -112,7 +114,7 @@ func (s *schedule) inBlocks() []*stage {
 	for i, e := range s.edited {
 		if e.layer > 0 {
 			twin := s.sequences[i]
-			twin.steering = nil
+			twin.steering, twin.parts = nil, nil
 			base[i] = twin.marked(s.model.Decoder().RopeVariant(len(twin.tokens)))
 			begun[e.layer] = true
 			longest = max(longest, len(twin.tokens)-e.from)

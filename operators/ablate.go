@@ -1,6 +1,9 @@
 package operators
 
-import "github.com/steervec/steer/lm/engine"
+import (
+	"github.com/steervec/steer/internal/parameters"
+	"github.com/steervec/steer/lm/engine"
+)
 
 // Ablate removes a share, from 0 to 1, of the activation's part in the subspace
 // that the vector's rows span: h − share·QQᵀh, the columns of Q being an
@@ -13,7 +16,7 @@ func Ablate(share float64) engine.Operator { return ablate{share} }
 
 type ablate struct{ share float64 }
 
-func (o ablate) Name() string { return named("ablate", parameter("share", o.share, 1)) }
+func (o ablate) Name() string { return parameters.Name("ablate", parameters.Pair("share", o.share, 1)) }
 
 func (o ablate) valid() error { return checkShare(o.share) }
 

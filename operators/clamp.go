@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 
+	"github.com/steervec/steer/internal/parameters"
 	"github.com/steervec/steer/lm/engine"
 )
 
@@ -19,19 +20,19 @@ func Clamp(floor, ceiling float64) engine.Operator { return clamp{floor, ceiling
 
 type clamp struct{ floor, ceiling float64 }
 
-func parseClamp(p *parameters) engine.Operator {
-	if p.has("at") {
-		at := p.number("at", 0)
+func parseClamp(p *parameters.Set) engine.Operator {
+	if p.Has("at") {
+		at := p.Number("at", 0)
 		return Clamp(at, at)
 	}
-	return Clamp(p.number("floor", math.Inf(-1)), p.number("ceiling", math.Inf(1)))
+	return Clamp(p.Number("floor", math.Inf(-1)), p.Number("ceiling", math.Inf(1)))
 }
 
 func (o clamp) Name() string {
 	if o.floor == o.ceiling {
-		return named("clamp", parameter("at", o.floor, math.NaN()))
+		return parameters.Name("clamp", parameters.Pair("at", o.floor, math.NaN()))
 	}
-	return named("clamp", parameter("floor", o.floor, math.Inf(-1)), parameter("ceiling", o.ceiling, math.Inf(1)))
+	return parameters.Name("clamp", parameters.Pair("floor", o.floor, math.Inf(-1)), parameters.Pair("ceiling", o.ceiling, math.Inf(1)))
 }
 
 func (o clamp) valid() error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 
+	"github.com/steervec/steer/internal/parameters"
 	"github.com/steervec/steer/lm/engine"
 )
 
@@ -17,7 +18,9 @@ func Multiply(by float64) engine.Operator { return multiply{by} }
 
 type multiply struct{ by float64 }
 
-func (o multiply) Name() string { return named("multiply", parameter("by", o.by, math.NaN())) }
+func (o multiply) Name() string {
+	return parameters.Name("multiply", parameters.Pair("by", o.by, math.NaN()))
+}
 
 func (o multiply) valid() error {
 	if math.IsNaN(o.by) || math.IsInf(o.by, 0) {

@@ -1,6 +1,9 @@
 package operators
 
-import "github.com/steervec/steer/lm/engine"
+import (
+	"github.com/steervec/steer/internal/parameters"
+	"github.com/steervec/steer/lm/engine"
+)
 
 // AblatePositive removes a share, from 0 to 1, of the activation's component along
 // the vector where it is positive, and leaves other activations alone:
@@ -14,7 +17,7 @@ func AblatePositive(share float64) engine.Operator { return ablatePositive{share
 type ablatePositive struct{ share float64 }
 
 func (o ablatePositive) Name() string {
-	return named("ablate-positive", parameter("share", o.share, 1))
+	return parameters.Name("ablate-positive", parameters.Pair("share", o.share, 1))
 }
 
 func (o ablatePositive) valid() error { return checkShare(o.share) }

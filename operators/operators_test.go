@@ -52,6 +52,15 @@ func everyOperator(r *rand.Rand) []made {
 			sum := plus(h, rows[0])
 			return times(sum, min(1, size(h)/size(sum)))
 		}},
+		{text: "add-nearest", rows: three, formula: func(h []float64, rows [][]float64) []float64 {
+			nearest := rows[0]
+			for _, row := range rows {
+				if product(unit(row), h) > product(unit(nearest), h) {
+					nearest = row
+				}
+			}
+			return plus(h, nearest)
+		}},
 		{text: "ablate", rows: three, idempotent: true, formula: removed(1), fixed: component},
 		{text: "ablate:share=0.3", rows: three, formula: removed(0.3)},
 		{text: "ablate-then-add", rows: one, idempotent: true, fixed: component, formula: func(h []float64, rows [][]float64) []float64 {
@@ -166,7 +175,7 @@ func TestOperatorsAreValuesWithNames(t *testing.T) {
 
 func TestWhatIsNoOperatorIsRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"subtract":                  `unknown operator "subtract": it is one of add, add-same-norm, ablate`,
+		"subtract":                  `unknown operator "subtract": it is one of add, add-same-norm, add-nearest, ablate`,
 		"ablate:":                   `"" is not one KEY=VALUE; it is written ablate[:share=0…1]`,
 		"ablate:share":              `"share" is not one KEY=VALUE`,
 		"ablate:share=2":            "the share 2 is not from 0 to 1",
@@ -204,6 +213,9 @@ func TestVectorsThatDoNotFitAreRefused(t *testing.T) {
 		{Add(), rows(1, 2, 3, 4), "it has 2 rows; the operator needs 1"},
 		{Add(), rows(1, 2, 3), "it has 3 elements, for a width of 2"},
 		{AddSameNorm(false), rows(0, 0), ""},
+		{AddNearest(), rows(0, 0, 0, 0), ""},
+		{AddNearest(), rows(1, 2, 0, 0), "a row is zero"},
+		{AddNearest(), nil, "needs one or more rows"},
 		{Ablate(1), rows(0, 0), "it is zero: it has no direction"},
 		{Ablate(1), rows(1, 0, 0, 0), "row 1 is zero"},
 		{Ablate(1), nil, "needs one or more rows"},
@@ -460,4 +472,24 @@ func narrow(x []float64) []float32 {
 		out[i] = float32(v)
 	}
 	return out
+}
+
+// What can be read is printed as what is read again.
+func FuzzParse(f *testing.F) {
+	for _, k := range kinds {
+		f.Add(k.name())
+	}
+	for _, text := range []string{"ablate:share=0.5", "clamp:floor=-1,ceiling=1e300", "rotate:to=-0,only=positive", "multiply:by=0x1p-3"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		operator, err := Parse(text)
+		if err != nil {
+			return
+		}
+		again, err := Parse(operator.Name())
+		if err != nil || again != operator {
+			t.Fatalf("%q is named %s, which is read as %v, %v", text, operator.Name(), again, err)
+		}
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 
+	"github.com/steervec/steer/internal/parameters"
 	"github.com/steervec/steer/lm/engine"
 )
 
@@ -30,12 +31,12 @@ type rotate struct {
 	to, onlyPositive bool
 }
 
-func parseRotate(p *parameters) engine.Operator {
-	only := p.flag("only", "positive")
-	if p.has("to") {
-		return RotateTo(p.number("to", 0), only)
+func parseRotate(p *parameters.Set) engine.Operator {
+	only := p.Flag("only", "positive")
+	if p.Has("to") {
+		return RotateTo(p.Number("to", 0), only)
 	}
-	return Rotate(p.needed("by"), only)
+	return Rotate(p.Needed("by"), only)
 }
 
 func (o rotate) Name() string {
@@ -46,7 +47,7 @@ func (o rotate) Name() string {
 	if o.onlyPositive {
 		only = "only=positive"
 	}
-	return named("rotate", parameter(key, o.degrees, math.NaN()), only)
+	return parameters.Name("rotate", parameters.Pair(key, o.degrees, math.NaN()), only)
 }
 
 func (o rotate) valid() error {

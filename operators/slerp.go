@@ -3,6 +3,7 @@ package operators
 import (
 	"math"
 
+	"github.com/steervec/steer/internal/parameters"
 	"github.com/steervec/steer/lm/engine"
 )
 
@@ -18,7 +19,9 @@ func Slerp(share float64) engine.Operator { return slerp{share} }
 
 type slerp struct{ share float64 }
 
-func (o slerp) Name() string { return named("slerp", parameter("share", o.share, math.NaN())) }
+func (o slerp) Name() string {
+	return parameters.Name("slerp", parameters.Pair("share", o.share, math.NaN()))
+}
 
 func (o slerp) valid() error { return checkShare(o.share) }
 

@@ -14,19 +14,19 @@ import (
 // Chat makes a conversation of every prompt, in place, rendered with the
 // tokenizer's chat template: a user's message, after a system message where one is
 // given, and what is the sample's response begins the assistant's answer. The
-// samples then have token ids, and the rendered texts to read. What is wrong with
-// one is a [steer.SampleError].
+// samples then have token ids; their texts stay as they are. What is wrong with one
+// is a [steer.SampleError].
 func Chat(ctx context.Context, t *tokenizer.Tokenizer, samples []steer.Sample, system string) error {
 	for i := range samples {
 		s := &samples[i]
 		for _, side := range []struct {
 			name     string
-			text     *string
+			text     string
 			ids      *[]int
 			response *int
 		}{
-			{"positive", &s.Positive, &s.PositiveIDs, &s.PositiveResponse},
-			{"negative", &s.Negative, &s.NegativeIDs, &s.NegativeResponse},
+			{"positive", s.Positive, &s.PositiveIDs, &s.PositiveResponse},
+			{"negative", s.Negative, &s.NegativeIDs, &s.NegativeResponse},
 		} {
 			if err := converse(ctx, t, system, side.text, side.ids, side.response); err != nil {
 				return &steer.SampleError{Sample: i, Side: side.name, Err: err}
@@ -36,19 +36,19 @@ func Chat(ctx context.Context, t *tokenizer.Tokenizer, samples []steer.Sample, s
 	return nil
 }
 
-func converse(ctx context.Context, t *tokenizer.Tokenizer, system string, text *string, ids *[]int, response *int) error {
+func converse(ctx context.Context, t *tokenizer.Tokenizer, system, text string, ids *[]int, response *int) error {
 	if *ids != nil {
 		return errors.New("it is given as token ids, of which no conversation can be made")
 	}
-	question, answer := *text, ""
+	question, answer := text, ""
 	if at := *response; at > 0 {
-		question, answer = questionOf((*text)[:at]), (*text)[at:]
+		question, answer = questionOf(text[:at]), text[at:]
 	}
 	var messages []tokenizer.Message
 	if system != "" {
 		messages = append(messages, tokenizer.Message{Role: "system", Content: system})
 	}
-	rendered, tokens, err := render(ctx, t, append(messages, tokenizer.Message{Role: "user", Content: question}))
+	_, tokens, err := render(ctx, t, append(messages, tokenizer.Message{Role: "user", Content: question}))
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func converse(ctx context.Context, t *tokenizer.Tokenizer, system string, text *
 		}
 		tokens = slices.Concat(tokens, rest)
 	}
-	*text, *ids = rendered+answer, tokens
+	*ids = tokens
 	return nil
 }
 

@@ -14,18 +14,11 @@ import (
 // where the page is 400 pixels wide.
 const figureWidth = 460
 
-// effect is how far a point moves the propensity from that without steering.
-func (v *view) effect(row *eval.Row, half eval.Half) (float64, bool) {
-	e, ok := row.Metrics[eval.Propensity]
-	none, known := v.unsteered(eval.Choices, half, eval.Propensity)
-	return e.Value - none.Value, ok && known
-}
-
 // cell is a point of the grid at a layer and a strength.
 type cell struct {
 	layer    int
 	strength float64
-	effect   float64
+	effect   eval.Estimate // how far the propensity moves from that without steering
 	row      *eval.Row
 }
 
@@ -39,7 +32,7 @@ func (v *view) cells(of method, half eval.Half) []cell {
 		if !ok || methodOf(row.Point) != of {
 			continue
 		}
-		if effect, ok := v.effect(row, half); ok {
+		if effect, ok := row.Metrics[eval.Gained]; ok {
 			cells = append(cells, cell{layer, strength(row.Point), effect, row})
 		}
 	}
@@ -89,11 +82,11 @@ func (v *view) heatMap(of method, half eval.Half) *scene {
 		column, _ := slices.BinarySearch(strengths, c.strength)
 		row, _ := slices.BinarySearch(layers, c.layer)
 		x, y := left+width*float64(column), top+height*float64(row)
-		share := c.effect / limit
+		share := c.effect.Value / limit
 		s.rect(x+0.75, y+0.75, width-1.5, height-1.5, style{fill: diverging, share: share}).tip =
-			fmt.Sprintf("layer %d, %s %s: %s nats", c.layer, v.strengthName(), number(c.strength), signed(c.effect, 3))
+			fmt.Sprintf("layer %d, %s %s: %s nats", c.layer, v.strengthName(), number(c.strength), signed(c.effect.Value, 3))
 		if width >= 30 {
-			text := s.label(x+width/2, y+height/2+4, signed(c.effect, decimals), middle, contrast)
+			text := s.label(x+width/2, y+height/2+4, signed(c.effect.Value, decimals), middle, contrast)
 			text.share, text.size = share, min(fontSize, width/3.6)
 		}
 	}
@@ -132,7 +125,7 @@ func (v *view) effectLimit(of method) float64 {
 	limit := 0.0
 	for _, half := range []eval.Half{eval.Choose, eval.Report} {
 		for _, c := range v.cells(of, half) {
-			limit = max(limit, math.Abs(c.effect))
+			limit = max(limit, math.Abs(c.effect.Value))
 		}
 	}
 	if limit == 0 {
@@ -151,19 +144,18 @@ func halfName(half eval.Half) string {
 	return "all items"
 }
 
-// curves draws the propensity over the strength: the chosen layer with its
-// interval, the others behind it, and the baselines.
+// curves draws the effect over the strength: the chosen layer with its interval,
+// the others behind it, and the baselines.
 func (v *view) curves(of method, half eval.Half) *scene {
 	cells := v.cells(of, half)
-	none, ok := v.unsteered(eval.Choices, half, eval.Propensity)
-	if len(cells) == 0 || !ok {
+	if len(cells) == 0 {
 		return nil
 	}
 	layers := values(cells, func(c cell) int { return c.layer })
 	shown := v.shownLayer(of, cells)
-	var ys, xs []float64
+	ys, xs := []float64{0}, []float64{0}
 	for _, c := range cells {
-		e := c.row.Metrics[eval.Propensity]
+		e := c.effect
 		ys, xs = append(ys, e.Value), append(xs, c.strength)
 		if c.layer == shown {
 			ys = append(ys, e.Low, e.High)
@@ -173,13 +165,12 @@ func (v *view) curves(of method, half eval.Half) *scene {
 	for _, p := range prompts {
 		ys = append(ys, p.estimate.Value)
 	}
-	ys, xs = append(ys, none.Value), append(xs, 0)
 	s := &scene{name: "curves", width: figureWidth, height: 330, title: "Effect curves: " + of.String(),
-		about: fmt.Sprintf("Propensity over the %s at %d layers; layer %d with its 95 %% interval.", v.strengthName(), len(layers), shown)}
+		about: fmt.Sprintf("Change of the propensity over the %s at %d layers; layer %d with its 95 %% interval.", v.strengthName(), len(layers), shown)}
 	const right = 104
 	y := axisOver(ys, 278, 14)
 	x := axis{low: slices.Min(xs), high: slices.Max(xs), from: 56, to: figureWidth - right}
-	s.frame(x, y, v.strengthName(), "propensity (nats)", nil)
+	s.frame(x, y, v.strengthName(), "effect on propensity (nats)", nil)
 	line := func(layer int) (mean, low, high []point) {
 		at := func(strength float64, e eval.Estimate) {
 			px := x.at(strength)
@@ -192,14 +183,14 @@ func (v *view) curves(of method, half eval.Half) *scene {
 			}
 			if c.strength >= 0 && !zero {
 				if c.strength > 0 {
-					at(0, none)
+					at(0, eval.Estimate{})
 				}
 				zero = true
 			}
-			at(c.strength, c.row.Metrics[eval.Propensity])
+			at(c.strength, c.effect)
 		}
 		if !zero {
-			at(0, none)
+			at(0, eval.Estimate{})
 		}
 		return mean, low, high
 	}
@@ -209,12 +200,11 @@ func (v *view) curves(of method, half eval.Half) *scene {
 			s.line(mean, style{stroke: muted, width: 1, opacity: 0.55}).tip = fmt.Sprintf("layer %d", layer)
 		}
 	}
-	tags := []tag{{y.at(none.Value), "no steering", muted}}
-	s.line([]point{{x.from, y.at(none.Value)}, {x.to, y.at(none.Value)}}, style{stroke: muted, width: 1.25, dash: []float64{1.5, 3}})
+	tags := []tag{{y: y.at(0), text: "no steering", fill: muted}}
 	for _, p := range prompts {
 		at := y.at(p.estimate.Value)
 		s.line([]point{{x.from, at}, {x.to, at}}, style{stroke: accent, width: 1.5, dash: []float64{6, 3}}).tip = fmt.Sprintf("%s: %s nats", p.name, number(p.estimate.Value))
-		tags = append(tags, tag{at, p.name, accent})
+		tags = append(tags, tag{y: at, text: p.name, fill: accent})
 	}
 	mean, low, high := line(shown)
 	slices.Reverse(high)
@@ -223,14 +213,14 @@ func (v *view) curves(of method, half eval.Half) *scene {
 	for _, p := range mean {
 		s.circle(p, 3, style{fill: positive})
 	}
-	tags = append(tags, tag{mean[len(mean)-1].y, fmt.Sprintf("layer %d", shown), positive})
+	tags = append(tags, tag{y: mean[len(mean)-1].y, text: fmt.Sprintf("layer %d", shown), fill: positive})
 	tagged := false
 	for _, r := range v.rows(eval.Choices, half, eval.RandomVector) {
-		if e, ok := r.Metrics[eval.Propensity]; ok && strength(r.Point) >= x.low && strength(r.Point) <= x.high {
-			at := point{x.at(strength(r.Point)), y.at(e.Value)}
-			s.glyph(3, at, 3.5, style{fill: paper, stroke: negative, width: 1.5}).tip = fmt.Sprintf("random vector, seed %d: %s nats", r.Seed, number(e.Value))
+		if e, ok := r.Metrics[eval.Gained]; ok && !v.byBudget() && r.Multiplier >= x.low && r.Multiplier <= x.high {
+			at := point{x.at(r.Multiplier), y.at(e.Value)}
+			s.randomMark(at).tip = fmt.Sprintf("random vector, seed %d: %s nats", r.Seed, number(e.Value))
 			if !tagged {
-				tags, tagged = append(tags, tag{at.y, "◇ random", negative}), true
+				tags, tagged = append(tags, tag{at.y, "random", negative, true}), true
 			}
 		}
 	}
@@ -247,7 +237,7 @@ func (v *view) shownLayer(of method, cells []cell) int {
 	}
 	best := cells[0]
 	for _, c := range cells {
-		if c.effect > best.effect {
+		if c.effect.Value > best.effect.Value {
 			best = c
 		}
 	}
@@ -256,9 +246,10 @@ func (v *view) shownLayer(of method, cells []cell) int {
 
 // tag is a name beside a line's end.
 type tag struct {
-	y    float64
-	text string
-	fill role
+	y      float64
+	text   string
+	fill   role
+	random bool // with the mark of random vectors
 }
 
 // tags writes names beside the ends of lines, so that none covers another.
@@ -278,25 +269,35 @@ func (s *scene) tags(x float64, tags []tag) {
 		tags[i].y = min(tags[i].y, limit)
 	}
 	for _, t := range tags {
-		s.label(x, t.y+4, t.text, start, t.fill)
+		at := x
+		if t.random {
+			s.randomMark(point{x + 5, t.y})
+			at += 14
+		}
+		s.label(at, t.y+4, t.text, start, t.fill)
 	}
 }
 
-// named is a baseline with its name on a figure and in a sentence.
+// randomMark draws a random vector's point.
+func (s *scene) randomMark(at point) *mark {
+	return s.glyph(3, at, 3.5, style{fill: paper, stroke: negative, width: 1.5})
+}
+
+// named is what a baseline gains, with its name.
 type named struct {
-	name, sentence string
-	estimate       eval.Estimate
+	name     string
+	estimate eval.Estimate
 }
 
 func (v *view) promptBaselines(half eval.Half) []named {
 	var out []named
 	for _, b := range []struct {
-		baseline       eval.Baseline
-		name, sentence string
-	}{{eval.PositivePrompt, "prompt for it", "a prompt that asks for it"}, {eval.NegativePrompt, "prompt against", "a prompt that asks for the opposite"}} {
+		baseline eval.Baseline
+		name     string
+	}{{eval.PositivePrompt, "prompt for it"}, {eval.NegativePrompt, "prompt against"}} {
 		for _, row := range v.rows(eval.Choices, half, b.baseline) {
-			if e, ok := row.Metrics[eval.Propensity]; ok {
-				out = append(out, named{b.name, b.sentence, e})
+			if e, ok := row.Metrics[eval.Gained]; ok {
+				out = append(out, named{b.name, e})
 				break
 			}
 		}
@@ -315,13 +316,13 @@ func (v *view) priced(half eval.Half, baseline eval.Baseline) []priced {
 	var out []priced
 	rows := v.rows(eval.Choices, half, baseline)
 	for i := range rows {
-		effect, ok := v.effect(&rows[i], half)
+		effect, ok := rows[i].Metrics[eval.Gained]
 		cost := v.at(rows[i].Point, eval.Cost, half)
 		if !ok || cost == nil {
 			continue
 		}
 		if kl, ok := cost.Metrics[eval.KL95]; ok {
-			out = append(out, priced{&rows[i], kl.Value, effect})
+			out = append(out, priced{&rows[i], kl.Value, effect.Value})
 		}
 	}
 	return out
@@ -341,7 +342,8 @@ func front(points []priced) []priced {
 	return out
 }
 
-// leastCost is where the axis of costs begins; what costs less stands there.
+// leastCost is where the axis of costs begins at the latest; what costs less stands
+// there.
 const leastCost = 1e-3
 
 // tradeOff draws effect against cost, with the Pareto front and the baselines.
@@ -351,29 +353,29 @@ func (v *view) tradeOff(half eval.Half) *scene {
 		return nil
 	}
 	methods := v.methods()
-	highest, ys := 10*leastCost, []float64{0}
+	lowest, highest, ys := 0.1, 10*leastCost, []float64{0}
 	for _, p := range slices.Concat(points, random) {
-		highest, ys = max(highest, p.cost), append(ys, p.effect)
+		lowest, highest, ys = min(lowest, p.cost), max(highest, p.cost), append(ys, p.effect)
 	}
-	none, _ := v.unsteered(eval.Choices, half, eval.Propensity)
+	lowest = math.Pow(10, math.Floor(math.Log10(max(lowest, leastCost))))
 	prompts := v.promptBaselines(half)
 	for _, p := range prompts {
-		ys = append(ys, p.estimate.Value-none.Value)
+		ys = append(ys, p.estimate.Value)
 	}
 	legend := len(methods)
 	s := &scene{name: "trade-off", width: figureWidth, height: 330 + 18*float64(legend+1), title: "Effect against cost",
 		about: fmt.Sprintf("Each of %d points of the grid at its cost and its effect; the line joins those that no other point beats.", len(points))}
 	const right = 104
-	x := axis{low: leastCost, high: highest * 1.15, from: 56, to: figureWidth - right, log: true}
+	x := axis{low: lowest, high: max(highest, 10*lowest) * 1.15, from: 56, to: figureWidth - right, log: true}
 	y := axisOver(ys, 278, 14)
 	s.frame(x, y, "cost: KL of a token, 95th percentile (nats)", "effect on propensity (nats)", nil)
 	var tags []tag
 	for _, p := range prompts {
-		at := y.at(p.estimate.Value - none.Value)
+		at := y.at(p.estimate.Value)
 		s.line([]point{{x.from, at}, {x.to, at}}, style{stroke: accent, width: 1.5, dash: []float64{6, 3}})
-		tags = append(tags, tag{at, p.name, accent})
+		tags = append(tags, tag{y: at, text: p.name, fill: accent})
 	}
-	if most := v.Manifest.Plan.MaxKL95; most > leastCost && most < x.high {
+	if most := v.Manifest.Plan.MaxKL95; most > x.low && most < x.high {
 		s.line([]point{{x.at(most), y.from}, {x.at(most), y.to}}, style{stroke: muted, width: 1.25, dash: []float64{1.5, 3}}).tip = "what a chosen point may cost"
 		s.label(x.at(most)-4, y.to+10, "allowed", end, muted)
 	}
@@ -388,9 +390,9 @@ func (v *view) tradeOff(half eval.Half) *scene {
 			fmt.Sprintf("layer %v, %s, %s: effect %s nats, cost %s nats", p.row.Layers, methodOf(p.row.Point), number(strength(p.row.Point)), signed(p.effect, 2), number(p.cost))
 	}
 	for i, p := range random {
-		s.glyph(3, place(p), 3.5, style{fill: paper, stroke: negative, width: 1.5}).tip = fmt.Sprintf("random vector, seed %d", p.row.Seed)
+		s.randomMark(place(p)).tip = fmt.Sprintf("random vector, seed %d", p.row.Seed)
 		if i == 0 {
-			tags = append(tags, tag{place(p).y, "◇ random", negative})
+			tags = append(tags, tag{place(p).y, "random", negative, true})
 		}
 	}
 	var steps []point
@@ -404,7 +406,7 @@ func (v *view) tradeOff(half eval.Half) *scene {
 	if len(steps) > 0 {
 		steps = append(steps, point{x.to, steps[len(steps)-1].y})
 		s.line(steps, style{stroke: ink, width: 1.5})
-		tags = append(tags, tag{steps[len(steps)-1].y, "Pareto front", ink})
+		tags = append(tags, tag{y: steps[len(steps)-1].y, text: "Pareto front", fill: ink})
 	}
 	if r := v.Manifest.Result; r != nil {
 		for _, p := range points {
@@ -420,7 +422,7 @@ func (v *view) tradeOff(half eval.Half) *scene {
 		s.label(76, at, m.String(), start, muted)
 	}
 	s.circle(point{64, 338 + 18*float64(legend) - 4}, 5, style{stroke: ink, width: 1.75})
-	s.label(76, 338+18*float64(legend), "chosen; cheaper than "+number(leastCost)+" stands at the left edge", start, muted)
+	s.label(76, 338+18*float64(legend), "chosen; what costs less stands at the left edge", start, muted)
 	return s
 }
 
@@ -606,13 +608,13 @@ func (v *view) planes() *scene {
 	}
 	slices.SortStableFunc(rows, func(a, b *eval.Row) int { return a.Layers[0] - b.Layers[0] })
 	const columns, gap = 3, 12.0
-	size := (figureWidth - gap*(columns-1)) / columns
+	size := (figureWidth - 2 - gap*(columns-1)) / columns
 	panel := size + 22
 	lines := float64((len(rows) + columns - 1) / columns)
 	s := &scene{name: "planes", width: figureWidth, height: lines*(panel+gap) + 22, title: "Activations of the training pairs",
 		about: fmt.Sprintf("Positive and negative activations on their first two principal components at %d layers.", len(rows))}
 	for i, row := range rows {
-		left, top := float64(i%columns)*(size+gap), float64(i/columns)*(panel+gap)
+		left, top := 1+float64(i%columns)*(size+gap), float64(i/columns)*(panel+gap)
 		p := row.Projection
 		shares := fmt.Sprintf("%.0f + %.0f %%", 100*p.Explained[0], 100*p.Explained[1])
 		s.label(left, top+13, fmt.Sprintf("layer %d", row.Layers[0]), start, ink).bold = true

@@ -21,7 +21,7 @@ var pageCSS string
 //go:embed page.js
 var pageJS string
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"nats": func(v float64) string { return signed(v, 2) }}).Parse(pageHTML))
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"nats": func(v float64) string { return signed(v, 2) }, "interval": interval}).Parse(pageHTML))
 
 // page is what the template is filled with. Sections without data are nil, and
 // left out.
@@ -62,7 +62,7 @@ func (d *Data) HTML(w io.Writer) error {
 	}
 	if methods := v.methods(); len(methods) > 0 {
 		p.Effect = figures(
-			captioned{svgOf(v.curves(methods[0], eval.Report)), "Blue: the chosen layer with its 95 % interval over items; gray: the other layers; dashed: what a system prompt or prefix reaches without steering; diamonds: random vectors of the same length."},
+			captioned{svgOf(v.curves(methods[0], eval.Report)), "Blue: the chosen layer with its 95 % interval over items; gray: the other layers; dashed: what a system prompt or prefix reaches without steering; diamonds, where strengths are multipliers: random vectors of the same length."},
 			captioned{svgOf(v.slopes(methods[0], eval.Report)), "The slope of each item's propensity over the multiplier, its mean with the 95 % interval, and below it the share of items whose slope is negative."},
 		)
 	}
@@ -91,6 +91,14 @@ func (d *Data) HTML(w io.Writer) error {
 	return nil
 }
 
+// interval writes an estimate's, where it has one.
+func interval(e eval.Estimate) string {
+	if e.Low == e.High {
+		return "–"
+	}
+	return signed(e.Low, 2) + " to " + signed(e.High, 2)
+}
+
 // svgOf draws a figure that there may not be.
 func svgOf(s *scene) template.HTML {
 	if s == nil {
@@ -117,7 +125,7 @@ type methodMap struct {
 
 type shownCell struct {
 	Layer                                         int
-	Strength, Propensity, Interval, Match, Effect string
+	Strength, Propensity, Match, Effect, Interval string
 	Chosen                                        bool
 }
 
@@ -137,7 +145,7 @@ func (v *view) maps() []methodMap {
 				match = fmt.Sprintf("%.1f %%", 100*p.Value)
 			}
 			chosen := v.Manifest.Result != nil && isPoint(c.row, v.Manifest.Result.Chosen)
-			m.Cells = append(m.Cells, shownCell{c.layer, number(c.strength), signed(e.Value, 2), signed(e.Low, 2) + " to " + signed(e.High, 2), match, signed(c.effect, 3), chosen})
+			m.Cells = append(m.Cells, shownCell{c.layer, number(c.strength), signed(e.Value, 2), match, signed(c.effect.Value, 2), interval(c.effect), chosen})
 		}
 		if m.Figures != nil {
 			maps = append(maps, m)
@@ -232,7 +240,7 @@ func (v *view) texts() []shownText {
 				at, byID[t.ID] = len(out), len(out)
 				out = append(out, shownText{Prompt: t.Prompt})
 			}
-			out[at].Columns = append(out[at].Columns, textColumn{title, number(order), t.Text, scoresOf(t)})
+			out[at].Columns = append(out[at].Columns, textColumn{title, number(order), strings.TrimSpace(t.Text), scoresOf(t)})
 		}
 	}
 	return out

@@ -43,10 +43,10 @@ func swept() *Data {
 			{Prompt: "Input: x\nResponse:", Question: fmt.Sprintf("Is %d even?", i), Answer: " (A)", Matches: true}, {Prompt: "Input: x\nResponse:", Question: "", Answer: " (B)"}}})
 	}
 	for _, half := range []eval.Half{eval.Choose, eval.Report} {
-		d.Rows = append(d.Rows, eval.Row{Point: eval.Point{Baseline: eval.NoSteering}, Set: eval.Choices, Half: half, Metrics: map[string]eval.Estimate{eval.Propensity: estimate(-0.5)}},
-			eval.Row{Point: eval.Point{Baseline: eval.PositivePrompt}, Set: eval.Choices, Half: half, Metrics: map[string]eval.Estimate{eval.Propensity: estimate(0.75)}},
+		d.Rows = append(d.Rows, eval.Row{Point: eval.Point{Baseline: eval.NoSteering}, Set: eval.Choices, Half: half, Metrics: map[string]eval.Estimate{eval.Propensity: estimate(-0.5), eval.Gained: {}}},
+			eval.Row{Point: eval.Point{Baseline: eval.PositivePrompt}, Set: eval.Choices, Half: half, Metrics: map[string]eval.Estimate{eval.Propensity: estimate(0.75), eval.Gained: estimate(1.25)}},
 			eval.Row{Point: eval.Point{Baseline: eval.RandomVector, Seed: 7, Layers: []int{1}, Aggregator: "random", Operator: "add", Scope: "all", Multiplier: 1}, Set: eval.Choices, Half: half,
-				Metrics: map[string]eval.Estimate{eval.Propensity: estimate(-0.2)}})
+				Metrics: map[string]eval.Estimate{eval.Propensity: estimate(-0.2), eval.Gained: estimate(0.3)}})
 		for _, aggregator := range d.Manifest.Grid.Aggregators {
 			for layer := range 3 {
 				way := eval.Point{Layers: []int{layer}, Aggregator: aggregator, Operator: "add", Scope: "all"}
@@ -54,7 +54,7 @@ func swept() *Data {
 				for _, multiplier := range d.Manifest.Grid.Multipliers {
 					p := way
 					p.Multiplier = multiplier
-					row := eval.Row{Point: p, Set: eval.Choices, Half: half, Metrics: map[string]eval.Estimate{eval.Propensity: estimate(-0.5 + multiplier*float64(layer+1)), eval.Match: {Value: 0.5}}}
+					row := eval.Row{Point: p, Set: eval.Choices, Half: half, Metrics: map[string]eval.Estimate{eval.Propensity: estimate(-0.5 + multiplier*float64(layer+1)), eval.Gained: estimate(multiplier * float64(layer+1)), eval.Match: {Value: 0.5}}}
 					for i := range 4 {
 						row.Examples = append(row.Examples, eval.Example{ID: fmt.Sprint("q", i), Unsteered: 1, Value: 1 + multiplier*float64(i-1)})
 					}
@@ -93,7 +93,7 @@ func pageOf(t *testing.T, d *Data) string {
 func TestThePageShowsWhatTheRowsSay(t *testing.T) {
 	html := pageOf(t, swept())
 	for _, want := range []string{
-		"The vector steers: layer 1 at multiplier 1 (mean, add, all tokens)", "+2.10 nats", "+1.50 to +2.70", "25 % of them move the wrong way", "the best of 2 random vectors of the same length reaches &#43;0.30",
+		"The vector steers: layer 1 at multiplier 1, mean, add, all tokens", "+2.10 nats", "+1.50 to +2.70", "25\u00a0% of them move the wrong way", "the best of 2 random vectors of the same length reaches &#43;0.30",
 		`id="fig-heat-choose-0-t"`, `id="fig-heat-report-1-t"`, `id="fig-curves-t"`, `id="fig-slopes-t"`, `id="fig-trade-off-t"`, `id="fig-movements-t"`, `id="fig-cosines-t"`, `id="fig-planes-t"`,
 		"Is 0 even?", "(B)", "steer sweep --out &#39;my sweep&#39;", "sha256:0011", "sha256:2233", "v1.2.3", "avx2", "judge failed: no answer", "at &#43;1.00", " glad", "from 10 to 12.5",
 	} {

@@ -59,13 +59,13 @@ func (v *view) writeMap(b *strings.Builder, of method, color bool) {
 				b.WriteString(strings.Repeat(" ", 8))
 				continue
 			}
-			text := signed(c.effect, 2)
+			text := signed(c.effect.Value, 2)
 			if r := v.Manifest.Result; r != nil && isPoint(c.row, r.Chosen) {
 				text = "[" + text + "]"
 			}
 			text = fmt.Sprintf("%8s", text)
 			if color {
-				background, foreground := terminalColor(c.effect / limit)
+				background, foreground := terminalColor(c.effect.Value / limit)
 				text = fmt.Sprintf("\x1b[48;5;%d;38;5;%dm%s\x1b[0m", background, foreground, text)
 			}
 			b.WriteString(text)
@@ -77,7 +77,7 @@ func (v *view) writeMap(b *strings.Builder, of method, color bool) {
 // comparison is a line of the table of baselines.
 type comparison struct {
 	Name             string
-	Propensity       eval.Estimate
+	Gain, Propensity eval.Estimate
 	Match, Accuracy  string
 	KL95, Perplexity string // "": not measured
 }
@@ -86,11 +86,11 @@ type comparison struct {
 func (v *view) comparisons() []comparison {
 	var out []comparison
 	add := func(name string, row *eval.Row) {
-		e, ok := row.Metrics[eval.Propensity]
+		gain, ok := row.Metrics[eval.Gained]
 		if !ok {
 			return
 		}
-		c := comparison{Name: name, Propensity: e}
+		c := comparison{Name: name, Gain: gain, Propensity: row.Metrics[eval.Propensity]}
 		for _, m := range []struct {
 			name string
 			to   *string
@@ -136,14 +136,14 @@ func (v *view) writeBaselines(b *strings.Builder) {
 	if len(all) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n%-58s %24s %9s %9s\n", "Beside the baselines, "+halfName(eval.Report), "propensity", "match", "KL95")
+	fmt.Fprintf(b, "\n%-58s %24s %9s %9s\n", "Beside the baselines, "+halfName(eval.Report), "effect (nats)", "match", "KL95")
 	for _, c := range all {
 		name := []rune(plain(c.Name))
 		if len(name) > 58 {
 			name = append(name[:57], '…')
 		}
-		e := c.Propensity
-		fmt.Fprintf(b, "%-58s %24s %9s %9s\n", string(name), fmt.Sprintf("%s (%s to %s)", signed(e.Value, 2), signed(e.Low, 2), signed(e.High, 2)), c.Match, c.KL95)
+		e := c.Gain
+		fmt.Fprintf(b, "%-58s %24s %9s %9s\n", string(name), fmt.Sprintf("%s (%s)", signed(e.Value, 2), interval(e)), c.Match, c.KL95)
 	}
 }
 
@@ -161,7 +161,7 @@ func (v *view) writeWorst(b *strings.Builder) {
 	}
 }
 
-// described returns the beginning of an item's question and its answers.
+// described returns the end of an item's question, and its answers.
 func (v *view) described(id string, width int) string {
 	item := v.items[id]
 	if item == nil || len(item.Options) == 0 {
@@ -171,15 +171,19 @@ func (v *view) described(id string, width int) string {
 	if question == "" {
 		question = item.Options[0].Prompt
 	}
-	runes := []rune(strings.Join(strings.Fields(question), " "))
-	if len(runes) > width {
-		runes = append([]rune("…"), runes[len(runes)-width:]...)
+	asked := []rune(strings.Join(strings.Fields(question), " "))
+	if len(asked) > width {
+		asked = append([]rune("…"), asked[len(asked)-width:]...)
 	}
-	answers := make([]string, len(item.Options))
-	for i, o := range item.Options {
-		answers[i] = strconv.Quote(strings.TrimSpace(o.Answer))
+	var answers []string
+	for _, o := range item.Options[:min(2, len(item.Options))] {
+		answer := []rune(strings.TrimSpace(o.Answer))
+		if len(answer) > width/2 {
+			answer = append(answer[:width/2], '…')
+		}
+		answers = append(answers, strconv.Quote(string(answer)))
 	}
-	return fmt.Sprintf("%s → %s", string(runes), strings.Join(answers[:min(2, len(answers))], ", not "))
+	return fmt.Sprintf("%s → %s", string(asked), strings.Join(answers, ", not "))
 }
 
 // plain takes out of a text what a terminal would obey.

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -34,10 +35,10 @@ func (v *view) whether(r *eval.Result) string {
 	case e.High < 0:
 		verdict = "steers the wrong way"
 	}
-	text := fmt.Sprintf("The vector %s: %s, chosen on one half of the items, moves the propensity by %s nats (95 %% interval %s to %s) on the %d of the other half",
+	text := fmt.Sprintf("The vector %s: %s, chosen on one half of the items, moves the propensity by %s nats (95 %% interval %s to %s) on the %d of the other half",
 		verdict, v.pointName(r.Chosen), signed(e.Value, 2), signed(e.Low, 2), signed(e.High, 2), e.N)
 	if wrong, ok := v.steerability(r.Chosen, eval.WrongWay); ok {
-		text += fmt.Sprintf(", and over all multipliers %.0f %% of them move the wrong way", 100*wrong.Value)
+		text += fmt.Sprintf(", and over all multipliers %.0f %% of them move the wrong way", 100*wrong.Value)
 	}
 	return text + "."
 }
@@ -61,9 +62,17 @@ func (v *view) pointName(p eval.Point) string {
 	}
 	how := "multiplier " + number(p.Multiplier)
 	if p.Budget != 0 {
-		how = fmt.Sprintf("a budget of %s nats (multiplier %s)", number(p.Budget), number(p.Multiplier))
+		how = fmt.Sprintf("a budget of %s (multiplier %s)", natsOf(p.Budget), number(p.Multiplier))
 	}
-	return fmt.Sprintf("%s at %s (%s)", at, how, methodOf(p))
+	return fmt.Sprintf("%s at %s, %s", at, how, methodOf(p))
+}
+
+// natsOf writes a number of nats.
+func natsOf(v float64) string {
+	if math.Abs(v) == 1 {
+		return number(v) + " nat"
+	}
+	return number(v) + " nats"
 }
 
 // compared says what the baselines gain.

@@ -188,11 +188,7 @@ func (j *job) answer(ctx context.Context, w http.ResponseWriter) {
 
 // steerInfo says how a choice was steered.
 func (j *job) steerInfo(i int, g lm.Generation, projections []choiceProjections) *steerInfo {
-	computed := len(g.Prompt) + len(g.IDs)
-	if g.Finish != lm.FinishEnd {
-		computed-- // nothing follows from the last token
-	}
-	info := &steerInfo{Seed: j.opts.Seed, Edits: j.how[i].applied(len(g.Prompt), computed)}
+	info := &steerInfo{Seed: j.opts.Seed, Edits: j.how[i].applied(g)}
 	if projections != nil {
 		info.Projections = projections[i]
 		info.Tokens = &tokenLists{Prompt: j.server.texts.list(g.Prompt), Response: j.server.texts.list(g.IDs)}

@@ -266,24 +266,57 @@ func TestSteeringByBodyHeaderNameAndDefault(t *testing.T) {
 		t.Fatal("the preset does nothing")
 	}
 	for name, got := range map[string]string{
-		"the header":          plain.post("/v1/completions", body(""), "X-Steering", "grumpy").Choices[0].Text,
-		"the model's name":    plain.post("/v1/completions", body(`,"model":"demo@grumpy"`)).Choices[0].Text,
-		"edits":               plain.post("/v1/completions", body(`,"steering":{"edits":[{"vector":"mood","multiplier":-0.7}]}`)).Choices[0].Text,
-		"an inline vector":    plain.post("/v1/completions", body(`,"steering":{"edits":[{"inline":{"layers":{"3":"`+inline(-0.7)+`"}}}]}`)).Choices[0].Text,
-		"the server's preset": byDefault.post("/v1/completions", body("")).Choices[0].Text,
+		"the header":             plain.post("/v1/completions", body(""), "X-Steering", "grumpy").Choices[0].Text,
+		"the model's name":       plain.post("/v1/completions", body(`,"model":"demo@grumpy"`)).Choices[0].Text,
+		"edits":                  plain.post("/v1/completions", body(`,"steering":{"edits":[{"vector":"mood","multiplier":-0.7}]}`)).Choices[0].Text,
+		"a condition that holds": plain.post("/v1/completions", body(`,"steering":{"edits":[{"vector":"mood","multiplier":-0.7,"when":{"vector":"mood","layer":3,"measure":"projection","above":-1e9}}]}`)).Choices[0].Text,
+		"an inline vector":       plain.post("/v1/completions", body(`,"steering":{"edits":[{"inline":{"layers":{"3":"`+inline(-0.7)+`"}}}]}`)).Choices[0].Text,
+		"the server's preset":    byDefault.post("/v1/completions", body("")).Choices[0].Text,
 	} {
 		if got != grumpy {
 			t.Errorf("by %s: %q, want %q", name, got, grumpy)
 		}
 	}
 	for name, got := range map[string]string{
-		"null":                 byDefault.post("/v1/completions", body(`,"steering":null`)).Choices[0].Text,
-		"false":                byDefault.post("/v1/completions", body(`,"steering":false`)).Choices[0].Text,
-		"the name of nothing":  byDefault.post("/v1/completions", body(`,"model":"demo@none"`)).Choices[0].Text,
-		"a choice that is nil": byDefault.post("/v1/completions", body(`,"steering_choices":[null]`)).Choices[0].Text,
+		"a condition that does not": byDefault.post("/v1/completions", body(`,"steering":{"edits":[{"vector":"mood","multiplier":-0.7,"when":{"vector":"mood","layer":3,"above":2}}]}`)).Choices[0].Text,
+		"null":                      byDefault.post("/v1/completions", body(`,"steering":null`)).Choices[0].Text,
+		"false":                     byDefault.post("/v1/completions", body(`,"steering":false`)).Choices[0].Text,
+		"the name of nothing":       byDefault.post("/v1/completions", body(`,"model":"demo@none"`)).Choices[0].Text,
+		"a choice that is nil":      byDefault.post("/v1/completions", body(`,"steering_choices":[null]`)).Choices[0].Text,
 	} {
 		if got != unsteered {
 			t.Errorf("by %s: %q, want %q", name, got, unsteered)
 		}
+	}
+}
+
+// A condition in a request names vectors of the server. The answer tells where it
+// held: a request that asks of the prompt acts on all of it, or on nothing.
+func TestConditionsAreToldOf(t *testing.T) {
+	s := start(t, nil)
+	write := func(when string) choice {
+		return s.post("/v1/completions", fmt.Sprintf(`{"prompt":%q,"max_tokens":12,"temperature":0,"ignore_eos":true,"steering":{"edits":[{"vector":"mood","multiplier":0.7,"when":%s}]}}`, story, when)).Choices[0]
+	}
+	always := write(`{"always":true}`)
+	never := write(`{"vector":"mood","layer":3,"measure":"projection","above":1e9}`)
+	held := write(`{"vector":"mood","layer":3,"measure":"projection","above":-1e9}`)
+	each := write(`{"vector":"mood","layer":3,"site":"self_attn","measure":"projection","read":"token","above":0}`)
+	prompt := always.Steer.Edits[0].Prompt
+	for name, c := range map[string]struct {
+		got   choice
+		all   bool
+		alike choice
+	}{"held": {held, true, always}, "never": {never, false, s.post("/v1/completions", fmt.Sprintf(`{"prompt":%q,"max_tokens":12,"temperature":0,"ignore_eos":true}`, story)).Choices[0]}} {
+		e := c.got.Steer.Edits[0]
+		if (e.Prompt == prompt) != c.all || (e.Response == 11) != c.all || !c.all && e.Prompt+e.Response != 0 || c.got.Text != c.alike.Text {
+			t.Errorf("%s: %+v wrote %q, want %q", name, e, c.got.Text, c.alike.Text)
+		}
+	}
+	if e := each.Steer.Edits[0]; e.Prompt == 0 || e.Prompt == prompt || e.Response > 11 {
+		t.Errorf("of each token: %+v", e)
+	}
+	r := s.do("POST", "/v1/completions", `{"prompt":"a","steering":{"edits":[{"vector":"mood","when":{"vector":"gone","above":1}}]}}`)
+	if m := mistakeOf(t, r.body); r.status != 400 || *m.Error.Param != "steering.edits[0].when" {
+		t.Errorf("a vector that is not there: %s", r.body)
 	}
 }

@@ -3,6 +3,8 @@ package serve
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -22,3 +24,6 @@ func (s *Server) CheckIdle() error {
 	}
 	return errors.Join(s.loop.cached.CheckCache())
 }
+
+// RequestKeys lists the fields that a request for a text may have.
+func RequestKeys() []string { return slices.Sorted(maps.Keys(requestKeys)) }

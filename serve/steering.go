@@ -31,7 +31,6 @@ type steering struct {
 type edit struct {
 	path   string // in the request
 	made   lm.Edit
-	idle   bool // it would change nothing
 	report appliedEdit
 }
 
@@ -47,6 +46,7 @@ type appliedEdit struct {
 	Tokens     string   `json:"tokens"`
 	Prompt     int      `json:"prompt_tokens"`   // on which it acted
 	Response   int      `json:"response_tokens"` // likewise
+	Positions  [][2]int `json:"positions"`       // of these tokens: from one to another, which is not among them
 	Notes      []string `json:"notes,omitempty"`
 }
 
@@ -174,15 +174,27 @@ func (s *Server) parseEdit(data json.RawMessage, path string) (edit, *problem) {
 		}
 		vector, hash = found.vector, found.hash
 	}
+	if how.When != nil {
+		when, err := how.When.Embed(vector, func(name string) (*steer.Vector, error) {
+			found, p := s.registry.find(name, join(path, "when"))
+			if p != nil {
+				return nil, p
+			}
+			return found.vector, nil
+		})
+		if p := (*problem)(nil); errors.As(err, &p) {
+			return edit{}, p
+		}
+		if err != nil {
+			return edit{}, invalid(join(path, "when"), "%v", err)
+		}
+		how.When = when
+	}
 	made, err := how.Edit(s.model, vector)
 	if err != nil {
 		return edit{}, s.misfit(how, vector, object.Layers, path, err)
 	}
 	notes, err := vector.Check(s.model, made)
-	if err != nil {
-		return edit{}, invalid(path, "%v", err)
-	}
-	checked, err := s.model.Steering(made)
 	if err != nil {
 		return edit{}, invalid(path, "%v", err)
 	}
@@ -204,7 +216,7 @@ func (s *Server) parseEdit(data json.RawMessage, path string) (edit, *problem) {
 		report.Layers = append(report.Layers, layer)
 	}
 	slices.Sort(report.Layers)
-	return edit{path: path, made: made, idle: checked.ID() == "", report: report}, nil
+	return edit{path: path, made: made, report: report}, nil
 }
 
 // parseLayers reads layers; a mistake in a list has the element's path.
@@ -324,22 +336,21 @@ func (st *steering) check(prompt int) *problem {
 	return nil
 }
 
-// applied tells on how many of the tokens that were computed each edit acted: the
-// prompt's, and those of the text but the last, which nothing was computed of.
-func (st *steering) applied(prompt, computed int) []appliedEdit {
+// applied tells what acted on a text, and on which of its tokens.
+func (st *steering) applied(g lm.Generation) []appliedEdit {
 	out := []appliedEdit{}
 	if st == nil {
 		return out
 	}
-	for _, e := range st.edits {
+	for i, e := range st.edits {
 		report := e.report
-		for position := range computed {
-			switch {
-			case e.idle || e.made.Tokens != nil && !e.made.Tokens.Selects(position, prompt):
-			case position < prompt:
-				report.Prompt++
-			default:
-				report.Response++
+		report.Positions = [][2]int{}
+		if i < len(g.Acted) { // else it would change nothing, or nothing was computed
+			for _, span := range g.Acted[i] {
+				inPrompt := max(0, min(span.To, len(g.Prompt))-span.From)
+				report.Prompt += inPrompt
+				report.Response += span.To - span.From - inPrompt
+				report.Positions = append(report.Positions, [2]int{span.From, span.To})
 			}
 		}
 		out = append(out, report)

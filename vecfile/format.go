@@ -48,19 +48,16 @@ type format struct {
 
 const anyLayer = -maxLayer
 
-// formats are told apart by what files begin with, never by names. A table would
-// refer to itself through the functions in it, so it is one that is made.
-func formats() []format {
-	return []format{
-		{name: Native, extensions: []string{".safetensors"}, parse: parseSafetensors, write: writeNative, sites: true, ranks: true, behaviour: true, first: anyLayer},
-		{name: GGUF, extensions: []string{".gguf"}, parse: parseGGUF, write: written(encodeGGUF), first: 1},
-		{name: NPZ, extensions: []string{".npz"}, parse: parseNPZ, write: written(encodeNPZ), sites: true, ranks: true, behaviour: true, first: anyLayer},
-		{name: NPY, extensions: []string{".npy"}, parse: parseNPY},
-		{name: PyTorch, extensions: []string{".pt", ".bin", ".pth", ".pkl"}, parse: parseTorch, write: written(encodeTorch), sites: true, ranks: true, behaviour: true, first: anyLayer},
-		{name: SVEC, extensions: []string{".svec"}, parse: parseJSON, write: written(encodeSVEC), first: 0},
-		{name: SteeringLite, parse: parseSafetensors},
-		{name: JSON, extensions: []string{".json"}, parse: parseJSON, write: written(encodeJSON), sites: true, ranks: true, behaviour: true, first: anyLayer},
-	}
+// formats are told apart by what files begin with, never by names.
+var formats = []format{
+	{name: Native, extensions: []string{".safetensors"}, parse: parseSafetensors, write: writeNative, sites: true, ranks: true, behaviour: true, first: anyLayer},
+	{name: GGUF, extensions: []string{".gguf"}, parse: parseGGUF, write: written(encodeGGUF), first: 1},
+	{name: NPZ, extensions: []string{".npz"}, parse: parseNPZ, write: written(encodeNPZ), sites: true, ranks: true, behaviour: true, first: anyLayer},
+	{name: NPY, extensions: []string{".npy"}, parse: parseNPY},
+	{name: PyTorch, extensions: []string{".pt", ".bin", ".pth", ".pkl"}, parse: parseTorch, write: written(encodeTorch), sites: true, ranks: true, behaviour: true, first: anyLayer},
+	{name: SVEC, extensions: []string{".svec"}, parse: parseJSON, write: written(encodeSVEC), first: 0},
+	{name: SteeringLite, parse: parseSafetensors},
+	{name: JSON, extensions: []string{".json"}, parse: parseJSON, write: written(encodeJSON), sites: true, ranks: true, behaviour: true, first: anyLayer},
 }
 
 // written returns how a format is written whose files are made in memory.
@@ -84,7 +81,7 @@ func written(encode func(File) ([]byte, error)) func(path string, f File) error 
 
 // Formats returns the formats that are written.
 func Formats() (names []Format) {
-	for _, f := range formats() {
+	for _, f := range formats {
 		if f.write != nil {
 			names = append(names, f.name)
 		}
@@ -95,7 +92,7 @@ func Formats() (names []Format) {
 // FormatFor returns the format that files of a name's extension are written in.
 func FormatFor(path string) (Format, error) {
 	extension := strings.ToLower(filepath.Ext(path))
-	for _, f := range formats() {
+	for _, f := range formats {
 		if f.write != nil && slices.Contains(f.extensions, extension) {
 			return f.name, nil
 		}
@@ -104,7 +101,7 @@ func FormatFor(path string) (Format, error) {
 }
 
 func known(name Format) (format, error) {
-	for _, f := range formats() {
+	for _, f := range formats {
 		if f.name == name {
 			return f, nil
 		}
@@ -145,6 +142,8 @@ var errNoVector = errors.New("it is no vector file that is known")
 // JSON text or a safetensors file is, their contents say.
 func sniff(data []byte) (Format, error) {
 	switch {
+	case len(data) > 8 && data[8] == '{' && bytes.Equal(data[4:8], make([]byte, 4)): // a header's length, below 4 GiB, whose own bytes may be those of a pickle
+		return Native, nil
 	case bytes.HasPrefix(data, []byte("GGUF")):
 		return GGUF, nil
 	case bytes.HasPrefix(data, []byte(magicNPY)):
@@ -153,8 +152,6 @@ func sniff(data []byte) (Format, error) {
 		return sniffZip(data)
 	case torch.IsFile(data):
 		return PyTorch, nil
-	case len(data) > 8 && data[8] == '{' && data[7] == 0:
-		return Native, nil
 	case bytes.HasPrefix(bytes.TrimLeft(data[:min(len(data), 512)], " \t\r\n\ufeff"), []byte("{")):
 		return sniffJSON(data)
 	}
@@ -177,16 +174,19 @@ func sniffZip(data []byte) (Format, error) {
 	return "", errNoVector
 }
 
+// byteOrderMark is what some programs begin texts with.
+var byteOrderMark = []byte("\ufeff")
+
 func sniffJSON(data []byte) (Format, error) {
 	var keys map[string]json.RawMessage
-	if err := json.Unmarshal(data, &keys); err != nil {
+	if err := json.Unmarshal(bytes.TrimPrefix(data, byteOrderMark), &keys); err != nil {
 		return "", fmt.Errorf("%w: %w", errNoVector, err)
 	}
-	if keys["directions"] != nil {
+	if keys[directionsKey] != nil {
 		return SVEC, nil
 	}
 	for key := range keys {
-		if _, ok := wholeNumber(key); ok || key == "layers" {
+		if _, ok := numberIn(key); ok || key == layersKey {
 			return JSON, nil
 		}
 	}

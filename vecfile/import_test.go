@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
 )
 
 // value returns the elements that testdata/make.py gives to a number.
@@ -149,6 +151,73 @@ func TestHostileAndUnknownFilesAreRefusedByName(t *testing.T) {
 		_, err := Read(filepath.Join("testdata", file))
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), file) {
 			t.Errorf("%s: error %v, want one that says %q", file, err, want)
+		}
+	}
+}
+
+// JSON that somebody wrote by hand.
+func TestPlainJSONIsRead(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"3": [1, 2], "5": [3, 4]}`:                        "",
+		`{"layers": {"3": [1, 2], "5": [3, 4]}}`:            "",
+		"\ufeff {\"layer_3\": [1, 2], \"layer_5\": [3, 4]}": "",
+		`{"3": [1, 2], "5": [3]}`:                           "layer 5 in it has 1 elements where others have 2",
+		`{"3": [1, 2], "03": [3, 4]}`:                       `key "03" is not a layer`,
+		`{"3": [1, 2], "layer_3": [3, 4]}`:                  "number 3 is there twice",
+		`{"3": [[1, 2], [3]]}`:                              "its rows have 2 and 1 elements",
+		`{"3": [1, "x"]}`:                                   "layer 3",
+		`{"3": []}`:                                         "the vector is empty",
+		`{"3": [1e39]}`:                                     "layer 3",
+		`{"layers": {"3": [1]}, "scale": 2}`:                `it has the keys ["layers" "scale"]`,
+		`{"directions": {"3": [1]}, "skew": 2}`:             `key "skew" is not known`,
+		`{"layers": {"3": [1]}, "steer": {}}`:               "steer.format",
+		`{"name": "x"}`:                                     "no vector file that is known",
+	} {
+		c, err := parse("v", []byte(text))
+		var f File
+		if err == nil {
+			f, _, err = c.translate(Options{From: "blocks"})
+		}
+		if want == "" && (err != nil || !slices.Equal(f.Layers[5], []float32{3, 4}) || len(f.Layers) != 2) {
+			t.Errorf("%s: %v, %v", text, f.Layers, err)
+		}
+		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: error %v, want one that says %q", text, err, want)
+		}
+	}
+}
+
+// What of steering-lite's methods acts as an operator here has it in the metadata.
+func TestMethodsOfSteeringLiteBecomeOperators(t *testing.T) {
+	for config, want := range map[string]struct {
+		operator string
+		first    float32
+		err      string
+	}{
+		`{"method": "mean_diff"}`:                                {"", 0.5, ""},
+		`{"method": "pca", "coeff": -2, "target": "residual"}`:   {"", -1, ""},
+		`{"method": "directional_ablation", "coeff": 0.0}`:       {"ablate", 0.5, ""},
+		`{"method": "directional_ablation", "coeff": 4}`:         {"ablate-then-add", 2, ""},
+		`{"method": "mean_diff", "coeff": 0}`:                    {"", 0, "its coeff is 0"},
+		`{"method": "spherical"}`:                                {"", 0, `method "spherical" of steering-lite is not read`},
+		`{"method": "mean_diff", "target": "mlp_out"}`:           {"", 0, `target "mlp_out"`},
+		`{"method": "pca", "target_submodule": "mlp.down_proj"}`: {"", 0, `submodule "mlp.down_proj"`},
+		`{"method": "mean_diff", "coeff": "strong"}`:             {"", 0, `metadata "cfg"`},
+	} {
+		path := filepath.Join(t.TempDir(), "v")
+		tensor := safetensors.New("layer4.shared.v", []int{2}, []float32{0.5, 0.5})
+		if err := safetensors.Write(path, []safetensors.Tensor{tensor}, map[string]string{"cfg": config}); err != nil {
+			t.Fatal(err)
+		}
+		f, err := Read(path)
+		if want.err != "" {
+			if err == nil || !strings.Contains(err.Error(), want.err) {
+				t.Errorf("%s: error %v, want one that says %q", config, err, want.err)
+			}
+			continue
+		}
+		if err != nil || f.Layers[4][0] != want.first || f.Metadata[OperatorKey] != want.operator {
+			t.Errorf("%s: %v, operator %q, %v", config, f.Layers, f.Metadata[OperatorKey], err)
 		}
 	}
 }

@@ -19,7 +19,7 @@ const (
 
 func parseJSON(_ string, data []byte) (*content, error) {
 	var keys map[string]json.RawMessage
-	if err := json.Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")), &keys); err != nil {
+	if err := json.Unmarshal(bytes.TrimPrefix(data, byteOrderMark), &keys); err != nil {
 		return nil, err
 	}
 	c := &content{format: JSON, may: []string{"blocks", "hidden-states"}}

@@ -21,9 +21,14 @@ type liteConfig struct {
 	Coeff     *float64 `json:"coeff"`            // what the vector is multiplied by as it is added
 }
 
-// liteMethods are the methods of which coeff times v is added to the output of the
-// block. Others act by operators or weights of their own.
-var liteMethods = map[string]bool{"mean_diff": true, "pca": true}
+// The methods that are read. The first add coeff times v to the output of the block;
+// the last ablates v, whose length is 1, and then adds coeff times v, where that is
+// not 0. Others act by operators or weights of their own.
+const (
+	liteMean     = "mean_diff"
+	litePCA      = "pca"
+	liteAblation = "directional_ablation"
+)
 
 // parseLite reads a file of steering-lite: tensors layer<n>.v, older ones as they
 // are, newer ones named layer<n>.shared.v.
@@ -33,8 +38,8 @@ func parseLite(file *safetensors.File) (*content, error) {
 		return nil, fmt.Errorf("metadata %q: %w", configKey, err)
 	}
 	switch {
-	case !liteMethods[config.Method]:
-		return nil, fmt.Errorf("method %q of steering-lite is not read: it does not add a vector", config.Method)
+	case config.Method != liteMean && config.Method != litePCA && config.Method != liteAblation:
+		return nil, fmt.Errorf("method %q of steering-lite is not read: it neither adds a vector nor ablates it", config.Method)
 	case config.Target != nil && *config.Target != "residual":
 		return nil, fmt.Errorf("target %q of steering-lite is not read", *config.Target)
 	case config.Submodule != nil:
@@ -44,11 +49,18 @@ func parseLite(file *safetensors.File) (*content, error) {
 	if config.Coeff != nil {
 		coeff = float32(*config.Coeff)
 	}
-	if coeff == 0 || !finite.Is(coeff) {
+	c := &content{format: SteeringLite, producer: "steering-lite", metadata: map[string]string{AggregatorKey: config.Method}}
+	switch {
+	case !finite.Is(coeff) || coeff == 0 && config.Method != liteAblation:
 		return nil, fmt.Errorf("its coeff is %v", coeff)
+	case coeff == 0:
+		c.metadata[OperatorKey], coeff = "ablate", 1
+	case config.Method == liteAblation:
+		c.metadata[OperatorKey] = "ablate-then-add"
 	}
-	c := &content{format: SteeringLite, producer: "steering-lite", metadata: map[string]string{AggregatorKey: config.Method},
-		notes: []string{fmt.Sprintf("multiplied by its coeff, %v", coeff)}}
+	if coeff != 1 {
+		c.notes = []string{fmt.Sprintf("multiplied by its coeff, %v", coeff)}
+	}
 	for _, name := range file.Names() {
 		layer, of, _ := strings.Cut(name, ".")
 		text, ok := strings.CutPrefix(layer, "layer")

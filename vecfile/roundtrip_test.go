@@ -123,3 +123,27 @@ func TestTheNameSaysTheFormatThatIsWritten(t *testing.T) {
 		t.Error("a single array has a format that is written")
 	}
 }
+
+// The length of a native file's header may have the bytes with which other formats
+// begin.
+func TestNativeFilesAreKnownWhateverTheirHeadersLength(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "v")
+	seen := map[byte]bool{}
+	for n := range 64 {
+		f := File{Layers: map[int][]float32{1: {1, 2}}, Metadata: map[string]string{"own": strings.Repeat("x", 8*n+400)}}
+		if err := Write(path, f); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[data[0]] = seen[data[0]] || data[1] == 2
+		if _, origin, err := ReadFrom(path, Options{}); err != nil || origin.Format != Native {
+			t.Errorf("with a header of %v bytes it is %s, %v", data[:2], origin.Format, err)
+		}
+	}
+	if !seen[0x80] {
+		t.Error("no header has the length of a pickle's beginning")
+	}
+}

@@ -46,7 +46,7 @@ difference of two logits is printed, and stands in the model card.`,
 				return err
 			}
 			v := loaded[0]
-			if v.Layers != nil || v.Operator != "" || v.Tokens != "" {
+			if v.Layers != nil || v.Operator != "" || v.Tokens != "" || v.When != nil || v.Between != nil || v.Decay != nil {
 				return usage("--vector %s: a baked vector acts on all tokens, as --mode says, and --layers chooses its layers", vector)
 			}
 			if opts.Multiplier, err = v.Factor(v.vector); err != nil {
@@ -82,6 +82,10 @@ difference of two logits is printed, and stands in the model card.`,
 			r, err := bake.Write(c.Context(), model.ref, v.vector, out, opts)
 			if err != nil {
 				return err
+			}
+			told := newNotes(c)
+			for _, note := range r.Notes {
+				told.add("%s", note)
 			}
 			if asJSON {
 				return printJSON(c.OutOrStdout(), r)

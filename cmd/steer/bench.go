@@ -35,7 +35,7 @@ var shapes = []shape{
 }
 
 // benchParts are what is measured, in order.
-var benchParts = []string{"prefill", "decode", "quantised", "batch", "train", "steer", "serve", "memory"}
+var benchParts = []string{"prefill", "decode", "quantised", "batch", "train", "steer", "sweep", "serve", "memory"}
 
 // bench is one run of the measurements.
 type bench struct {
@@ -93,8 +93,9 @@ func benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure this machine and what is made of it",
-		Long: `Measure prefill, decoding, weights in blocks of few bits, batches, training, steering, the server and memory on Llama shapes with
-random weights, which are made on the spot: nothing is downloaded.
+		Long: `Measure prefill, decoding, weights in blocks of few bits, batches, training, steering,
+sweeps, the server and memory on Llama shapes with random weights, which are made on
+the spot: nothing is downloaded.
 
 Every figure is the median of several rounds and stands beside the machine's own
 peak, measured in the same rounds: the fused multiply-adds or bfloat16 dot products
@@ -166,7 +167,9 @@ func (b *bench) run(out io.Writer) error {
 			if !slices.Contains(b.shapes, s.name) {
 				continue
 			}
-			measure := map[string]func(shape) error{"prefill": b.prefill, "decode": b.decode, "quantised": b.quantised, "batch": b.batch, "train": b.train, "steer": b.steer, "serve": b.serve}[part]
+			measure := map[string]func(shape) error{
+				"prefill": b.prefill, "decode": b.decode, "quantised": b.quantised, "batch": b.batch, "train": b.train, "steer": b.steer, "sweep": b.sweep, "serve": b.serve,
+			}[part]
 			if err := measure(s); err != nil {
 				return fmt.Errorf("%s of %s: %w", part, s.name, err)
 			}
@@ -428,6 +431,13 @@ func (b *bench) steer(s shape) error {
 		}
 		return lm.Edit{Site: lm.DecoderBlock, Layers: layers, Operator: steer.Add(), Tokens: tokens}
 	}
+	// evidence of each token, at the first layer, that always holds or never does
+	under := func(holds bool) lm.Edit {
+		e := vector(nil)
+		e.Condition = &lm.Condition{Evidence: &lm.Evidence{Vector: e.Layers[0], When: lm.EachToken, Threshold: 2, Below: holds}}
+		delete(e.Layers, 0)
+		return e
+	}
 	variants := []struct {
 		name  string
 		edits []lm.Edit
@@ -435,6 +445,8 @@ func (b *bench) steer(s shape) error {
 		{"none", nil},
 		{"one that is idle", []lm.Edit{vector(nowhere{})}},
 		{"one on every layer", []lm.Edit{vector(nil)}},
+		{"one, not holding", []lm.Edit{under(false)}},
+		{"one, holding", []lm.Edit{under(true)}},
 		{"eight on every layer", slices.Repeat([]lm.Edit{vector(nil)}, 8)},
 	}
 	times := make([][]float64, len(variants))

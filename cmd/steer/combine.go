@@ -123,8 +123,8 @@ into its provenance. They must be of one layer type, family, layers and width. V
 other tools are read too, where their files tell who wrote them.
 
 Without other flags the vectors are added, each times its multiplier.`,
-		Example: `  steer train --model demo --pairs pairs.jsonl --layers 2,3 --out happy.safetensors
-  steer train --model demo --pairs pairs.jsonl --layers 2,3 --aggregator pca --out other.safetensors
+		Example: `  steer train --model demo --pairs pairs.jsonl --layers 3 --out happy.safetensors
+  steer train --model demo --pairs pairs.jsonl --layers 3 --aggregator pca --out other.safetensors
   steer combine happy.safetensors other.safetensors:-0.5 --out sum.safetensors
   steer combine happy.safetensors --layers 3 --normalise --out unit.safetensors
   steer combine other.safetensors --against happy.safetensors --out rest.safetensors`,

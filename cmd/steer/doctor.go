@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 
@@ -84,7 +85,8 @@ func printReport(c *cobra.Command, r *doctor.Report) error {
 	text.line("held against", r.Model)
 	text.line("weights", r.Weights)
 	text.line("llama.cpp", r.LlamaCpp)
-	text.heading("number in the file\there\tllama.cpp\telsewhere\tnorm\tactivations")
+	text.heading("added at the output of block:")
+	text.row("number in the file", "here", "llama.cpp", cmp.Or(r.Elsewhere, "elsewhere"), "norm", "activations")
 	for _, l := range r.Layers {
 		norm, activations := fmt.Sprintf("%.4f", l.Norm), "-"
 		if l.ActivationNorm > 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,13 +12,15 @@ import (
 	"testing"
 
 	"github.com/steervec/steer/lm/demo"
+	"github.com/steervec/steer/lm/demo/stories"
 )
 
 // exampleCommands are the commands whose examples are run, in an order in which each
 // finds what it reads.
 var exampleCommands = []string{
-	"demo", "train", "merge", "extract", "aggregate", "record", "generate", "score", "bake",
-	"tokenize", "inspect", "doctor", "convert", "combine", "quantize",
+	"demo", "train", "train-condition", "merge", "extract", "aggregate", "record", "generate", "score", "eval", "sweep", "calibrate",
+	"pairs", "project", "report", "bake",
+	"tokenize", "convert", "combine", "quantize", "doctor", "inspect",
 }
 
 // Every command line that help, the README, the docs and the demonstration print
@@ -41,9 +44,20 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 		lines = append(lines, codeLines(t, document)...)
 	}
 
-	pairs, err := os.ReadFile("../../testdata/mood.jsonl")
-	if err != nil {
-		t.Fatal(err)
+	files := map[string]string{
+		"prompts.txt":               "Once there was a little fox\nTom was a farmer. One day\n",
+		"questions.jsonl":           manyQuestions(),
+		"events.jsonl":              eventPairs(3, 16),
+		"hub/tokenizer_config.json": `{"chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}Tom"}`,
+	}
+	for name, path := range map[string]string{
+		"pairs.jsonl": "../../testdata/mood.jsonl", "held-out.jsonl": "../../testdata/held-out.jsonl", "neutral.txt": "../../testdata/neutral.txt", "suffixes.txt": "../../pairs/testdata/suffixes.txt", "persona.json": "../../pairs/testdata/persona.json",
+	} {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(data)
 	}
 	gguf, err := os.ReadFile("../../lm/testdata/llamacpp/q4_0.gguf")
 	if err != nil {
@@ -55,10 +69,13 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	if err := os.CopyFS("hub", demo.Files()); err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string]string{
-		"model.gguf": string(gguf), "pairs.jsonl": string(pairs), "prompts.txt": "Once there was a little fox\nTom was a farmer. One day\n",
-		"hub/tokenizer_config.json": `{"chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}Tom"}`,
-	} {
+	kinds := map[string]string{}
+	for _, p := range stories.Pairs(77, 80, "happy", "sad") {
+		kinds["happy"] += p.Beginning + " " + p.Positive.String() + "\n"
+		kinds["sad"] += p.Beginning + " " + p.Negative.String() + "\n"
+	}
+	files["happy.txt"], files["sad.txt"], files["model.gguf"] = kinds["happy"], kinds["sad"], string(gguf)
+	for name, content := range files {
 		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -111,6 +128,16 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	if _, err := fs.Stat(os.DirFS(work), "mood.safetensors"); err != nil {
 		t.Errorf("the README's vector was not made: %v", err)
 	}
+}
+
+// manyQuestions are enough questions with two answers that each part of a split has
+// some.
+func manyQuestions() string {
+	var lines strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&lines, `{"question": "Is %d even?\n (A) Yes\n (B) No", "answer_matching_behavior": "(%c)", "answer_not_matching_behavior": "(%c)"}`+"\n", i, 'A'+i%2, 'B'-i%2)
+	}
+	return lines.String()
 }
 
 // codeLines returns the lines of a document's blocks of commands.

@@ -176,10 +176,9 @@ func inspectVectors(w io.Writer, paths []string, asJSON bool) error {
 	text := &listing{}
 	names := []string{"layer"}
 	for i, path := range paths {
-		letter := string(rune('A' + i%26))
-		text.line(letter, path)
+		text.line(letter(i), path)
 		for j := i + 1; j < len(paths); j++ {
-			names = append(names, letter+"·"+string(rune('A'+j%26)))
+			names = append(names, letter(i)+"·"+letter(j))
 		}
 	}
 	text.heading("cosines:")
@@ -198,6 +197,15 @@ func inspectVectors(w io.Writer, paths []string, asJSON bool) error {
 		text.row(cells...)
 	}
 	return text.write(w)
+}
+
+// letter names the vector of a number: A to Z, A1 to Z1 and so on.
+func letter(i int) string {
+	name := string(rune('A' + i%26))
+	if i >= 26 {
+		name += strconv.Itoa(i / 26)
+	}
+	return name
 }
 
 // shownTensors is what the header of a safetensors file says.

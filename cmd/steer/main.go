@@ -107,9 +107,9 @@ when all went well, 1 after a failure or an interrupt, 2 when the command line i
 	root.SetFlagErrorFunc(wrongFlag)
 	root.SetHelpCommand(helpCommand())
 	root.SetVersionTemplate("steer {{.Version}}\n")
-	root.AddCommand(demoCommand(), trainCommand(), extractCommand(), aggregateCommand(), mergeCommand(), recordCommand(),
-		generateCommand(), scoreCommand(), serveCommand(), pairsCommand(), projectCommand(), reportCommand(), bakeCommand(),
-		tokenizeCommand(), inspectCommand(), doctorCommand(), convertCommand(), combineCommand(), quantizeCommand(), benchCommand(), versionCommand())
+	root.AddCommand(demoCommand(), trainCommand(), trainConditionCommand(), extractCommand(), aggregateCommand(), mergeCommand(), recordCommand(),
+		generateCommand(), scoreCommand(), serveCommand(), evalCommand(), sweepCommand(), calibrateCommand(), pairsCommand(), projectCommand(), reportCommand(),
+		bakeCommand(), tokenizeCommand(), inspectCommand(), doctorCommand(), convertCommand(), combineCommand(), quantizeCommand(), benchCommand(), versionCommand())
 	for _, c := range root.Commands() {
 		onlyOnce(c)
 	}

@@ -194,8 +194,8 @@ func TestAResultSaysWhatItWasMadeWith(t *testing.T) {
 	}
 	steering := []string{"--vector", vector + ":0.5,layers=3,tokens=response", "--vector", vector, "--operator", "ablate", "--steer-layers", "2"}
 	want := []applied{
-		{vector, hash, 0.5, "ablate", lm.DecoderBlock, []int{3}, "response"},
-		{vector, hash, 1, "ablate", lm.DecoderBlock, []int{2}, "all"},
+		{vector, hash, 0.5, "ablate", lm.DecoderBlock, []int{3}, "response", nil, nil, nil},
+		{vector, hash, 1, "ablate", lm.DecoderBlock, []int{2}, "all", nil, nil, nil},
 	}
 	for _, args := range [][]string{
 		{"generate", "--max-tokens", "2", "--temperature", "1", "--seed", "9"}, {"score", "--continuation", " a"}, {"record", "--out", filepath.Join(t.TempDir(), "r")},

@@ -91,7 +91,7 @@ personas and labelled texts as such, else pairs.
 		Example: `  steer pairs --pairs pairs.jsonl --model demo --preview 1
   steer pairs --model demo --template "Tom felt {persona}. One day" --positive happy --negative sad --suffixes suffixes.txt --out mood-pairs.jsonl
   steer pairs --model HuggingFaceTB/SmolLM2-135M-Instruct --persona persona.json --out kind.jsonl --preview 1
-  steer pairs --ab ab.json --split 60/20/20 --out ladder.jsonl`,
+  steer pairs --ab questions.jsonl --split 60/20/20 --out even.jsonl`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}

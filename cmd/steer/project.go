@@ -55,8 +55,8 @@ Colors show the distance from the text's mean, as most texts lie on one side of
 zero; the first token, which many models use as a store, is left out of mean and
 scale. JSON has the projections as they are, in units of the activations.`,
 		Example: `  steer train --model demo --pairs pairs.jsonl --layers 3 --out happy.safetensors
-  steer project --model demo --vector happy.safetensors --text "Tom was very happy. Mia was very sad."
-  steer project --model demo --vector happy.safetensors:0.7 --steered --text "Tom was very happy."`,
+  steer project --model demo --vector happy.safetensors --layers 3 --text "Tom was very happy. Mia was very sad."
+  steer project --model demo --vector happy.safetensors:0.7 --layers 3 --steered --text "Tom was very happy."`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model", "text"); err != nil {

@@ -135,9 +135,13 @@ func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
 
 // render makes a conversation of every prompt.
 func (f *selectionFlags) render(ctx context.Context, p *prepared) (err error) {
-	chat := steer.Chat{SystemPositive: cmp.Or(f.systemPositive, f.system), SystemNegative: cmp.Or(f.systemNegative, f.system)}
-	p.samples, p.rendering, err = steer.RenderChat(ctx, p.model, p.samples, chat)
+	p.samples, p.rendering, err = steer.RenderChat(ctx, p.model, p.samples, f.conversation())
 	return err
+}
+
+// conversation says how prompts become conversations.
+func (f *selectionFlags) conversation() steer.Chat {
+	return steer.Chat{SystemPositive: cmp.Or(f.systemPositive, f.system), SystemNegative: cmp.Or(f.systemNegative, f.system)}
 }
 
 // against puts the texts of a file in the place of the negative prompts.
@@ -211,11 +215,12 @@ type work struct {
 	Prompts int    `json:"prompts"`
 	Shard   string `json:"shard,omitempty"` // of the pairs
 	lm.Usage
-	Seconds    float64 `json:"seconds"`
-	LayerType  lm.Site `json:"layer_type"`
-	Layers     []int   `json:"layers"`
-	Aggregator string  `json:"aggregator,omitempty"`
-	Out        string  `json:"out"`
+	Seconds    float64           `json:"seconds"`
+	LayerType  lm.Site           `json:"layer_type"`
+	Layers     []int             `json:"layers"`
+	Aggregator string            `json:"aggregator,omitempty"`
+	Heads      map[int][]float64 `json:"head_accuracies,omitempty"` // by layer
+	Out        string            `json:"out"`
 	result
 }
 

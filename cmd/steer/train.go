@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +20,7 @@ import (
 
 func trainCommand() *cobra.Command {
 	var f selectionFlags
+	var choice selectFlags
 	var recipe steer.Aggregator
 	var resume, asJSON bool
 	var statistics string
@@ -32,13 +35,18 @@ a kill, --resume continues from there and writes the same vector to the bit.
 
 The vector has a direction for every layer, or for those of --layers. Steering with
 one layer from the middle usually works best; the layers can also be chosen when the
-vector is used.`,
+vector is used. --select chooses layer and position by trying them.
+
+docs/methods.md says what each aggregator computes, and from whom it is.`,
 		Example: `  steer train --model demo --pairs pairs.jsonl --layers 3 --out happy.safetensors
   steer train --model demo --pairs pairs.jsonl --out all-layers.safetensors
   steer train --model demo --pairs pairs.jsonl --shard 1/2 --statistics part1
   steer generate --model demo --prompt "Anna had a red kite. One day, Anna met Leo at the bridge." --vector all-layers.safetensors:0.7,layers=3`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := choice.check(c); err != nil {
+				return err
+			}
 			if c.Flags().Changed("statistics") {
 				if f.out.path != "" {
 					return usage("give one of --out and --statistics")
@@ -60,6 +68,9 @@ vector is used.`,
 				return err
 			}
 			defer p.release()
+			if choice.way != "" {
+				return choice.run(c, &f, p, recipe, asJSON)
+			}
 			state := f.out.path + ".state"
 			switch _, err := os.Stat(state); {
 			case err == nil && !resume:
@@ -84,12 +95,17 @@ vector is used.`,
 				return p.placed(err)
 			}
 			collected.Rendering = p.rendering
+			layers, heads := collected.Layers(), map[int][]float64(nil)
 			if f.out.name == "statistics" {
 				err = collected.Save(f.out.path)
 			} else {
 				var vector *steer.Vector
 				if vector, err = collected.Vector(); err == nil {
+					layers = slices.Sorted(maps.Keys(vector.Layers))
 					err = vector.Save(f.out.path)
+				}
+				if _, ok := recipe.(aggregators.ByHeads); ok && err == nil {
+					heads, err = collected.HeadAccuracies()
 				}
 			}
 			if err != nil {
@@ -99,7 +115,8 @@ vector is used.`,
 				return err
 			}
 			progress.finish()
-			w := p.work(cmp.Or(f.out.name, "vector"), collected.Layers(), start)
+			w := p.work(cmp.Or(f.out.name, "vector"), layers, start)
+			w.Heads = heads
 			w.Pairs, w.Prompts, w.Usage, w.Aggregator = collected.Samples(), collected.Prompts(), collected.Usage, recipe.Name()
 			return w.print(c, asJSON)
 		},
@@ -111,6 +128,7 @@ vector is used.`,
 		flags.StringVar(&statistics, "statistics", "", "`FILE` for what the vector is made of, in place of the vector: steer merge makes it, also of several")
 		flags.BoolVar(&resume, "resume", false, "continue the run that was stopped, if there was one")
 	})
+	flagsUnder(c, "Selection", choice.add)
 	f.addOutput(c, &asJSON)
 	return c
 }

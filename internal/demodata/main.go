@@ -6,7 +6,7 @@
 //
 //	pairs.jsonl      beginnings that end in the one mood or the other, to train on
 //	held-out.jsonl   beginnings with what follows in either mood, steering-bench's way
-//	neutral.txt      stories in the other moods, on which the cost is measured
+//	neutral.txt      stories in the other moods, a paragraph each, on which the cost is measured
 package main
 
 import (
@@ -69,7 +69,7 @@ func write(dir string) error {
 	}
 	var text strings.Builder
 	for _, p := range stories.Pairs(neutralSeed, neutral, "calm", "angry") {
-		text.WriteString(p.Beginning + " " + p.Positive.String() + "\n" + p.Beginning + " " + p.Negative.String() + "\n")
+		text.WriteString(p.Beginning + " " + p.Positive.String() + "\n\n" + p.Beginning + " " + p.Negative.String() + "\n\n")
 	}
 	return os.WriteFile(filepath.Join(dir, "neutral.txt"), []byte(text.String()), 0o666)
 }

@@ -34,15 +34,39 @@ func Parse(text string) (name string, p *Set, err error) {
 	return name, p, nil
 }
 
-// Number returns a finite number above a bound, or otherwise where it is not given.
-func (p *Set) Number(key string, above, otherwise float64) float64 {
+// Has reports whether a parameter is given and was not read yet.
+func (p *Set) Has(key string) bool {
+	_, ok := p.values[key]
+	return ok
+}
+
+// Number returns a finite number, or otherwise where it is not given.
+func (p *Set) Number(key string, otherwise float64) float64 {
 	text, ok := p.take(key)
 	if !ok {
 		return otherwise
 	}
 	x, err := strconv.ParseFloat(text, 64)
-	if err != nil || !(x > above) || math.IsInf(x, 0) {
-		p.fail("%s=%s is not a number above %g", key, text, above)
+	if err != nil || math.IsNaN(x) || math.IsInf(x, 0) {
+		p.fail("%s=%s is not a number", key, text)
+	}
+	return x
+}
+
+// Needed is Number for a parameter that must be given.
+func (p *Set) Needed(key string) float64 {
+	if !p.Has(key) {
+		p.fail("%s is missing", key)
+	}
+	return p.Number(key, 0)
+}
+
+// Positive is Number for one above zero.
+func (p *Set) Positive(key string, otherwise float64) float64 {
+	given := p.Has(key)
+	x := p.Number(key, otherwise)
+	if given && !(x > 0) {
+		p.fail("%s=%g is not above zero", key, x)
 	}
 	return x
 }
@@ -60,11 +84,14 @@ func (p *Set) Count(key string, otherwise int) int {
 	return n
 }
 
+// Flag reports whether a parameter is given that has one value only.
+func (p *Set) Flag(key, value string) bool { return p.Choice(key, value) != "" }
+
 // Choice returns one of some words, or "" where it is not given.
 func (p *Set) Choice(key string, words ...string) string {
 	text, ok := p.take(key)
 	if ok && !slices.Contains(words, text) {
-		p.fail("%s=%s is none of %s", key, text, strings.Join(words, ", "))
+		p.fail("%s=%s is unknown; it can be %s", key, text, strings.Join(words, ", "))
 	}
 	return text
 }

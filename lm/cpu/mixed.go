@@ -30,7 +30,7 @@ func (l *loader) mixed(a *arch.Attention, hidden int) *mixed {
 
 // output reads the output projection that all tokens share; nil where experts have it.
 func (l *loader) output(a *arch.Attention, hidden int) *linear {
-	if a.Experts != nil {
+	if a.Experts != nil || a.Heads == 0 {
 		return nil
 	}
 	return l.linear(a.Output, hidden, a.OutputWidth())

@@ -37,7 +37,7 @@ func TestControlVectorsSteerTheSameInBoth(t *testing.T) {
 		"gpt2": 2e-2, "gemma2": 1e-2, // llama.cpp looks GELU up in a table of float16
 	} {
 		t.Run(name, func(t *testing.T) {
-			ours, theirs := openBoth(t, name)
+			ours, theirs := openBoth(t, name, 0)
 			theirs.tolerance = tolerance
 			layers, width := ours.Layers(), ours.Decoder().Hidden
 			unsteered := ourLogits(t, ours)
@@ -150,8 +150,9 @@ type model struct {
 	tolerance  float64 // of logits
 }
 
-// openBoth opens a golden here and, converted, there.
-func openBoth(t *testing.T, name string) (*lm.Model, *model) {
+// openBoth opens a golden here and, converted, there, where a callback may look at
+// what is computed; 0: none.
+func openBoth(t *testing.T, name string, callback uintptr) (*lm.Model, *model) {
 	t.Helper()
 	files, err := checkpoint(name)
 	if err != nil {
@@ -183,6 +184,7 @@ func openBoth(t *testing.T, name string) (*lm.Model, *model) {
 	params.NThreads, params.NThreadsBatch = 2, 2
 	params.TypeK, params.TypeV = llama.GGMLTypeF32, llama.GGMLTypeF32
 	params.FlashAttentionType = llama.FlashAttentionTypeDisabled
+	params.CbEval = callback
 	context, err := llama.InitFromModel(theirs, params)
 	if err != nil {
 		t.Fatal(err)

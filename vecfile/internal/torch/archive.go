@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"fmt"
+	"hash/crc32"
 	"strings"
 )
 
@@ -73,5 +74,8 @@ func stored(data []byte, f *zip.File) ([]byte, error) {
 		return nil, fmt.Errorf("claims %d bytes in a file of %d", f.UncompressedSize64, len(data))
 	}
 	end := at + int64(f.UncompressedSize64)
+	if crc32.ChecksumIEEE(data[at:end]) != f.CRC32 {
+		return nil, fmt.Errorf("is damaged: its checksum is another")
+	}
 	return data[at:end:end], nil
 }
