@@ -20,7 +20,7 @@ import (
 var exampleCommands = []string{
 	"demo", "train", "train-condition", "merge", "extract", "aggregate", "record", "generate", "score", "eval", "sweep", "calibrate",
 	"pairs", "project", "report", "bake",
-	"tokenize", "convert", "combine", "doctor", "inspect", "quantize",
+	"tokenize", "convert", "combine", "quantize", "doctor", "inspect",
 }
 
 // Every command line that help, the README, the docs and the demonstration print
@@ -71,7 +71,7 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 		kinds["happy"] += p.Beginning + " " + p.Positive.String() + "\n"
 		kinds["sad"] += p.Beginning + " " + p.Negative.String() + "\n"
 	}
-	files["happy.txt"], files["sad.txt"] = kinds["happy"], kinds["sad"]
+	files["happy.txt"], files["sad.txt"], files["model.gguf"] = kinds["happy"], kinds["sad"], string(gguf)
 	for name, content := range files {
 		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
 			t.Fatal(err)

@@ -37,7 +37,7 @@ var knownCheckpoints = map[string][]knownCheckpoint{
 	"gpt_bigcode":      {{"bigcode/starcoder", 15.5, ""}},
 	"gpt_neo":          {{"EleutherAI/gpt-neo-125m", 0.13, ""}, {"EleutherAI/gpt-neo-2.7B", 2.7, ""}},
 	"gpt_neox":         {{"EleutherAI/pythia-70m", 0.07, ""}, {"EleutherAI/pythia-6.9b", 6.9, ""}, {"EleutherAI/gpt-neox-20b", 20.6, ""}},
-	"gpt_oss":          {{"openai/gpt-oss-20b", 20.9, "its experts are stored in MXFP4, which is expanded to bfloat16"}},
+	"gpt_oss":          {{"openai/gpt-oss-20b", 20.9, "its experts are stored in MXFP4, which is multiplied as it is"}},
 	"gptj":             {{"EleutherAI/gpt-j-6b", 6.1, ""}},
 	"granite":          {{"ibm-granite/granite-3.3-2b-instruct", 2.5, ""}, {"ibm-granite/granite-3.3-8b-instruct", 8.2, ""}},
 	"granitemoe":       {{"ibm-granite/granite-3.1-1b-a400m-instruct", 1.3, ""}},

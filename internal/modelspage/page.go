@@ -144,8 +144,8 @@ func Page(goldens map[string]Golden) (string, error) {
 const ggufNotes = `The goldens, written as llama.cpp's converter writes them and read back, give the tokens and the logits of their safetensors bit for bit; where factors of
 rotary scaling or multipliers pass through the metadata as float32, within 3e-5 (` + "`go test -run GGUF ./lm`" + `). [decisions.md](decisions.md) has the comparison with llama.cpp.
 
-Tensors may be F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K or Q6_K. Blocks of few bits are expanded when a model is opened:
-to bfloat16, or to float32 with ` + "`--dtype f32`" + `; ` + "`steer inspect`" + ` says so ("Q4_K and Q6_K, expanded to BF16, computes in bf16"). Tokenizers are those with
+Tensors may be F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL or MXFP4. Blocks of few bits are multiplied as
+they are ([quantised.md](quantised.md)). Tokenizers are those with
 ` + "`tokenizer.ggml.model`" + ` ` + "`gpt2`" + ` (byte-level) and ` + "`llama`" + ` (SentencePiece with byte fallback).
 
 What the format does not hold, a model read from it does not have:
