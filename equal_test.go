@@ -1,15 +1,19 @@
 package steer_test
 
 import (
+	"encoding/json"
 	"errors"
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 )
 
 // What a prompt gives does not depend on what else is computed, on how the work is
@@ -19,50 +23,92 @@ func TestResultsDoNotDependOnWhatIsComputedTogether(t *testing.T) {
 	for _, dir := range goldenFolders(t) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			g, model := openGolden(t, dir)
-			inputs := []lm.Input{{Tokens: g.Probe.IDs}, {Tokens: g.Probe.IDs[:5]}, {Tokens: g.Probe.IDs}}
-			for _, p := range g.Pairs[:4] {
-				inputs = append(inputs, lm.Input{Tokens: p.PositiveIDs}, lm.Input{Tokens: p.NegativeIDs})
-			}
-			// each is plain and steered in some ways, all together
-			plain := len(inputs)
-			for k, edit := range everyEdit(t, g, model) {
-				steering, err := model.Steering(edit)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, i := range []int{0, k, k + 3} {
-					in := inputs[i%plain]
-					in.Steering = steering
-					inputs = append(inputs, in)
-				}
-			}
-			large, small := model.Cached(4096), model.Cached(48)
-			ways := []way{
-				{"one forest", model, 0}, {"runs of 64", model, 64}, {"runs of 7", model, 7}, {"token by token", model, 1},
-				{"cached", large, 0}, {"found in the cache", large, 7}, {"in a cache that is too small", small, 7}, {"computed again", small, 0},
-			}
-			var alone [][]float32
-			for _, in := range inputs {
-				alone = append(alone, logitsOf(t, model, []lm.Input{in}, 0)...)
-			}
-			for _, way := range ways {
-				for i, logits := range logitsOf(t, way.model, inputs, way.tokens) {
-					if !slices.Equal(logits, alone[i]) {
-						t.Errorf("%s: prompt %d differs by %g", way.name, i, largestDifference(alone[i], logits))
-					}
-				}
-			}
-			testTextsTogether(t, model, inputs, ways)
-			if err := errors.Join(large.CheckCache(), small.CheckCache()); err != nil {
-				t.Error(err)
-			}
+			testTogether(t, g, g.vector(t, model), model)
 		})
+	}
+}
+
+// The same holds for weights in blocks, of families that store matrices in every way:
+// as they are, transposed, fused, as experts. The widths are made whole blocks.
+func TestResultsWithBlocksDoNotDependOnWhatIsComputedTogether(t *testing.T) {
+	for dir, kind := range map[string]gguf.Type{"llama": gguf.Q4_0, "gpt2": gguf.Q8_0, "gpt_neox": gguf.Q5_1, "mixtral": gguf.IQ4_NL, "gemma2": gguf.Q4_K} {
+		t.Run(dir+"/"+kind.String(), func(t *testing.T) {
+			g, _ := openGolden(t, filepath.Join("testdata/goldens", dir))
+			data, err := os.ReadFile(filepath.Join(g.dir, "config.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			config := decode[map[string]any](t, data)
+			for field, value := range map[string]any{
+				"hidden_size": 64, "n_embd": 64, "intermediate_size": 96, "num_attention_heads": 4, "n_head": 4, "num_key_value_heads": 2, "head_dim": 16,
+			} {
+				if _, ok := config[field]; ok {
+					config[field] = value
+				}
+			}
+			if data, err = json.Marshal(config); err != nil {
+				t.Fatal(err)
+			}
+			model, err := lm.Random(t.Context(), dir, data, lm.Quantize(kind))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if dtype := model.Description().DType; !strings.HasSuffix(dtype, ":i16") {
+				t.Fatalf("computes in %s", dtype)
+			}
+			vector := &steer.Vector{Site: lm.DecoderBlock, Layers: map[int][]float32{1: make([]float32, 64)}}
+			for i := range vector.Layers[1] {
+				vector.Layers[1][i] = float32(i%5) - 2
+			}
+			testTogether(t, g, vector, model)
+		})
+	}
+}
+
+// testTogether computes the prompts of a golden, plain and steered, in several ways.
+func testTogether(t *testing.T, g *golden, vector *steer.Vector, model *lm.Model) {
+	inputs := []lm.Input{{Tokens: g.Probe.IDs}, {Tokens: g.Probe.IDs[:5]}, {Tokens: g.Probe.IDs}}
+	for _, p := range g.Pairs[:4] {
+		inputs = append(inputs, lm.Input{Tokens: p.PositiveIDs}, lm.Input{Tokens: p.NegativeIDs})
+	}
+	// each is plain and steered in some ways, all together
+	plain := len(inputs)
+	for k, edit := range everyEdit(t, vector, model) {
+		steering, err := model.Steering(edit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range []int{0, k, k + 3} {
+			in := inputs[i%plain]
+			in.Steering = steering
+			inputs = append(inputs, in)
+		}
+	}
+	large, small := model.Cached(4096), model.Cached(48)
+	ways := []way{
+		{"one forest", model, 0}, {"runs of 64", model, 64}, {"runs of 7", model, 7}, {"token by token", model, 1},
+		{"cached", large, 0}, {"found in the cache", large, 7}, {"in a cache that is too small", small, 7}, {"computed again", small, 0},
+	}
+	var alone [][]float32
+	for _, in := range inputs {
+		alone = append(alone, logitsOf(t, model, []lm.Input{in}, 0)...)
+	}
+	for _, way := range ways {
+		for i, logits := range logitsOf(t, way.model, inputs, way.tokens) {
+			if !slices.Equal(logits, alone[i]) {
+				t.Errorf("%s: prompt %d differs by %g", way.name, i, largestDifference(alone[i], logits))
+			}
+		}
+	}
+	testTextsTogether(t, model, inputs, ways)
+	if err := errors.Join(large.CheckCache(), small.CheckCache()); err != nil {
+		t.Error(err)
 	}
 }
 
 // everyEdit is an edit with each operator, and with each kind of condition and
 // schedule.
-func everyEdit(t *testing.T, g *golden, model *lm.Model) (edits []lm.Edit) {
+func everyEdit(t *testing.T, vector *steer.Vector, model *lm.Model) (edits []lm.Edit) {
 	r := rand.New(rand.NewPCG(1, 9))
 	width, last := model.Decoder().Hidden, model.Layers()-1
 	random := func(rows int) []float32 {
@@ -86,7 +132,7 @@ func everyEdit(t *testing.T, g *golden, model *lm.Model) (edits []lm.Edit) {
 		edits = append(edits, lm.Edit{Layers: map[int][]float32{last: random(o.rows)}, Operator: operator, Tokens: steer.From(2)})
 	}
 	for _, operator := range []steer.Operator{steer.Add(), steer.Ablate(), steer.AblateThenAdd()} {
-		edit, err := g.vector(t, model).Edit(1, steer.Using(operator), steer.OnTokens(steer.From(2)))
+		edit, err := vector.Edit(1, steer.Using(operator), steer.OnTokens(steer.From(2)))
 		if err != nil {
 			t.Fatal(err)
 		}

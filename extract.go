@@ -186,6 +186,7 @@ func (e *extraction) ids() []sampleID {
 func (e *extraction) provenance(pairsHash string) Provenance {
 	return Provenance{
 		Model: e.model.ID(), Family: e.model.Decoder().Family, ModelLayers: e.model.Layers(), WeightsHash: e.model.Fingerprint(),
+		DType:    e.model.Description().DType,
 		Steering: e.model.SteeringID(), PairsHash: pairsHash, Read: e.opts.Read.String(), Version: Version(),
 	}
 }

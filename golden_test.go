@@ -52,7 +52,26 @@ type golden struct {
 
 // goldenModule says which module a layer type is: what the reference guesses,
 // and the one whose output is meant. "" is none.
-type goldenModule struct{ Guess, Right string }
+type goldenModule struct {
+	Guess string
+	Right modulePaths
+}
+
+// modulePaths are one path, with {num} for the layer, or a path for each layer.
+type modulePaths []string
+
+func (p *modulePaths) UnmarshalJSON(data []byte) error {
+	var one string
+	if json.Unmarshal(data, &one) == nil {
+		*p = modulePaths{one}
+		return nil
+	}
+	return json.Unmarshal(data, (*[]string)(p))
+}
+
+func (p modulePaths) of(layer int) string {
+	return strings.ReplaceAll(p[layer%len(p)], "{num}", strconv.Itoa(layer))
+}
 
 // steering is a steered case: a vector among the tensors and how it is applied.
 type steering struct {
@@ -296,8 +315,10 @@ func testGoldenTokens(t *testing.T, g *golden, model *lm.Model) {
 // The description names for every layer type the module that is right.
 func testGoldenModules(t *testing.T, g *golden, model *lm.Model) {
 	for site, m := range g.Modules {
-		if got := model.Decoder().Modules[site]; got != m.Right {
-			t.Errorf("%s is module %q, want %q", site, got, m.Right)
+		for layer := range model.Layers() {
+			if got, want := model.Decoder().Module(layer, site), m.Right.of(layer); got != want {
+				t.Errorf("%s is module %q, want %q", site, got, want)
+			}
 		}
 	}
 }

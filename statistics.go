@@ -168,7 +168,7 @@ func (s *Statistics) Vector() (*Vector, error) {
 	}
 	f := s.from
 	v := &Vector{Site: f.Site, Layers: map[int][]float32{}, ActivationNorms: map[int]float64{}, Provenance: Provenance{
-		Model: f.Model, Family: f.Family, ModelLayers: f.ModelLayers, WeightsHash: f.WeightsHash, Steering: f.Steering, PairsHash: hashSamples(s.samples),
+		Model: f.Model, Family: f.Family, ModelLayers: f.ModelLayers, WeightsHash: f.WeightsHash, DType: f.DType, Steering: f.Steering, PairsHash: hashSamples(s.samples),
 		Aggregator: f.Aggregator, Read: f.Read, Rendering: s.Rendering, Version: Version(),
 	}}
 	directions, err := s.directions()

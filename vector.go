@@ -37,6 +37,7 @@ type Provenance struct {
 	Family      string // the model's model_type
 	ModelLayers int    // how many layers the model has
 	WeightsHash string // lm.Model.Fingerprint
+	DType       string // of the model's products, such as bf16 or q4_k:i16
 	Steering    string // what the model was steered by, lm.Model.SteeringID
 	PairsHash   string // of the samples, whatever their order
 	Aggregator  string
@@ -95,7 +96,7 @@ func (v *Vector) Norms() map[int]float64 {
 func (v *Vector) fields() map[string]*string {
 	p := &v.Provenance
 	return map[string]*string{
-		vecfile.LayerTypeKey: (*string)(&v.Site), vecfile.ModelKey: &p.Model, vecfile.FamilyKey: &p.Family, vecfile.WeightsHashKey: &p.WeightsHash,
+		vecfile.LayerTypeKey: (*string)(&v.Site), vecfile.ModelKey: &p.Model, vecfile.FamilyKey: &p.Family, vecfile.WeightsHashKey: &p.WeightsHash, vecfile.DTypeKey: &p.DType,
 		vecfile.SteeringKey: &p.Steering, vecfile.PairsHashKey: &p.PairsHash, vecfile.AggregatorKey: &p.Aggregator, vecfile.ReadTokenKey: &p.Read,
 		vecfile.ChatTemplateKey:   &p.ChatTemplate,
 		vecfile.SystemPositiveKey: &p.SystemPositive, vecfile.SystemNegativeKey: &p.SystemNegative, vecfile.OperationsKey: &p.Operations, vecfile.ImportedKey: &p.Imported, vecfile.OperatorKey: &v.Operator, vecfile.VersionKey: &p.Version,

@@ -76,8 +76,10 @@ func (p *planned) free(w arch.Writer, directions [][]float32, layersOf map[lm.Si
 	if w.Layer >= 0 {
 		b := &p.decoder.Blocks[w.Layer]
 		switch {
-		case b.AfterAttentionAdd != nil || b.AfterMLPAdd != nil:
+		case b.AfterAttentionAdd != nil || b.AfterMLPAdd != nil || b.ResidualAfterNorm:
 			return fail(errors.New("a norm stands in the residual stream itself, and writes to it"))
+		case b.MLP.Experts != nil && b.MLP.Experts.Idle > 0:
+			return fail(errors.New("experts that give what they read write it to the residual stream"))
 		case w.Site == "":
 			return fail(fmt.Errorf("no site shows what %q adds to the residual stream, so that steering at run time cannot do the same", w.Weight))
 		}

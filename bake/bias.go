@@ -77,31 +77,43 @@ type carrier struct {
 // carrierOf returns the bias behind which nothing stands before the site.
 func carrierOf(d *arch.Decoder, layer int, site lm.Site) carrier {
 	b := &d.Blocks[layer]
-	attention := carrier{bias: lastBias(b.Attention.Output, b.Attention.Experts)}
-	mlp := carrier{bias: lastBias(b.MLP.Down, b.MLP.Experts)}
+	output := &b.Attention.Output
+	if b.Attention.Heads == 0 {
+		output = &b.Recurrence.Output
+	}
+	attention := carrier{bias: lastBias(*output, b.Attention.Experts)}
+	mlp := carrier{bias: lastBias(b.MLP.Down, b.MLP.Experts), scale: b.MLP.Scale}
 	switch site {
 	case lm.SelfAttn:
 		return attention
 	case lm.MLP:
+		if b.First != nil && b.First.Shortcut != nil {
+			mlp = carrier{bias: lastBias(b.First.Shortcut.Down, b.First.Shortcut.Experts), scale: b.First.Shortcut.Scale}
+		}
 		return mlp
 	case lm.AttnHeads:
 		if b.Attention.Experts != nil {
 			return carrier{}
 		}
-		attention.heads = &b.Attention.Output
+		attention.heads = output
 		return attention
 	case lm.ResidualMid:
-		return attention.throughNorms(b, b.AfterAttention, b.AfterAttentionAdd)
+		return attention.throughNorms(b.AttentionScale, b.AfterAttention, b.AfterAttentionAdd)
 	case lm.DecoderBlock:
-		c := mlp.throughNorms(b, b.AfterMLP, b.AfterMLPAdd)
-		if c.bias == "" && b.Parallel { // attention adds to the same stream
-			c = attention.throughNorms(b, b.AfterAttention, b.AfterAttentionAdd)
+		c := mlp.throughNorms(b.MLPScale, b.AfterMLP, b.AfterMLPAdd)
+		if c.bias == "" && b.Parallel && b.MLPKeeps == 0 { // attention adds to the same stream
+			c = attention.throughNorms(b.AttentionScale, b.AfterAttention, b.AfterAttentionAdd)
 		}
 		return c
 	}
-	for _, n := range []*arch.Norm{b.BeforeAttention, b.AfterAttention, b.AfterAttentionAdd, b.BeforeMLP, b.AfterMLP, b.AfterMLPAdd} {
-		if n != nil && n.Site == site {
-			return carrier{bias: n.Bias}
+	for _, b := range []*arch.Block{b, b.First} {
+		if b == nil || slices.Contains(b.Hidden, site) {
+			continue
+		}
+		for _, n := range []*arch.Norm{b.BeforeAttention, b.AfterAttention, b.AfterAttentionAdd, b.BeforeMLP, b.AfterMLP, b.AfterMLPAdd} {
+			if n != nil && n.Site == site {
+				return carrier{bias: n.Bias}
+			}
 		}
 	}
 	return carrier{}
@@ -117,11 +129,16 @@ func lastBias(part arch.Linear, e *arch.Experts) string {
 
 // throughNorms returns what carries to the stream where a part's own bias carries to
 // its output: behind a norm it is the norm's bias.
-func (c carrier) throughNorms(b *arch.Block, after, afterAdd *arch.Norm) carrier {
+func (c carrier) throughNorms(scale float32, after, afterAdd *arch.Norm) carrier {
 	if after != nil {
-		c.bias = after.Bias
+		c = carrier{bias: after.Bias}
 	}
-	c.scale = b.ResidualScale
+	switch {
+	case c.scale == 0:
+		c.scale = scale
+	case scale != 0:
+		c.scale *= scale
+	}
 	if afterAdd != nil {
 		c = carrier{bias: afterAdd.Bias}
 	}

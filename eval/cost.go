@@ -191,9 +191,13 @@ func (b bootstrap) costRow(point Point, texts []passageCost) Row {
 		KL:         b.pooled(divergences, mean),
 		KL95:       b.pooled(divergences, kl95),
 		FirstKL:    b.mean(first),
-		Perplexity: b.pooled(logprobs, func(l []float64) float64 { return math.Exp(-mean(l)) }),
+		Perplexity: b.pooled(logprobs, perplexity),
 	}}
 }
+
+// perplexity is exp of minus the mean log-probability of tokens, and no greater than
+// a number can be.
+func perplexity(logprobs []float64) float64 { return math.Exp(min(-mean(logprobs), 700)) }
 
 // kl95 is the 95th percentile, by which costs are compared.
 func kl95(divergences []float64) float64 { return percentile(divergences, 0.95) }

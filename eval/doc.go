@@ -4,8 +4,5 @@
 //
 // Everything that it returns is plain rows ([Row]), which are also lines of JSON.
 // What it asks a model comes from files that package pairs reads ([pairs.Item]).
+// docs/evaluating.md has the formulas and their sources.
 package eval
-
-import "github.com/steervec/steer/pairs"
-
-var _ pairs.Item

@@ -102,12 +102,12 @@ func (e *Evaluator) Usage() lm.Usage { return e.usage }
 // each in turn: of the choices, of multiple choice, of labelled texts, as far as the
 // items are of that kind, for both halves where there are halves, and of the cost.
 // Points of the grid that differ in the multiplier alone are followed by a row of
-// [Steerability]. Progress is told in tokens; nil: to nobody.
+// [Steerability]. Progress is told in parts of a thousand; nil: to nobody.
 func (e *Evaluator) Rows(ctx context.Context, arms []Arm, progress func(done, total int)) ([]Row, error) {
-	stage := func(k int) func(done, total int) {
+	stage := func(k int) func(done, total int) { // what is asked, then what it costs
 		return func(done, total int) {
 			if progress != nil {
-				progress(k*total+done, 2*total)
+				progress(500*k+500*done/total, 1000)
 			}
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"sync"
 
@@ -108,7 +107,7 @@ func (e *Evaluator) unsteeredPerplexities(ctx context.Context, items []pairs.Ite
 	}
 	scores, err := e.model.Score(ctx, asked, lm.CountTo(&e.usage))
 	for i, s := range scores {
-		out[of[i]] = math.Exp(-mean(s))
+		out[of[i]] = perplexity(s)
 	}
 	return out, err
 }

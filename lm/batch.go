@@ -26,8 +26,9 @@ type Batch struct {
 	model     *Model
 	store     *store
 	runTokens int
-	slots     int // that open sequences may grow to; 0: any number
-	reserved  int // that they may grow to
+	states    bool // the model has states
+	slots     int  // that open sequences may grow to; 0: any number
+	reserved  int  // that they may grow to
 	packed    *packed
 	rowOf     map[int]int // slot -> row of the run that is packed
 	open      []*Sequence // in the order in which they were added
@@ -95,7 +96,7 @@ func (m *Model) NewBatch(opts BatchOptions) (*Batch, error) {
 	if opts.Slots < 0 {
 		return nil, fmt.Errorf("%d slots", opts.Slots)
 	}
-	return &Batch{model: m, store: m.store(), runTokens: n, slots: opts.Slots, packed: newPacked(), rowOf: map[int]int{}}, nil
+	return &Batch{model: m, store: m.store(), runTokens: n, states: m.Decoder().StateWeight() > 0, slots: opts.Slots, packed: newPacked(), rowOf: map[int]int{}}, nil
 }
 
 // Add puts a sequence into the batch, whose prompt is computed in the next steps.
@@ -123,7 +124,8 @@ func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Seque
 }
 
 // growth returns how many slots a sequence may come to take: whole pages for its
-// prompt, what it sets aside for its text, and a page at each end.
+// prompt, what it sets aside for its text, a page at each end, and states: where
+// it parts from others, at the prompt's end, at its own, and the next.
 func (b *Batch) growth(s *sequence, opts *GenerateOptions) int {
 	up := func(n, to int) int { return (n + to - 1) / to * to }
 	written := opts.MaxTokens
@@ -131,10 +133,12 @@ func (b *Batch) growth(s *sequence, opts *GenerateOptions) int {
 		written = min(written, d.MaxPositions-len(s.tokens))
 	}
 	slots := up(len(s.tokens), forest.PageSlots) + up(written, ahead) + 2*forest.PageSlots
+	states := 4
 	if len(s.steering.undecided()) > 0 { // from an unsteered pass over the prompt
 		slots += up(s.prompt, forest.PageSlots) + forest.PageSlots
+		states += 2
 	}
-	return slots
+	return slots + states*b.model.Decoder().StateWeight()
 }
 
 // add puts a sequence that was checked into the batch, with options that were.
@@ -326,16 +330,21 @@ func (b *Batch) pack(number, most int) {
 	}
 	all := forest.Sequence{Tokens: s.tokens, Marks: s.marks}
 	last := len(s.tokens) - 1
-	if at := s.branch.Len(); at < last {
+	// What is to be read anew begins at the branch's end where that has the state.
+	if at := s.branch.Len(); at < last && !(b.states && s.readsPrompt()) {
 		s.branch.Follow(all.Upto(last).From(at))
 	}
 	from := s.from()
 	to := min(from+most, len(s.tokens))
+	room := 0
+	if s.writes() {
+		room = ahead
+	}
+	if b.states {
+		b.packOn(number, all, from, to, room)
+		return
+	}
 	if at := s.branch.Len(); at < to {
-		room := 0
-		if s.writes() {
-			room = ahead
-		}
 		s.branch.Extend(all.Upto(to).From(at), room)
 	}
 	// Tokens whose logits are wanted may be packed already, for others.
@@ -358,6 +367,38 @@ func (b *Batch) pack(number, most int) {
 			row := b.rowOf[path.Slot(from)]
 			p.readers[row] = append(p.readers[row], number)
 		}
+	}
+}
+
+// packOn is pack where states are: each segment goes on from the branch's end. One
+// ends before the prompt's last token, where others with the same prompt begin.
+func (b *Batch) packOn(number int, all forest.Sequence, from, to, room int) {
+	s, p := b.open[number], b.packed
+	last := len(s.tokens) - 1
+	wanted := last
+	if s.readsPrompt() {
+		wanted = from
+	}
+	for from < to {
+		end := to
+		if from < last {
+			end = min(to, last)
+		}
+		s.branch.Extend(all.Upto(end).From(from), room)
+		if end = s.branch.Len(); end == last {
+			s.branch.Part()
+		}
+		path := s.branch.Path()
+		if _, after := s.branch.States(); after != 0 || from < last || !b.isPacked(path, last) {
+			first := p.add(&s.sequence, number, from, end, s.variant, path)
+			p.goOn(s.branch)
+			b.place(path, from, end, first)
+		}
+		for position := max(from, wanted); position < end; position++ {
+			row := b.rowOf[path.Slot(position)]
+			p.readers[row] = append(p.readers[row], number)
+		}
+		from = end
 	}
 }
 

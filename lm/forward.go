@@ -24,6 +24,7 @@ type ForwardOptions struct {
 
 	// logitsOfRow is Logits for all inputs that read a row, in one call.
 	logitsOfRow func(inputs []int, position int, logits []float32)
+
 	amongOthers bool // what other calls compute lies in the same store
 }
 
@@ -92,6 +93,7 @@ type stage struct {
 	twins   *twins            // nil: the stage has to do with none
 	order   forest.Order      // of the inputs that are in it
 	owned   []int             // [inputs] the first position that each owns
+	parted  [][]int           // [inputs] of a model with states, the positions of nodes that each owns and at which others part from it
 	readers []reader          // by owner and position
 	twinned []reader          // nodes that are twins of others, by owner and position
 	means   *means            // nil: no input reads a mean
@@ -225,9 +227,15 @@ func (s *schedule) stage(inputs []int, first int, marked []forest.Sequence, twin
 func (t *stage) assignReaders() {
 	var owner []int // of each position of the path
 	noted := 0
+	if t.model.Decoder().StateWeight() > 0 {
+		t.parted = make([][]int, len(t.inputs))
+	}
 	for i, input := range t.order.Sequences {
 		shared := t.order.Shared[i]
 		t.owned[input] = shared
+		if shared > 0 && t.parted != nil {
+			t.parted[owner[shared-1]] = append(t.parted[owner[shared-1]], shared)
+		}
 		owner = owner[:shared]
 		for len(owner) < len(t.sequences[input].tokens) {
 			owner = append(owner, input)
@@ -281,6 +289,19 @@ func (t *stage) firstRead(input int) int {
 		first = min(first, t.means.first(input, first))
 	}
 	return first
+}
+
+// parting returns the first position past from, and up to to, at which others part
+// from an input, or to.
+func (t *stage) parting(input, from, to int) int {
+	if t.parted != nil {
+		for _, at := range t.parted[input] {
+			if at > from {
+				to = min(to, at)
+			}
+		}
+	}
+	return to
 }
 
 // compute visits the forests of all stages depth first, in runs.
@@ -357,6 +378,7 @@ func (v *visit) run(ctx context.Context) (err error) {
 	p.reset()
 	p.run.First = v.first
 	v.completed = v.completed[:0]
+	done := 0
 	for v.next < len(v.order.Sequences) && p.rows() < v.opts.RunTokens {
 		input := v.order.Sequences[v.next]
 		tokens, marked := len(v.sequences[input].tokens), v.marked[input]
@@ -371,10 +393,14 @@ func (v *visit) run(ctx context.Context) (err error) {
 			v.release()
 			v.open = branch
 		}
-		to := min(tokens, v.from+v.opts.RunTokens-p.rows())
+		to := v.parting(input, v.from, min(tokens, v.from+v.opts.RunTokens-p.rows()))
 		if v.from < to {
 			v.open.Extend(marked.From(v.from).Upto(to-v.from), 0)
-			v.pack(p, input, v.from, to, v.open.Path())
+			if to = v.open.Len(); to < tokens && v.parting(input, to-1, tokens) == to {
+				v.open.Part()
+			}
+			v.pack(p, input, v.from, to, v.open)
+			done += max(0, to-max(v.from, v.owned[input]))
 		}
 		if v.from = to; to == tokens {
 			if v.twins.keep(v.stage, input, v.open) {
@@ -389,7 +415,7 @@ func (v *visit) run(ctx context.Context) (err error) {
 		return err
 	}
 	computed = true
-	v.done += p.rows()
+	v.done += done
 	v.usage.Computed += p.rows()
 	v.usage.ComputedLayers += p.rows() * (v.depth - v.first)
 	return nil
@@ -417,12 +443,14 @@ func (v *visit) end(err error) {
 }
 
 // pack adds the positions from … to-1 of an input that owns them.
-func (t *stage) pack(p *packed, input, from, to int, path forest.Path) {
+func (t *stage) pack(p *packed, input, from, to int, branch *forest.Branch) {
+	path := branch.Path()
 	sequence := t.sequences[input]
 	if t.first == 0 && t.twins.has(input) {
 		sequence.steering, sequence.parts = nil, nil
 	}
 	first := p.add(&sequence, input, from, to, t.model.Decoder().RopeVariant(len(sequence.tokens)), path)
+	p.goOn(branch)
 	for _, reader := range of(t.readers, input) {
 		if position := int(reader.position); from <= position && position < to {
 			row := first + position - from

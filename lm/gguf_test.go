@@ -42,6 +42,10 @@ var asGGUF = map[string]struct {
 	"olmo3":               {loose: true},
 	"olmoe":               {set: map[string]any{"clip_qkv": nil}},                           // the format has no word for it
 	"smollm3":             {set: map[string]any{"no_rope_layers": nil, "layer_types": nil}}, // every fourth, as llama.cpp takes it
+	"dots1":               {set: map[string]any{"layer_types": nil}},                        // no window, as llama.cpp takes it
+	"lfm2":                {set: map[string]any{"conv_bias": false}},                        // the format has no word for it
+	"falcon_h1":           {loose: true},
+	"glm4_moe":            {loose: true},
 	"gpt_neox_seq":        {set: map[string]any{"hidden_act": "gelu"}},
 	"llama_llama3rope":    {loose: true},
 	"phi3_longrope":       {loose: true},

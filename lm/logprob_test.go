@@ -42,7 +42,11 @@ func writeTogether(t *testing.T, m *lm.Model, opts lm.BatchOptions, all []reques
 // The log-probabilities of a prompt and of what is written are those that Score
 // gives, to the bit, whatever was computed before, beside it or in parts.
 func TestLogprobsAreThoseOfScore(t *testing.T) {
-	model := open(t)
+	t.Run("keys and values", func(t *testing.T) { testLogprobs(t, open(t)) })
+	t.Run("states", func(t *testing.T) { testLogprobs(t, openWithStates(t)) })
+}
+
+func testLogprobs(t *testing.T, model *lm.Model) {
 	opts := lm.GenerateOptions{MaxTokens: 3, IgnoreEnd: true, Logprobs: true, TopLogprobs: 2, Echo: true}
 	plain := lm.GenerateOptions{MaxTokens: 9, IgnoreEnd: true}
 	tokens := []int{51, 106, 220, 154, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20}

@@ -14,11 +14,10 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/cpu"
 	"github.com/steervec/steer/lm/demo"
 	"github.com/steervec/steer/lm/engine"
@@ -61,6 +60,10 @@ func Checkpoint(options checkpoint.Options) OpenOption {
 
 // OnEngine chooses what computes the model; the CPU unless told.
 func OnEngine(open engine.Opener) OpenOption { return func(o *openOptions) { o.engine = open } }
+
+// Quantize rounds the weights to blocks of few bits when the CPU loads the model, as
+// [cpu.Quantized] does.
+func Quantize(kind gguf.Type) OpenOption { return OnEngine(cpu.Quantized(kind)) }
 
 func options(given []OpenOption) openOptions {
 	o := openOptions{engine: cpu.Open}
@@ -318,9 +321,11 @@ func (m *Model) LayersOf(site Site) []int {
 // Modules returns the paths of the Hugging Face modules whose output a site is.
 func (m *Model) Modules() map[string]Address {
 	out := map[string]Address{}
-	for site, path := range m.Decoder().Modules {
+	for _, site := range arch.Sites() {
 		for layer := range m.Layers() {
-			out[strings.ReplaceAll(path, "{num}", strconv.Itoa(layer))] = Address{layer, site}
+			if path := m.Decoder().Module(layer, site); path != "" {
+				out[path] = Address{layer, site}
+			}
 		}
 	}
 	return out

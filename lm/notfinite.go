@@ -20,6 +20,7 @@ func (m *Model) notFinite(ctx context.Context, s *sequence, position int) error 
 	branch.Extend(s.marked(variant).Upto(position+1), 0)
 	p := newPacked()
 	p.add(s, 0, 0, position+1, variant, branch.Path())
+	p.goOn(branch)
 	rows := make([]int, position+1)
 	for i := range rows {
 		rows[i] = i

@@ -21,7 +21,7 @@ type store struct {
 }
 
 func (m *Model) newStore(slots int) *store {
-	return &store{tree: forest.NewTree(slots), session: m.engine.NewSession()}
+	return &store{tree: forest.NewTree(slots, m.Decoder().StateWeight()), session: m.engine.NewSession()}
 }
 
 // close ends a call's use of its store.
@@ -106,6 +106,14 @@ func (p *packed) add(s *sequence, owner, from, to, variant int, path forest.Path
 	return first
 }
 
+// goOn says of the segment that was added last from which state it goes on, which it
+// leaves, and which of its nodes were computed before.
+func (p *packed) goOn(branch *forest.Branch) {
+	s := &p.run.Segments[len(p.run.Segments)-1]
+	s.Before, s.After = branch.States()
+	s.Again = branch.Again()
+}
+
 func (p *packed) change(a *acting, row int) {
 	c := p.changes[a.mark]
 	if c == nil {
@@ -160,7 +168,7 @@ func (p *packed) sound(row int, values []float32) bool {
 // compute computes the run and makes its nodes part of the store's tree. After
 // an error the tree must discard them.
 func (p *packed) compute(ctx context.Context, s *store) error {
-	p.run.Slots = s.tree.Slots()
+	p.run.Slots, p.run.States = s.tree.Slots(), s.tree.States()
 	p.measure(s)
 	for _, c := range p.changed {
 		p.run.Edits = c.addTo(p.run.Edits, c.rows, func(condition *condition) func(row int) bool { return p.acts(condition, s) })

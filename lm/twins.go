@@ -50,6 +50,9 @@ func (s *schedule) plan() {
 		all[i] = i
 	}
 	s.stages = []*stage{s.stage(all, 0, s.marked, nil)}
+	if s.model.Decoder().StateWeight() > 0 { // a twin would need a state wherever a steered segment ends
+		return
+	}
 	if s.findEdited() {
 		if stages := s.inBlocks(); work(stages) < work(s.stages) {
 			s.stages = stages

@@ -32,6 +32,7 @@ const (
 	FamilyKey          = "model_type"
 	ModelLayersKey     = "model_layers" // how many layers the model has
 	WeightsHashKey     = "weights_hash"
+	DTypeKey           = "dtype"    // of the model's products while the vector was trained
 	SteeringKey        = "steering" // of the model while the vector was trained
 	PairsHashKey       = "pairs_hash"
 	AggregatorKey      = "aggregator"

@@ -52,6 +52,9 @@ difference of two logits is printed, and stands in the model card.`,
 			if opts.Multiplier, err = v.Factor(v.vector); err != nil {
 				return usage("--vector %s: %w", vector, err)
 			}
+			if model.quantize.Blocks() {
+				return usage("--quantize is refused: baked weights keep their numbers")
+			}
 			if opts.Multiplier == 0 {
 				return usage("--vector %s: the multiplier is 0: nothing would be baked", vector)
 			}

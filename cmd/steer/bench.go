@@ -34,7 +34,7 @@ var shapes = []shape{
 }
 
 // benchParts are what is measured, in order.
-var benchParts = []string{"prefill", "decode", "batch", "train", "steer", "serve", "sweep", "memory"}
+var benchParts = []string{"prefill", "decode", "batch", "train", "steer", "sweep", "serve", "memory"}
 
 // bench is one run of the measurements.
 type bench struct {
@@ -92,8 +92,8 @@ func benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure this machine and what is made of it",
-		Long: `Measure prefill, decoding, batches, training, steering, the server, sweeps and memory on
-Llama shapes with random weights, which are made on the spot: nothing is downloaded.
+		Long: `Measure prefill, decoding, batches, training, steering, sweeps, the server and memory
+on Llama shapes with random weights, which are made on the spot: nothing is downloaded.
 
 Every figure is the median of several rounds and stands beside the machine's own
 peak, measured in the same rounds: the fused multiply-adds or bfloat16 dot products
@@ -165,7 +165,9 @@ func (b *bench) run(out io.Writer) error {
 			if !slices.Contains(b.shapes, s.name) {
 				continue
 			}
-			measure := map[string]func(shape) error{"prefill": b.prefill, "decode": b.decode, "batch": b.batch, "train": b.train, "steer": b.steer, "serve": b.serve, "sweep": b.sweep}[part]
+			measure := map[string]func(shape) error{
+				"prefill": b.prefill, "decode": b.decode, "batch": b.batch, "train": b.train, "steer": b.steer, "sweep": b.sweep, "serve": b.serve,
+			}[part]
 			if err := measure(s); err != nil {
 				return fmt.Errorf("%s of %s: %w", part, s.name, err)
 			}

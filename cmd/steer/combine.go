@@ -37,7 +37,7 @@ func (f *combination) add(c *cobra.Command) {
 	})
 }
 
-// load reads the vectors that FILE[:MULTIPLIER] names.
+// load reads the vectors that FILE[:MULTIPLIER] or FILE,strength=N names.
 func (f *combination) load(texts []string) (vectors []*steer.Vector, files []string, err error) {
 	for _, text := range texts {
 		named, err := parseVector(text, steer.Intervention{})
@@ -48,8 +48,11 @@ func (f *combination) load(texts []string) (vectors []*steer.Vector, files []str
 		if err == nil && f.unit {
 			v, err = v.Normalise()
 		}
-		if err == nil && named.Multiplier != nil {
-			v, err = v.Scale(*named.Multiplier)
+		if err == nil && (named.Multiplier != nil || named.Strength != nil) {
+			var factor float64
+			if factor, err = named.Factor(v); err == nil {
+				v, err = v.Scale(factor)
+			}
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", text, err)

@@ -19,7 +19,8 @@ import (
 // finds what it reads.
 var exampleCommands = []string{
 	"demo", "train", "train-condition", "merge", "extract", "aggregate", "record", "generate", "score", "eval", "sweep", "calibrate",
-	"pairs", "project", "report", "bake", "tokenize", "convert", "combine", "doctor", "inspect",
+	"pairs", "project", "report", "bake",
+	"tokenize", "convert", "combine", "doctor", "inspect",
 }
 
 // Every command line that help, the README, the docs and the demonstration print
@@ -46,6 +47,7 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	files := map[string]string{
 		"prompts.txt":               "Once there was a little fox\nTom was a farmer. One day\n",
 		"questions.jsonl":           manyQuestions(),
+		"events.jsonl":              eventPairs(3, 16),
 		"hub/tokenizer_config.json": `{"chat_template": "{% for m in messages %}{{ m.content }} {% endfor %}Tom"}`,
 	}
 	for name, path := range map[string]string{
@@ -68,7 +70,7 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 		kinds["happy"] += p.Beginning + " " + p.Positive.String() + "\n"
 		kinds["sad"] += p.Beginning + " " + p.Negative.String() + "\n"
 	}
-	files["happy.txt"], files["sad.txt"], files["events.jsonl"] = kinds["happy"], kinds["sad"], eventPairs(3, 16)
+	files["happy.txt"], files["sad.txt"] = kinds["happy"], kinds["sad"]
 	for name, content := range files {
 		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
 			t.Fatal(err)

@@ -129,7 +129,7 @@ func inspectModel(w io.Writer, c *checkpoint.Checkpoint, asJSON bool) error {
 		m.ChatTemplate = t.HasChatTemplate()
 	}
 	for _, s := range arch.Sites() {
-		shown := shownSite{Site: s, Module: d.Modules[s]}
+		shown := shownSite{Site: s, Module: strings.Join(d.ModuleTemplates(s), ", ")}
 		for layer := range d.Blocks {
 			if d.HasSite(layer, s) {
 				shown.Layers++

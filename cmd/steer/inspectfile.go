@@ -56,6 +56,7 @@ type shownVector struct {
 	Model          string       `json:"model"`
 	Family         string       `json:"family"`
 	WeightsHash    string       `json:"weights_hash"`
+	DType          string       `json:"dtype"` // of the model's products
 	Steering       string       `json:"steering"`
 	PairsHash      string       `json:"pairs_hash"`
 	Aggregator     string       `json:"aggregator"`
@@ -81,7 +82,7 @@ func inspectVector(w io.Writer, path string, asJSON bool) error {
 		return err
 	}
 	p, norms := v.Provenance, v.Norms()
-	shown := shownVector{"vector", string(origin.Format), origin.Producer.Name, v.Site, v.Operator, max(1, v.Rank), nil, hash, p.Model, p.Family, p.WeightsHash,
+	shown := shownVector{"vector", string(origin.Format), origin.Producer.Name, v.Site, v.Operator, max(1, v.Rank), nil, hash, p.Model, p.Family, p.WeightsHash, p.DType,
 		p.Steering, p.PairsHash, p.Aggregator, p.Read, p.ChatTemplate, p.SystemPositive, p.SystemNegative, p.Operations, p.Imported, p.Version}
 	for _, n := range slices.Sorted(maps.Keys(v.Layers)) {
 		shown.Layers = append(shown.Layers, shownLayer{n, len(v.Layers[n]) / shown.Rows, norms[n], v.ActivationNorms[n]})
@@ -99,6 +100,7 @@ func inspectVector(w io.Writer, path string, asJSON bool) error {
 	text.line("model", shown.Model)
 	text.line("family", shown.Family)
 	text.line("weights", shown.WeightsHash)
+	text.line("computed in", shown.DType)
 	text.line("steered by", shown.Steering)
 	text.line("pairs", shown.PairsHash)
 	text.line("aggregator", shown.Aggregator)

@@ -6,18 +6,21 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/checkpoint"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 )
 
 // modelFlags name a model and how it computes.
 type modelFlags struct {
-	ref   string
-	dtype lm.DType
+	ref      string
+	dtype    lm.DType
+	quantize gguf.Type // F32: nothing is rounded
 }
 
 func (f *modelFlags) add(c *cobra.Command) {
@@ -26,7 +29,27 @@ func (f *modelFlags) add(c *cobra.Command) {
 		choice(flags, &f.dtype, "dtype", []string{"auto", "f32", "bf16"}, func(name string) lm.DType {
 			return map[string]lm.DType{"auto": lm.Auto, "f32": lm.Float32, "bf16": lm.BFloat16}[name]
 		}, "number format of the matrix products")
+		quantizeFlag(flags, &f.quantize, "quantize", "none", "round the weights when they are read, plainly, to blocks of few bits")
 	})
+}
+
+// quantizeFlag is a flag for a type of blocks, F32 for what is named first.
+func quantizeFlag(flags *pflag.FlagSet, target *gguf.Type, name, first, help string) {
+	names, types := []string{first}, map[string]gguf.Type{}
+	for _, t := range gguf.Quantizable() {
+		name := strings.ToLower(t.String())
+		names, types[name] = append(names, name), t
+	}
+	choice(flags, target, name, names, func(name string) gguf.Type { return types[name] }, help)
+}
+
+// options are those with which the model is opened.
+func (f *modelFlags) options(downloads checkpoint.Options) []lm.OpenOption {
+	options := []lm.OpenOption{lm.Compute(f.dtype), lm.Checkpoint(downloads)}
+	if f.quantize.Blocks() {
+		options = append(options, lm.Quantize(f.quantize))
+	}
+	return options
 }
 
 // addRef adds the flag that names a model.
@@ -40,7 +63,7 @@ func (f *modelFlags) open(c *cobra.Command) (*lm.Model, error) {
 	}
 	downloads, finish := showDownloads(c.ErrOrStderr())
 	defer finish()
-	m, err := lm.Open(c.Context(), f.ref, lm.Compute(f.dtype), lm.Checkpoint(downloads))
+	m, err := lm.Open(c.Context(), f.ref, f.options(downloads)...)
 	limitGarbage()
 	return m, err
 }

@@ -29,11 +29,11 @@ type steeringFlags struct {
 	operator steer.Operator // nil: the vector's own
 	minToken int
 	tokens   lm.Tokens
-	strength *float64 // nil: multipliers
 	when     []string // conditions, all of which are to hold
 	inside   *lm.Between
 	outside  *lm.Between
 	decay    *lm.Decay
+	strength *float64 // nil: multipliers
 }
 
 func (f *steeringFlags) add(c *cobra.Command) {
@@ -220,13 +220,13 @@ func apply(model *lm.Model, vectors []loadedVector, told *notes) (*lm.Model, []a
 		if err != nil {
 			return fail(err)
 		}
+		if v.When == nil && edit.Condition != nil {
+			told.add("%s: the vector acts where the condition of its file holds; --when always lifts it", v.Vector)
+		}
 		if v.Strength != nil {
 			if other := v.vector.Calibration.Differs(model, edit); other != "" {
 				told.add("%s: %s: what the strength costs may be another", v.Vector, other)
 			}
-		}
-		if v.When == nil && edit.Condition != nil {
-			told.add("%s: the vector acts where the condition of its file holds; --when always lifts it", v.Vector)
 		}
 		if multiplier == 0 {
 			told.add("%s: the multiplier is 0: the vector changes nothing", v.Vector)

@@ -112,7 +112,7 @@ func Page(goldens map[string]Golden) (string, error) {
 	for _, family := range arch.Families() {
 		for _, v := range families[family] {
 			for _, site := range arch.Sites() {
-				guess, right := v.Guess[site], v.Modules[site]
+				guess, right := v.Guess[site], strings.Join(v.ModuleTemplates(site), "`, `")
 				if guess == right {
 					continue
 				}
@@ -166,7 +166,7 @@ func orNone(module string) string {
 
 // sizes are the parameters that a golden tries.
 func sizes(d *arch.Decoder) string {
-	a, m := &d.Blocks[0].Attention, &d.Blocks[0].MLP
+	a, m := firstAttention(d), &d.Blocks[0].MLP
 	heads := fmt.Sprintf("%d heads of %d", a.Heads, a.HeadSize)
 	if a.Latent != nil {
 		heads = fmt.Sprintf("%d heads", a.Heads)
@@ -174,6 +174,16 @@ func sizes(d *arch.Decoder) string {
 		heads = fmt.Sprintf("%d heads of %d on %d key/value heads", a.Heads, a.HeadSize, a.KVHeads)
 	}
 	return fmt.Sprintf("%d layers, hidden %d, %s, inner %d, vocabulary %d", len(d.Blocks), d.Hidden, heads, m.Inner, d.Vocabulary)
+}
+
+// firstAttention is the attention of the first layer that has any.
+func firstAttention(d *arch.Decoder) *arch.Attention {
+	for i := range d.Blocks {
+		if a := &d.Blocks[i].Attention; a.Heads > 0 {
+			return a
+		}
+	}
+	return &d.Blocks[0].Attention
 }
 
 // describe says in words what a description's fields hold.
@@ -188,7 +198,7 @@ func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	b := &d.Blocks[0]
-	a, m := &b.Attention, &b.MLP
+	a, m := firstAttention(d), &b.MLP
 
 	if b.Parallel && b.BeforeMLP == nil {
 		add("Attention and MLP in parallel, behind one norm.")
@@ -196,8 +206,14 @@ func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 		add("Attention and MLP in parallel, each behind a norm of its own.")
 	}
 	add("%s", norms(b))
-	if b.ResidualScale != 0 && b.ResidualScale != 1 {
-		add("What attention and MLP add to the stream is multiplied by %v.", b.ResidualScale)
+	switch {
+	case b.AttentionScale == b.MLPScale && b.MLPScale != 0 && b.MLPScale != 1:
+		add("What attention and MLP add to the stream is multiplied by %v.", b.AttentionScale)
+	case b.AttentionScale != b.MLPScale && b.MLPScale != 0:
+		add("What attention adds to the stream is multiplied by %v, what the MLP adds by %v.", b.AttentionScale, b.MLPScale)
+	}
+	if b.AttentionKeeps != 0 && b.AttentionKeeps != 1 {
+		add("The stream is multiplied by %v before attention adds to it, and by %v before the MLP does.", b.AttentionKeeps, b.MLPKeeps)
 	}
 	if b.ResidualAfterNorm {
 		add("The residual is taken after the norm.")
@@ -244,11 +260,11 @@ func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 	}
 	if usual := float32(1 / math.Sqrt(float64(keySize(a)))); a.Scale != usual {
 		text := fmt.Sprintf("scores scaled by %v", a.Scale)
-		if last := d.Blocks[len(d.Blocks)-1].Attention.Scale; last != a.Scale {
+		if last := lastAttention(d).Scale; last != a.Scale {
 			text += fmt.Sprintf(" on the first layer to %v on the last", last)
 		}
 		attention = append(attention, text)
-	} else if last := d.Blocks[len(d.Blocks)-1].Attention.Scale; last != a.Scale {
+	} else if lastAttention(d).Scale != a.Scale {
 		attention = append(attention, "scores divided by the layer's number as well")
 	}
 	if a.SoftCap != 0 {
@@ -268,11 +284,17 @@ func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 	if a.Differential != nil {
 		attention = append(attention, "the second half of the heads taken from the first (differential attention)")
 	}
+	if a.Gated {
+		attention = append(attention, "what the heads gather multiplied by the sigmoid of gates that stand among the queries")
+	}
 	if a.Sinks != "" {
 		attention = append(attention, "a sink beside the positions of each head")
 	}
 	if len(attention) > 0 {
 		add("Attention: %s.", strings.Join(attention, "; "))
+	}
+	for _, text := range recurrences(d) {
+		add("%s", text)
 	}
 	if text := windows(d); text != "" {
 		add("%s", text)
@@ -319,6 +341,74 @@ func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 	return out, nil
 }
 
+// lastAttention is the attention of the last layer that has any.
+func lastAttention(d *arch.Decoder) *arch.Attention {
+	for i := range slices.Backward(d.Blocks) {
+		if a := &d.Blocks[i].Attention; a.Heads > 0 {
+			return a
+		}
+	}
+	return &d.Blocks[0].Attention
+}
+
+// recurrences says which layers have a state, and what it is.
+func recurrences(d *arch.Decoder) (out []string) {
+	seen := map[string][]string{}
+	for i := range d.Blocks {
+		b := &d.Blocks[i]
+		if b.Recurrence == nil {
+			continue
+		}
+		text := "in place of attention: " + recurrence(b.Recurrence)
+		if b.Attention.Heads > 0 {
+			text = "beside attention: " + recurrence(b.Recurrence)
+		}
+		if len(seen[text]) == 0 {
+			out = append(out, text)
+		}
+		seen[text] = append(seen[text], fmt.Sprint(i))
+	}
+	for i, text := range out {
+		out[i] = fmt.Sprintf("Layers %s, %s.", strings.Join(seen[text], ", "), text)
+	}
+	return out
+}
+
+func recurrence(r *arch.Recurrence) string {
+	var text string
+	if c := r.Convolution; c != nil {
+		text = fmt.Sprintf("a convolution over %d tokens", c.Taps)
+	}
+	if m := r.Memory; m != nil {
+		if text != "" {
+			text += ", then "
+		}
+		text += fmt.Sprintf("a memory of %d heads of %d×%d", m.Heads, m.KeySize, m.ValueSize)
+		switch m.KeyHeads {
+		case m.Heads:
+		case 1:
+			text += " on one key"
+		default:
+			text += fmt.Sprintf(" on %d keys", m.KeyHeads)
+		}
+		if m.Rates != "" {
+			text += " that fades by steps"
+		} else {
+			text += " that fades evenly"
+		}
+		if m.Delta {
+			text += " and learns by the delta rule"
+		}
+	}
+	if r.Size(arch.Gate) > 0 {
+		text += ", gated"
+	}
+	if r.Norm != nil {
+		text += ", normalised"
+	}
+	return text + fmt.Sprintf("; a state of %d elements", r.StateSize())
+}
+
 // keySize is the number of elements of a head's keys.
 func keySize(a *arch.Attention) int {
 	if a.Latent != nil {
@@ -362,7 +452,7 @@ func norms(b *arch.Block) string {
 }
 
 func positions(d *arch.Decoder, scaling map[string]any) string {
-	a := &d.Blocks[0].Attention
+	a := firstAttention(d)
 	for i := range d.Blocks {
 		if d.Blocks[i].Attention.Rope != nil {
 			a = &d.Blocks[i].Attention
@@ -412,12 +502,15 @@ func positions(d *arch.Decoder, scaling map[string]any) string {
 
 func windows(d *arch.Decoder) string {
 	var layers, bare []string
-	window := 0
+	window, attending := 0, 0
 	for i := range d.Blocks {
 		a := &d.Blocks[i].Attention
+		if a.Heads > 0 {
+			attending++
+		}
 		if a.Window != 0 {
 			layers, window = append(layers, fmt.Sprint(i)), a.Window
-		} else if a.Rope == nil && a.Alibi == nil && d.Embedding.Positions == "" && !d.Embedding.Sinusoidal {
+		} else if a.Heads > 0 && a.Rope == nil && a.Alibi == nil && d.Embedding.Positions == "" && !d.Embedding.Sinusoidal {
 			bare = append(bare, fmt.Sprint(i))
 		}
 	}
@@ -432,7 +525,7 @@ func windows(d *arch.Decoder) string {
 	if rope := otherRope(d); rope != "" {
 		sentences = append(sentences, rope)
 	}
-	if len(bare) > 0 && len(bare) < len(d.Blocks) {
+	if len(bare) > 0 && len(bare) < attending {
 		sentences = append(sentences, fmt.Sprintf("Layers %s have no positions.", strings.Join(bare, ", ")))
 	}
 	return strings.Join(sentences, " ")
@@ -511,6 +604,9 @@ func mlps(d *arch.Decoder) (out []string) {
 		if m.Down.Bias != "" {
 			text += ", biases"
 		}
+		if first := d.Blocks[i].First; first != nil && first.Shortcut != nil {
+			text += ", after another block of the layer, whose mlp reads beside it: " + experts(first.Shortcut)
+		}
 		if b := d.Blocks[i].MLPBeside; b != nil {
 			text += fmt.Sprintf(", and beside them a dense MLP of inner size %d", b.Inner)
 		}
@@ -541,6 +637,9 @@ func experts(m *arch.MLP) string {
 	}
 	if e.Correction != "" {
 		text += " with a correction"
+	}
+	if e.Idle > 0 {
+		text += fmt.Sprintf(", among %d more that give what they read", e.Idle)
 	}
 	if e.Groups > 1 {
 		text += fmt.Sprintf(", from the best %d of %d groups", e.GroupsPerToken, e.Groups)

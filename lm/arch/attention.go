@@ -27,6 +27,10 @@ type Attention struct {
 
 	Output Linear
 
+	// Gated says that Query holds for each head the query and then as many outputs
+	// whose sigmoid multiplies what the head gathers.
+	Gated bool
+
 	QueryNorm, KeyNorm *Norm // nil: none
 	NormScope          NormScope
 	NormAfterRope      bool    // the norms follow the rotation; else they stand before it
@@ -69,10 +73,11 @@ type Latent struct {
 	QueryNorm *Norm  // of what QueryDown gives
 	QueryUp   Linear // [heads*(KeySize+RopeSize), QueryRank or hidden]
 
-	Rank int
-	Down Linear // [Rank+RopeSize, hidden]
-	Norm *Norm  // of the latent
-	Up   Linear // [heads*(KeySize+ValueSize), Rank], head by head keys, then values
+	Rank  int
+	Down  Linear  // [Rank+RopeSize, hidden]
+	Norm  *Norm   // of the latent
+	Scale float32 // multiplies the latent past its norm; 0: 1
+	Up    Linear  // [heads*(KeySize+ValueSize), Rank], head by head keys, then values
 
 	KeySize, RopeSize, ValueSize int // of a head
 }

@@ -3,6 +3,7 @@ package arch
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/steervec/steer/internal/finite"
 )
@@ -38,12 +39,17 @@ func (d *Decoder) check() error {
 	if err := checkSizes(sizes...); err != nil {
 		return err
 	}
-	for i := range d.Blocks {
-		b := &d.Blocks[i]
-		if err := b.Attention.check(); err != nil {
+	for _, b := range d.Passed() {
+		if err := b.checkMixing(); err != nil {
 			return err
 		}
-		for _, m := range []*MLP{&b.MLP, b.MLPBeside} {
+		if b.First != nil && (b.First.First != nil || b.Shortcut != nil) || b.First == nil && b.Shortcut != nil && !d.isFirst(b) {
+			return errors.New("a block is not in its place in a layer of two")
+		}
+		if b.Shortcut != nil && b.Parallel {
+			return errors.New("a parallel block has a shortcut")
+		}
+		for _, m := range []*MLP{&b.MLP, b.MLPBeside, b.Shortcut} {
 			if m == nil {
 				continue
 			}
@@ -53,6 +59,33 @@ func (d *Decoder) check() error {
 		}
 	}
 	return nil
+}
+
+// isFirst reports whether another block follows on one in its layer.
+func (d *Decoder) isFirst(b *Block) bool {
+	return slices.ContainsFunc(d.Blocks, func(of Block) bool { return of.First == b })
+}
+
+// checkMixing checks attention and what stands in its place or beside it.
+func (b *Block) checkMixing() error {
+	for _, scale := range []float32{b.AttentionScale, b.MLPScale, b.AttentionKeeps, b.MLPKeeps} {
+		if !finite.Is(scale) {
+			return fmt.Errorf("what is added to the residual stream, or the stream, is multiplied by %v", scale)
+		}
+	}
+	if b.Recurrence == nil {
+		return b.Attention.check()
+	}
+	if err := b.Recurrence.check(); err != nil {
+		return err
+	}
+	if b.Attention.Heads == 0 {
+		if b.Attention.KVHeads != 0 || b.Attention.Rope != nil {
+			return errors.New("attention that is absent has keys, or positions")
+		}
+		return nil
+	}
+	return b.Attention.check()
 }
 
 func (a *Attention) check() error {
@@ -76,6 +109,9 @@ func (a *Attention) check() error {
 	}
 	if t := a.Temperature; t != nil && !(t.Floor > 0 && finite.Is(t.Floor) && finite.Is(t.Scale)) {
 		return fmt.Errorf("queries are scaled by %v for every %v positions", t.Scale, t.Floor)
+	}
+	if a.Gated && (a.Fused.Weight != "" || a.Latent != nil || a.Experts != nil || a.Differential != nil) {
+		return errors.New("queries have gates that are not three tensors with keys and values")
 	}
 	if a.Latent != nil {
 		if err := a.checkLatent(); err != nil {
@@ -137,7 +173,7 @@ func (a *Attention) checkExperts() error {
 		return errors.New("attention by experts lacks their queries, or the keys and values that they share")
 	case a.Query.Bias != "" || a.Output.Bias != "":
 		return errors.New("experts of attention have biases of their own")
-	case e.Shared != nil || e.SharedGate.Weight != "" || e.Correction != "" || e.WeighInput:
+	case e.Idle != 0 || e.Shared != nil || e.SharedGate.Weight != "" || e.Correction != "" || e.WeighInput:
 		return errors.New("experts of attention are shared, corrected or weighed by their input, as only those of an mlp can be")
 	case a.Differential != nil:
 		return errors.New("attention is by experts and differential")
@@ -160,6 +196,9 @@ func (m *MLP) check() error {
 	if err := checkSizes(measure{"width of the mlp", m.Inner}); err != nil {
 		return err
 	}
+	if m.Activation == Logistic {
+		return fmt.Errorf("an mlp has the activation %q", m.Activation)
+	}
 	gated := m.Gate.Weight != "" || m.GateUp.Weight != ""
 	switch {
 	case m.Activation == LearnedIELU && m.XIELU == nil:
@@ -168,8 +207,10 @@ func (m *MLP) check() error {
 		return fmt.Errorf("the activation %q has constants", m.Activation)
 	case m.Alternating && m.GateUp.Weight == "":
 		return errors.New("gate and up of an mlp alternate that are not in one tensor")
-	case !gated && (m.GateLimit != 0 || m.UpOffset != 0):
-		return errors.New("an mlp without a gate has a limit or an offset of gates")
+	case !gated && (m.GateLimit != 0 || m.UpOffset != 0 || m.GateScale != 0):
+		return errors.New("an mlp without a gate has a limit, an offset or a scale of gates")
+	case !finite.Is(m.GateScale) || !finite.Is(m.Scale):
+		return fmt.Errorf("the gate of an mlp is scaled by %v, its result by %v", m.GateScale, m.Scale)
 	case !(m.GateLimit >= 0) || !finite.Is(m.GateLimit) || !finite.Is(m.UpOffset):
 		return fmt.Errorf("the gate of an mlp is limited to %v, with an offset of %v", m.GateLimit, m.UpOffset)
 	}
@@ -190,11 +231,14 @@ func (m *MLP) check() error {
 }
 
 func (e *Experts) check() error {
-	if e.PerToken < 1 || e.PerToken > e.Count {
+	if e.PerToken < 1 || e.PerToken > e.Choices() {
 		return fmt.Errorf("%d experts per token of %d", e.PerToken, e.Count)
 	}
 	if err := checkSizes(measure{"number of experts", e.Count}); err != nil {
 		return err
+	}
+	if e.Idle < 0 || e.Idle > maxWidth {
+		return fmt.Errorf("%d experts give what they read", e.Idle)
 	}
 	if !(e.Scale >= 0) || !finite.Is(e.Scale) {
 		return fmt.Errorf("experts are weighed by %v", e.Scale)
@@ -204,7 +248,7 @@ func (e *Experts) check() error {
 	}
 	switch {
 	case e.Groups == 0:
-	case e.Groups < 0 || e.Count%e.Groups != 0:
+	case e.Groups < 0 || e.Count%e.Groups != 0 || e.Idle != 0:
 		return fmt.Errorf("%d experts do not form %d groups", e.Count, e.Groups)
 	case e.GroupsPerToken < 1 || e.GroupsPerToken > e.Groups:
 		return fmt.Errorf("%d groups of experts per token of %d", e.GroupsPerToken, e.Groups)

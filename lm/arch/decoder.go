@@ -8,6 +8,13 @@
 // family.
 package arch
 
+import (
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+)
+
 // Decoder describes a decoder-only transformer. Sizes are in elements.
 type Decoder struct {
 	Family       string // the config's model_type
@@ -30,7 +37,33 @@ type Decoder struct {
 
 	// Modules gives the path of the Hugging Face module whose output each site
 	// is, with {num} for the layer. A site that no module's output shows is absent.
+	// A block may have others: [Decoder.Module].
 	Modules map[Site]string
+}
+
+// Module returns the path of the module whose output the site of a layer is; "":
+// none is.
+func (d *Decoder) Module(layer int, site Site) string {
+	return strings.ReplaceAll(d.module(layer, site), "{num}", strconv.Itoa(layer))
+}
+
+func (d *Decoder) module(layer int, site Site) string {
+	if own := d.Blocks[layer].Modules[site]; own != "" {
+		return own
+	}
+	return d.Modules[site]
+}
+
+// ModuleTemplates returns the paths, with {num} for the layer, of the modules whose
+// output a site is: one for most, several where layers differ.
+func (d *Decoder) ModuleTemplates(site Site) []string {
+	var paths []string
+	for layer := range d.Blocks {
+		if path := d.module(layer, site); path != "" && !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
 }
 
 // Embedding turns tokens into the first residual stream.
@@ -62,11 +95,16 @@ type Embedding struct {
 //	parallel:    x' = x + attention(BeforeAttention(x)) + mlp(BeforeMLP(x))
 //
 // A parallel block without BeforeMLP feeds both parts from BeforeAttention.
+//
+// Where a block has a recurrence, it stands in place of attention that has no
+// heads, at the site self_attn; or beside attention: it reads what that reads, and
+// what it gives is added to attention's result past the site.
 type Block struct {
 	Parallel bool
 
 	BeforeAttention, AfterAttention, AfterAttentionAdd *Norm
 	Attention                                          Attention
+	Recurrence                                         *Recurrence // nil: none
 
 	BeforeMLP, AfterMLP, AfterMLPAdd *Norm
 	MLP                              MLP
@@ -75,8 +113,9 @@ type Block struct {
 	// past the site mlp; nil: none.
 	MLPBeside *MLP
 
-	// ResidualScale multiplies what attention and MLP add to the stream; 0: 1.
-	ResidualScale float32
+	// AttentionScale and MLPScale multiply what attention and MLP add to the stream,
+	// AttentionKeeps and MLPKeeps the stream to which they add; 0: 1.
+	AttentionScale, MLPScale, AttentionKeeps, MLPKeeps float32
 
 	// ResidualAfterNorm adds to the normalised input in place of the input itself.
 	ResidualAfterNorm bool
@@ -84,6 +123,31 @@ type Block struct {
 	// AttentionAddsResidual and MLPAddsResidual say that the module of the site
 	// self_attn, or mlp, gives out its result with the residual added already.
 	AttentionAddsResidual, MLPAddsResidual bool
+
+	Modules map[Site]string // in place of the decoder's
+
+	// First is a block that the stream passes before this one, in the same layer; nil:
+	// none. A site of the layer is the one that shows it: Hidden are those that a block
+	// has and does not show.
+	First  *Block
+	Hidden []Site
+
+	// Shortcut, of a First, reads what its MLP reads; its result is the site mlp and is
+	// added to the stream at the end of the layer; nil: none.
+	Shortcut *MLP
+}
+
+// Passed gives the blocks in the order in which the stream passes them, with the
+// layer of each.
+func (d *Decoder) Passed() iter.Seq2[int, *Block] {
+	return func(yield func(int, *Block) bool) {
+		for layer := range d.Blocks {
+			b := &d.Blocks[layer]
+			if b.First != nil && !yield(layer, b.First) || !yield(layer, b) {
+				return
+			}
+		}
+	}
 }
 
 // Norm normalises rows of the width of its place.

@@ -24,21 +24,35 @@ func deepSeekV3(c *Config) *Decoder {
 	d := llama(c)
 	latentAttention(c, d, c.Bool("rope_interleave", true))
 	deepExperts(c, d, Sigmoid)
+	growScores(c, d)
+	return d
+}
+
+// growScores makes the scores of attention grow as the scaling of positions says.
+func growScores(c *Config, d *Decoder) {
 	scaling := c.Object("rope_scaling")
 	if scaling == nil {
-		return d
+		return
 	}
 	if all, factor := scaling.Float("mscale_all_dim", 0), scaling.Float("factor", 1); all != 0 && factor > 1 {
 		growth := 0.1*all*math.Log(factor) + 1
-		for i := range d.Blocks {
-			d.Blocks[i].Attention.Scale *= float32(growth * growth)
+		for _, b := range d.Passed() {
+			b.Attention.Scale *= float32(growth * growth)
 		}
 	}
-	return d
 }
 
 // latentAttention replaces the attention of every layer.
 func latentAttention(c *Config, d *Decoder, interleaved bool) {
+	latent := latentAttentions(c, interleaved)
+	for i := range d.Blocks {
+		d.Blocks[i].Attention = latent(block("model.layers", i) + "self_attn.")
+	}
+}
+
+// latentAttentions reads the sizes of latent attention. What it returns describes
+// the attention of a module's path.
+func latentAttentions(c *Config, interleaved bool) func(p string) Attention {
 	heads, rank := c.Int("num_attention_heads"), c.Int("kv_lora_rank")
 	l := Latent{
 		QueryRank: c.IntOr("q_lora_rank", 0), Rank: rank,
@@ -47,7 +61,7 @@ func latentAttention(c *Config, d *Decoder, interleaved bool) {
 	for _, size := range []int{max(l.QueryRank, 1), rank, l.KeySize, l.RopeSize, l.ValueSize} {
 		if size < 1 || size > maxWidth/max(heads, 1) {
 			c.fail("latent attention of %d heads with a part of %d elements", heads, size)
-			return
+			return func(string) Attention { return Attention{} }
 		}
 	}
 	rope := newRope(c, l.RopeSize)
@@ -55,8 +69,7 @@ func latentAttention(c *Config, d *Decoder, interleaved bool) {
 		rope.Interleaved = interleaved
 	}
 	bias := c.Bool("attention_bias", false)
-	for i := range d.Blocks {
-		p := block("model.layers", i) + "self_attn."
+	return func(p string) Attention {
 		one := l
 		one.Down, one.Norm = linear(p+"kv_a_proj_with_mqa", bias), rms(c, p+"kv_a_layernorm", "")
 		one.Norm.Epsilon = 1e-6 // whatever rms_norm_eps says
@@ -67,7 +80,7 @@ func latentAttention(c *Config, d *Decoder, interleaved bool) {
 			one.QueryNorm.Epsilon = 1e-6
 			one.QueryUp = linear(p+"q_b_proj", false)
 		}
-		d.Blocks[i].Attention = Attention{
+		return Attention{
 			Heads: heads, KVHeads: 1, HeadSize: rank + l.RopeSize, Latent: &one,
 			Output: linear(p+"o_proj", bias), Rope: rope, Scale: inverseRoot(l.KeySize + l.RopeSize),
 		}

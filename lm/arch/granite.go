@@ -18,8 +18,10 @@ func granite(c *Config) *Decoder {
 		d.Head.Scale = float32(1 / scaling)
 	}
 	for i := range d.Blocks {
-		d.Blocks[i].ResidualScale = float32(c.Float("residual_multiplier", 1))
-		d.Blocks[i].Attention.Scale = float32(c.Float("attention_multiplier", 1))
+		b := &d.Blocks[i]
+		b.AttentionScale = float32(c.Float("residual_multiplier", 1))
+		b.MLPScale = b.AttentionScale
+		b.Attention.Scale = float32(c.Float("attention_multiplier", 1))
 	}
 	return d
 }

@@ -12,6 +12,8 @@ type MLP struct {
 
 	GateLimit float32 // bounds the gate from above and up to ±GateLimit, before the activation; 0: not
 	UpOffset  float32 // added to up before it meets the gate
+	GateScale float32 // multiplies the gate before the activation; 0: 1
+	Scale     float32 // multiplies what down gives, bias included; 0: 1
 	XIELU     *XIELU  // the constants of that activation
 
 	Experts *Experts // nil: dense
@@ -23,13 +25,14 @@ type MLP struct {
 // is a tensor that holds all experts: [experts, out, in] or the same rows in two
 // dimensions, with Transposed [experts, in, out], and biases [experts, out].
 type Experts struct {
-	Router   Linear // [experts, hidden]
+	Router   Linear // [experts+Idle, hidden]
 	Count    int
+	Idle     int // more that can be chosen, which have no weights and give what they read
 	PerToken int
 
 	Scoring Scoring
 
-	// Correction is the tensor [experts] or [1, experts] that is added to the
+	// Correction is the tensor [experts+Idle], or [1, …] of the same, that is added to the
 	// scores when experts are chosen, but not to their weights (Wang et al. 2024);
 	// "": none.
 	Correction string
@@ -49,6 +52,9 @@ type Experts struct {
 	Shared     *MLP   // an expert that every token uses; nil: none
 	SharedGate Linear // [1, hidden], whose sigmoid weighs the shared expert; no weight: 1
 }
+
+// Choices returns among how many experts a router chooses.
+func (e *Experts) Choices() int { return e.Count + e.Idle }
 
 // Scoring turns the router's outputs into experts' scores, which are their weights.
 type Scoring uint8
@@ -74,6 +80,8 @@ const (
 	ReLU2 Activation = "relu2"
 	// QuickGELU is x·sigmoid(1.702·x).
 	QuickGELU Activation = "quick_gelu"
+	// Logistic is the sigmoid itself, of gates alone.
+	Logistic Activation = "sigmoid"
 	// LearnedIELU is the activation of [XIELU], with constants of its own on each layer.
 	LearnedIELU Activation = "xielu"
 )

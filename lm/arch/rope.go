@@ -40,8 +40,8 @@ func (r *Rope) Variant(length int) int {
 // under another.
 func (d *Decoder) RopeVariant(length int) int {
 	variant := 0
-	for i := range d.Blocks {
-		variant = max(variant, d.Blocks[i].Attention.Rope.Variant(length))
+	for _, b := range d.Passed() {
+		variant = max(variant, b.Attention.Rope.Variant(length))
 	}
 	return variant
 }

@@ -1,5 +1,7 @@
 package arch
 
+import "slices"
+
 // Site is a place in a decoder block where activations are read and changed.
 // Together with a 0-based layer it is the address of an activation.
 type Site string
@@ -18,7 +20,8 @@ const (
 	PostAttentionLayerNorm Site = "post_attention_layernorm"
 	// ResidualMid is the residual stream after attention is added.
 	ResidualMid Site = "residual_mid"
-	// AttnHeads is the input of attention's output projection, [heads*head size].
+	// AttnHeads is the input of attention's output projection, [heads*head size], or
+	// of that of a recurrence in its place.
 	AttnHeads Site = "attn_heads"
 )
 
@@ -31,6 +34,13 @@ func Sites() []Site {
 // between attention and MLP does not exist in a parallel block.
 func (d *Decoder) HasSite(layer int, site Site) bool {
 	b := &d.Blocks[layer]
+	return b.shows(site) || b.First != nil && (b.First.shows(site) || site == MLPOutput && b.First.Shortcut != nil)
+}
+
+func (b *Block) shows(site Site) bool {
+	if slices.Contains(b.Hidden, site) {
+		return false
+	}
 	switch site {
 	case DecoderBlock, SelfAttn, AttnHeads, MLPOutput:
 		return true
@@ -48,7 +58,10 @@ func (d *Decoder) HasSite(layer int, site Site) bool {
 // Width returns the number of elements of an activation at the site.
 func (d *Decoder) Width(layer int, site Site) int {
 	if site == AttnHeads {
-		return d.Blocks[layer].Attention.OutputWidth()
+		if b := &d.Blocks[layer]; b.Attention.Heads > 0 {
+			return b.Attention.OutputWidth()
+		}
+		return d.Blocks[layer].Recurrence.Width
 	}
 	return d.Hidden
 }

@@ -3,6 +3,7 @@ package arch
 import (
 	"iter"
 	"reflect"
+	"slices"
 )
 
 // Writer is a part of a decoder whose output goes into the residual stream.
@@ -21,8 +22,8 @@ type Writer struct {
 }
 
 // Writers returns every part that writes to the residual stream: the embedding's,
-// and of each block the output projection of attention and the down projections of
-// the MLP, of its experts, and of what stands beside it.
+// and of each block the output projections of attention and of a recurrence, and the
+// down projections of the MLP, of its experts, and of what stands beside it.
 func (d *Decoder) Writers() []Writer {
 	e := d.Embedding
 	embedding := Writer{Layer: -1, Linear: Linear{Weight: e.Tokens, Transposed: true}, Norm: e.Norm}
@@ -42,13 +43,28 @@ func (d *Decoder) Writers() []Writer {
 
 func (b *Block) writers(layer int) []Writer {
 	shown := func(site Site, withResidual bool) Site {
-		if withResidual {
+		if withResidual || slices.Contains(b.Hidden, site) {
 			return ""
 		}
 		return site
 	}
+	var out []Writer
+	if b.First != nil {
+		out = b.First.writers(layer)
+	}
 	attention := Writer{Layer: layer, Site: shown(SelfAttn, b.AttentionAddsResidual), Linear: b.Attention.Output, Norm: b.AfterAttention}
-	out := attention.mixture(b.Attention.Experts)
+	if b.Attention.Heads > 0 {
+		out = append(out, attention.mixture(b.Attention.Experts)...)
+	}
+	if r := b.Recurrence; r != nil {
+		if attention.Linear = r.Output; b.Attention.Heads > 0 {
+			attention.Site = ""
+		}
+		out = append(out, attention)
+	}
+	if b.Shortcut != nil {
+		out = append(out, Writer{Layer: layer, Site: MLPOutput}.ofMLP(b.Shortcut)...)
+	}
 	mlp := Writer{Layer: layer, Site: shown(MLPOutput, b.MLPAddsResidual), Norm: b.AfterMLP}
 	out = append(out, mlp.ofMLP(&b.MLP)...)
 	if b.MLPBeside != nil {

@@ -14,8 +14,8 @@ func (p *pass) rotate() {
 		p.angles = make(map[*arch.Rope]*angles)
 	}
 	done := make(map[*arch.Rope]bool)
-	for i := range p.model.decoder.Blocks {
-		rope := p.model.decoder.Blocks[i].Attention.Rope
+	for i := range p.model.blocks {
+		rope := p.model.blocks[i].Attention.Rope
 		if rope == nil || done[rope] {
 			continue
 		}
@@ -46,7 +46,7 @@ func (p *pass) project(layer int, b *block) {
 		p.projectLatent(layer, b.latent)
 		return
 	}
-	a := &p.model.decoder.Blocks[layer].Attention
+	a := &p.model.blocks[layer].Attention
 	if b.mixed != nil {
 		p.mixQueries(a, b)
 	} else {
@@ -113,22 +113,26 @@ func part(x []float32, at, n int) []float32 {
 // piece is a run of nodes whose slots are neighbours in one tile of keys.
 type piece struct{ node, slot, nodes int }
 
-// findPieces finds the pieces of the run.
+// findPieces finds the pieces of the run, of nodes that were not computed before.
 func (p *pass) findPieces() {
 	p.pieces = p.pieces[:0]
-	for node, slot := range p.slots {
-		last := len(p.pieces) - 1
-		if last >= 0 && slot%kernel.KeyTile != 0 && slot == p.pieces[last].slot+p.pieces[last].nodes {
-			p.pieces[last].nodes++
-		} else {
-			p.pieces = append(p.pieces, piece{node, slot, 1})
+	first := 0
+	for _, s := range p.Segments {
+		for node := first + s.Again; node < first+s.Nodes; node++ {
+			slot, last := p.slots[node], len(p.pieces)-1
+			if last >= 0 && slot%kernel.KeyTile != 0 && slot == p.pieces[last].slot+p.pieces[last].nodes && node == p.pieces[last].node+p.pieces[last].nodes {
+				p.pieces[last].nodes++
+			} else {
+				p.pieces = append(p.pieces, piece{node, slot, 1})
+			}
 		}
+		first += s.Nodes
 	}
 }
 
 // store puts the nodes' keys and values into their slots.
 func (p *pass) store(layer int) {
-	a := &p.model.decoder.Blocks[layer].Attention
+	a := &p.model.blocks[layer].Attention
 	size, width := a.HeadSize, (a.Heads+2*a.KVHeads)*a.HeadSize
 	each(len(p.pieces), func(i int) {
 		s := p.pieces[i]
@@ -193,7 +197,7 @@ func alone(tasks int, f func(task int)) {
 
 // attend computes every head of the rows that are still computed.
 func (p *pass) attend(layer int) {
-	b, a := &p.model.blocks[layer], &p.model.decoder.Blocks[layer].Attention
+	b, a := &p.model.blocks[layer], &p.model.blocks[layer].Attention
 	if a.Differential != nil {
 		p.subtract(layer)
 		return
@@ -202,12 +206,22 @@ func (p *pass) attend(layer int) {
 	if b.latent != nil {
 		p.expandLatent(a, b.latent)
 	}
+	if b.gate != nil {
+		p.product(&p.opened, p.input, b.gate)
+		each(p.rows(), func(i int) {
+			width := a.Heads * a.HeadSize
+			row, gate := p.heads[i*width:(i+1)*width], p.opened[i*width:]
+			for j := range row {
+				row[j] *= sigmoid(gate[j])
+			}
+		})
+	}
 }
 
 // output projects what the heads gathered into the sublayer's result.
 func (p *pass) output(layer int, b *block) {
 	if b.mixed != nil {
-		p.mixOutput(&p.model.decoder.Blocks[layer].Attention, b.mixed)
+		p.mixOutput(&p.model.blocks[layer].Attention, b.mixed)
 		return
 	}
 	p.product(&p.sublayer, p.heads, b.output)
@@ -216,7 +230,7 @@ func (p *pass) output(layer int, b *block) {
 // gather writes what each head gathers of the values [rows, heads*head size].
 // valueOf gives the key/value head whose values belong to a head's keys.
 func (p *pass) gather(layer int, heads []float32, valueOf func(h int) int) {
-	a := &p.model.decoder.Blocks[layer].Attention
+	a := &p.model.blocks[layer].Attention
 	group := a.Heads / a.KVHeads
 	in, out := (a.Heads+2*a.KVHeads)*a.HeadSize, a.Heads*a.HeadSize
 	stretches := p.stretches

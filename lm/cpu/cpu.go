@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/cpu/kernel"
 	"github.com/steervec/steer/lm/engine"
 	"github.com/steervec/steer/lm/forest"
@@ -14,11 +15,25 @@ import (
 
 // Open loads a model for the kernels of this machine.
 func Open(ctx context.Context, source engine.Source, dtype engine.DType) (engine.Engine, error) {
+	return open(ctx, source, dtype, gguf.F32)
+}
+
+// Quantized returns an opener that rounds weights to blocks of few bits when it
+// loads a model, as [gguf.Type.Quantize] does. It rounds what is stored as plain
+// numbers and multiplied, embeddings included, but for what chooses experts; rows
+// that are not whole blocks of the type become those of [gguf.Type.Fitting], or stay.
+func Quantized(kind gguf.Type) engine.Opener {
+	return func(ctx context.Context, source engine.Source, dtype engine.DType) (engine.Engine, error) {
+		return open(ctx, source, dtype, kind)
+	}
+}
+
+func open(ctx context.Context, source engine.Source, dtype engine.DType, quantize gguf.Type) (engine.Engine, error) {
 	decoder, err := arch.Parse(source.Config())
 	if err != nil {
 		return nil, err
 	}
-	m, err := Load(ctx, decoder, source, dtype)
+	m, err := load(ctx, decoder, source, dtype, quantize)
 	if err != nil {
 		return nil, err
 	}
@@ -44,6 +59,7 @@ type Session struct {
 
 	keys, values [][][]float32 // [layers][key/value heads], laid out as package kernel says
 	slots        int
+	states       [][]state // [layers][states]
 }
 
 // NewSession returns an empty session.
@@ -52,10 +68,11 @@ func (m *Model) NewSession() engine.Session { return m.newSession() }
 func (m *Model) newSession() *Session {
 	s := &Session{model: m}
 	for i := range m.blocks {
-		heads := m.decoder.Blocks[i].Attention.KVHeads
+		heads := m.blocks[i].Attention.KVHeads
 		s.keys = append(s.keys, make([][]float32, heads))
 		s.values = append(s.values, make([][]float32, heads))
 	}
+	s.states = make([][]state, len(m.blocks))
 	return s
 }
 
@@ -70,7 +87,7 @@ func (s *Session) grow(slots int) {
 	s.slots = slots
 	tiles := (slots + kernel.KeyTile - 1) / kernel.KeyTile
 	for layer := range s.keys {
-		need := tiles * kernel.KeyTile * s.model.decoder.Blocks[layer].Attention.HeadSize
+		need := tiles * kernel.KeyTile * s.model.blocks[layer].Attention.HeadSize
 		for h := range s.keys[layer] {
 			s.keys[layer][h] = lengthen(s.keys[layer][h], need)
 			s.values[layer][h] = lengthen(s.values[layer][h], need)
@@ -102,16 +119,21 @@ func (s *Session) Run(ctx context.Context, run *engine.Run) error {
 		return ctx.Err()
 	}
 	s.grow(run.Slots)
+	s.growStates(run.States)
 	return s.begin(run).blocks(ctx)
 }
 
-// copyTwins takes the keys and values of the blocks that are not computed from
-// the nodes that they equal.
+// copyTwins takes the keys, values and states of the blocks that are not computed
+// from the nodes that they equal.
 func (p *pass) copyTwins() {
 	for _, segment := range p.Segments {
 		first := segment.Position
-		each(p.First, func(layer int) {
-			a := &p.model.decoder.Blocks[layer].Attention
+		each(p.model.block(p.First), func(layer int) {
+			a := &p.model.blocks[layer].Attention
+			if states := p.session.states[layer]; segment.After != 0 && states != nil {
+				copy(states[segment.After].inputs, states[segment.TwinState].inputs)
+				copy(states[segment.After].memory, states[segment.TwinState].memory)
+			}
 			key := make([]float32, a.HeadSize)
 			for i := range segment.Nodes {
 				from, to := segment.Twin.Slot(i), segment.Path.Slot(first+i)

@@ -29,7 +29,7 @@ func (l *loader) difference(a *arch.Attention) float32 {
 // subtract is attend for differential attention. Every head gathers the values of
 // the first half of the key/value heads, then those of the second.
 func (p *pass) subtract(layer int) {
-	a := &p.model.decoder.Blocks[layer].Attention
+	a := &p.model.blocks[layer].Attention
 	rows, width, pairs := p.rows(), a.Heads*a.HeadSize, a.KVHeads/2
 	both := size(&p.gathered, 2*rows*width)
 	for side := range 2 {

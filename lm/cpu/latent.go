@@ -40,7 +40,7 @@ func (l *loader) latent(a *arch.Attention, hidden int) *latent {
 // projectLatent writes for every node its queries, brought to the latent, then
 // what is cached of it, as its key and as its value.
 func (p *pass) projectLatent(layer int, l *latent) {
-	a := &p.model.decoder.Blocks[layer].Attention
+	a := &p.model.blocks[layer].Attention
 	nodes, angles := len(p.Tokens), p.angles[a.Rope]
 	input := p.input
 	if l.queryDown != nil {
@@ -83,6 +83,9 @@ func (p *pass) projectLatent(layer int, l *latent) {
 		key, value := row[a.Heads*a.HeadSize:][:a.HeadSize], row[(a.Heads+1)*a.HeadSize:]
 		copy(key, p.latent[i*a.HeadSize:])
 		l.norm.apply(key[:l.Rank], key[:l.Rank])
+		if l.Scale != 0 {
+			kernel.Scale(key[:l.Rank], l.Scale)
+		}
 		turn(key[l.Rank:])
 		copy(value, key)
 	})

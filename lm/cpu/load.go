@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/cpu/kernel"
 	"github.com/steervec/steer/lm/engine"
@@ -36,11 +38,20 @@ type embedding struct {
 	norm      *norm
 }
 
+// block is a loaded block. A layer may be two: what the functions of a pass call a
+// layer is the number of a block, and only [pass.reach] speaks of layers as others do.
 type block struct {
+	*arch.Block
+	layer    int
+	first    bool // another block of the layer follows
+	shortcut *mlp // nil: none
+
 	beforeAttention, afterAttention, afterAttentionAdd *norm
-	queryKeyValue                                      *linear // [(heads + 2*key/value heads)*head size, hidden]
-	latent                                             *latent // in place of queryKeyValue; nil: none
-	mixed                                              *mixed  // in place of queries and output; nil: none
+	queryKeyValue                                      *linear     // [(heads + 2*key/value heads)*head size, hidden]
+	latent                                             *latent     // in place of queryKeyValue; nil: none
+	mixed                                              *mixed      // in place of queries and output; nil: none
+	gate                                               *linear     // of what the heads gather; nil: none
+	recurrence                                         *recurrence // nil: none
 	queryNorm, keyNorm                                 *norm
 	sinks                                              []float32 // [heads]; nil: none
 	difference                                         float32   // λ of differential attention
@@ -84,10 +95,15 @@ type head struct {
 // Load reads and packs the weights that the decoder names. Every tensor's shape
 // is checked against the description; an error names the tensor and both.
 func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtype engine.DType) (*Model, error) {
+	return load(ctx, decoder, source, dtype, gguf.F32)
+}
+
+// load is Load, rounding matrices to blocks of few bits unless the type is F32.
+func load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtype engine.DType, quantize gguf.Type) (*Model, error) {
 	if _, err := kernel.Instructions(); err != nil {
 		return nil, err
 	}
-	l := &loader{ctx: ctx, tensors: source, decoder: decoder, stored: map[kernel.Stored]int{}}
+	l := &loader{ctx: ctx, tensors: source, decoder: decoder, stored: map[kernel.Stored]int{}, quantize: quantize}
 	m := &Model{decoder: decoder}
 	l.precision = l.choose(decoder, dtype)
 	d := decoder
@@ -116,14 +132,18 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 	m.embedding.norm = l.norm(d.Embedding.Norm, d.Hidden)
 	m.norm = l.norm(d.Norm, d.Hidden)
 
-	for i := range d.Blocks {
-		b, a := &d.Blocks[i], &d.Blocks[i].Attention
+	for layer, b := range d.Passed() {
+		a := &b.Attention
+		projected, gate := l.queryKeyValue(a, d.Hidden)
 		m.blocks = append(m.blocks, block{
+			Block: b, layer: layer, first: b != &d.Blocks[layer],
 			beforeAttention:   l.norm(b.BeforeAttention, d.Hidden),
 			afterAttention:    l.norm(b.AfterAttention, d.Hidden),
 			afterAttentionAdd: l.norm(b.AfterAttentionAdd, d.Hidden),
-			queryKeyValue:     l.queryKeyValue(a, d.Hidden),
+			queryKeyValue:     projected,
+			gate:              gate,
 			latent:            l.latent(a, d.Hidden),
+			recurrence:        l.recurrence(b.Recurrence, d.Hidden),
 			mixed:             l.mixed(a, d.Hidden),
 			queryNorm:         l.headNorm(a.QueryNorm, a, a.Heads),
 			keyNorm:           l.headNorm(a.KeyNorm, a, a.KVHeads),
@@ -137,7 +157,11 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 		})
 		if b.MLPBeside != nil {
 			beside := l.mlp(b.MLPBeside, d.Hidden)
-			m.blocks[i].beside = &beside
+			m.blocks[len(m.blocks)-1].beside = &beside
+		}
+		if b.Shortcut != nil {
+			shortcut := l.mlp(b.Shortcut, d.Hidden)
+			m.blocks[len(m.blocks)-1].shortcut = &shortcut
 		}
 		if l.err != nil {
 			return nil, l.err
@@ -148,6 +172,12 @@ func Load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 	return m, l.err
 }
 
+// block returns the number of a layer's first block.
+func (m *Model) block(layer int) int {
+	at, _ := slices.BinarySearchFunc(m.blocks, layer, func(b block, layer int) int { return cmp.Compare(b.layer, layer) })
+	return at
+}
+
 // loader keeps the first error; what it returns after one means nothing.
 type loader struct {
 	ctx        context.Context
@@ -156,6 +186,7 @@ type loader struct {
 	precision  kernel.Precision
 	parameters int
 	stored     map[kernel.Stored]int // elements of matrices
+	quantize   gguf.Type             // F32: nothing is rounded
 	err        error
 }
 
@@ -167,7 +198,7 @@ func (l *loader) fail(format string, args ...any) {
 
 // choose settles the precision by the type in which the embedding is stored.
 func (l *loader) choose(d *arch.Decoder, dtype engine.DType) kernel.Precision {
-	if _, ok := l.blocks(d.Embedding.Tokens); ok {
+	if _, ok := l.blocks(d.Embedding.Tokens); ok || l.quantize.Blocks() {
 		if dtype == engine.Float32 {
 			return kernel.F32
 		}
@@ -300,7 +331,9 @@ func (l *loader) numbers(part arch.Linear, out, in int) kernel.View {
 
 // pack is the one door through which matrices come into the model.
 func (l *loader) pack(views ...kernel.View) *kernel.Matrix {
-	for _, v := range views {
+	for i, v := range views {
+		v = l.rounded(v)
+		views[i] = v
 		l.stored[v.Type] += v.Rows * v.Cols
 	}
 	return kernel.Pack(l.precision, views...)
@@ -323,23 +356,31 @@ func (l *loader) linear(part arch.Linear, out, in int) *linear {
 }
 
 // queryKeyValue packs the three projections of attention as one matrix: all
-// queries, then all keys, then all values.
-func (l *loader) queryKeyValue(a *arch.Attention, hidden int) *linear {
+// queries, then all keys, then all values; and the gates that stand among queries.
+func (l *loader) queryKeyValue(a *arch.Attention, hidden int) (projected, gate *linear) {
 	queries, keys := a.Heads*a.HeadSize, a.KVHeads*a.HeadSize
 	switch {
-	case a.Latent != nil:
-		return nil
+	case a.Latent != nil || a.Heads == 0:
+		return nil, nil
 	case a.Experts != nil:
-		return l.fused(a, hidden, 0, keys)
+		return l.fused(a, hidden, 0, keys), nil
 	}
 	if a.Fused.Weight != "" {
-		return l.fused(a, hidden, queries, keys)
+		return l.fused(a, hidden, queries, keys), nil
 	}
 	parts := []arch.Linear{a.Query, a.Key, a.Value}
 	sizes := []int{queries, keys, keys}
 	var views []kernel.View
 	bias := make([]float32, 0, queries+2*keys)
 	biased := false
+	if a.Gated {
+		of, biases := l.gated(a, hidden)
+		views, bias, biased = of[0], append(bias, biases[0]...), a.Query.Bias != ""
+		if l.err == nil {
+			gate = &linear{l.pack(of[1]...), biases[1]}
+		}
+		parts, sizes = parts[1:], sizes[1:]
+	}
 	for i, part := range parts {
 		views = append(views, l.weight(part, sizes[i], hidden))
 		if part.Bias == "" {
@@ -349,13 +390,33 @@ func (l *loader) queryKeyValue(a *arch.Attention, hidden int) *linear {
 		bias, biased = append(bias, l.vector(part.Bias, sizes[i])...), true
 	}
 	if l.err != nil {
-		return nil
+		return nil, nil
 	}
 	packed := &linear{weight: l.pack(views...)}
 	if biased {
 		packed.bias = bias
 	}
-	return packed
+	return packed, gate
+}
+
+// gated parts the tensor of queries, in which each head's query is followed by its
+// gate: the rows of queries, and those of gates.
+func (l *loader) gated(a *arch.Attention, hidden int) (of [2][]kernel.View, biases [2][]float32) {
+	width := a.Heads * a.HeadSize
+	all, bias := l.weight(a.Query, 2*width, hidden), l.optional(a.Query.Bias, 2*width)
+	if l.err != nil {
+		return of, biases
+	}
+	for at := 0; at < 2*width; at += a.HeadSize {
+		which := at / a.HeadSize % 2
+		of[which] = append(of[which], all.Slice(at, a.HeadSize))
+		if bias == nil {
+			biases[which] = append(biases[which], make([]float32, a.HeadSize)...)
+		} else {
+			biases[which] = append(biases[which], bias[at:at+a.HeadSize]...)
+		}
+	}
+	return of, biases
 }
 
 // fused unpicks a tensor whose rows repeat, group by group, queries, keys and

@@ -2,10 +2,12 @@ package cpu
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
 
+	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/cpu/kernel"
 	"github.com/steervec/steer/lm/engine"
@@ -48,6 +50,41 @@ func (l *loader) blocksView(name string, b gguf.Rows, out, in int) kernel.View {
 	}
 	l.parameters += out * in
 	return kernel.View{Data: b.Data, Type: stored, Rows: out, Cols: in, RowStride: in, ColStride: 1, Order: b.Order, Release: b.Release}
+}
+
+// rounded returns a view of plain numbers in the blocks that the model is to have.
+func (l *loader) rounded(v kernel.View) kernel.View {
+	kind, ok := l.quantize.Fitting(v.Cols)
+	if v.Type.Blocks() || !ok || l.err != nil {
+		return v
+	}
+	out := kernel.View{Type: blockTypes[kind], Rows: v.Rows, Cols: v.Cols, RowStride: v.Cols, ColStride: 1}
+	bytes := out.Type.Bytes(v.Cols)
+	out.Data = make([]byte, v.Rows*bytes)
+	const together = 16
+	failures := make([]error, (v.Rows+together-1)/together)
+	kernel.Parallel(len(failures), func(task int) {
+		row := make([]float32, v.Cols)
+		for r := task * together; r < min(v.Rows, (task+1)*together) && failures[task] == nil; r++ {
+			v.Row(r, row)
+			failures[task] = kind.Quantize(out.Data[r*bytes:(r+1)*bytes], row)
+		}
+	})
+	if v.Release != nil {
+		v.Release(v.Data)
+	}
+	if err := errors.Join(failures...); err != nil {
+		l.fail("quantize weights: %w", err)
+	}
+	return out
+}
+
+// exactly packs a part without rounding it.
+func (l *loader) exactly(part arch.Linear, out, in int) *linear {
+	quantize := l.quantize
+	l.quantize = gguf.F32
+	defer func() { l.quantize = quantize }()
+	return l.linear(part, out, in)
 }
 
 // describe names the number formats of the products: the precision where weights

@@ -23,8 +23,8 @@ func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
 		l.dense(&m, l.sources(p, 0, hidden), 0)
 		return m
 	}
-	m.router = l.linear(e.Router, e.Count, hidden)
-	m.correction = l.correction(e.Correction, e.Count)
+	m.router = l.exactly(e.Router, e.Choices(), hidden)
+	m.correction = l.correction(e.Correction, e.Choices())
 	m.bias = l.optional(e.Bias, hidden)
 	sources := l.sources(p, e.Count, hidden)
 	for i := 0; i < e.Count && l.err == nil; i++ {
@@ -35,7 +35,7 @@ func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
 	if e.Shared != nil {
 		shared := l.mlp(e.Shared, hidden)
 		m.shared = &shared
-		m.sharedGate = l.linear(e.SharedGate, 1, hidden)
+		m.sharedGate = l.exactly(e.SharedGate, 1, hidden)
 	}
 	return m
 }

@@ -19,7 +19,7 @@ func (l *loader) mixed(a *arch.Attention, hidden int) *mixed {
 	if e == nil {
 		return nil
 	}
-	m := &mixed{route: mlp{MLP: &arch.MLP{Experts: e}, router: l.linear(e.Router, e.Count, hidden)}, bias: l.optional(e.Bias, hidden)}
+	m := &mixed{route: mlp{MLP: &arch.MLP{Experts: e}, router: l.exactly(e.Router, e.Count, hidden)}, bias: l.optional(e.Bias, hidden)}
 	width := a.KVHeads * a.HeadSize
 	queries, outputs := l.source(a.Query, e.Count, width, hidden), l.source(a.Output, e.Count, hidden, width)
 	for i := 0; i < e.Count && l.err == nil; i++ {
@@ -30,7 +30,7 @@ func (l *loader) mixed(a *arch.Attention, hidden int) *mixed {
 
 // output reads the output projection that all tokens share; nil where experts have it.
 func (l *loader) output(a *arch.Attention, hidden int) *linear {
-	if a.Experts != nil {
+	if a.Experts != nil || a.Heads == 0 {
 		return nil
 	}
 	return l.linear(a.Output, hidden, a.OutputWidth())

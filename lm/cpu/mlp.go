@@ -53,11 +53,17 @@ func (p *pass) experts(shares []share, dst, x []float32) {
 	kernel.Products(calls...)
 	clear(calls)
 	p.calls = calls
+	if first.Scale != 0 {
+		each(rows, func(i int) { kernel.Scale(dst[i*hidden:(i+1)*hidden], first.Scale) })
+	}
 }
 
 // activate turns a row of the hidden layer, gate and up, into what the last
 // product reads, in place of the gate. Without a gate both are one.
 func (m *mlp) activate(gate, up []float32) {
+	if m.GateScale != 0 {
+		kernel.Scale(gate, m.GateScale)
+	}
 	if m.GateLimit > 0 {
 		kernel.Clamp(gate, float32(math.Inf(-1)), m.GateLimit)
 		kernel.Clamp(up, -m.GateLimit, m.GateLimit)
@@ -100,8 +106,10 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 	hidden, perToken := p.model.decoder.Hidden, m.Experts.PerToken
 	chosen := p.choose(x, rows, m)
 	var shares []share
-	for _, g := range place(chosen, m.Experts.Count) {
-		shares = append(shares, share{&m.experts[g.expert], g.from, g.rows})
+	for _, g := range place(chosen, m.Experts.Choices()) {
+		if g.expert < m.Experts.Count { // the others give what they read
+			shares = append(shares, share{&m.experts[g.expert], g.from, g.rows})
+		}
 	}
 	gathered, given := size(&p.gathered, len(chosen)*hidden), size(&p.expert, len(chosen)*hidden)
 	each(rows, func(r int) {
@@ -113,7 +121,9 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 			}
 		}
 	})
-	p.experts(shares, given, gathered)
+	if len(shares) > 0 {
+		p.experts(shares, given, gathered)
+	}
 	sum := size(dst, rows*hidden)
 	each(rows, func(r int) {
 		to := sum[r*hidden : (r+1)*hidden]
@@ -126,7 +136,11 @@ func (p *pass) mixture(dst *[]float32, x []float32, rows int, m *mlp) {
 			if m.Experts.WeighInput {
 				weight = 1
 			}
-			kernel.AddScaled(to, given[c.row*hidden:], weight)
+			from := given
+			if c.expert >= m.Experts.Count {
+				from = gathered
+			}
+			kernel.AddScaled(to, from[c.row*hidden:], weight)
 		}
 	})
 	if m.shared == nil {

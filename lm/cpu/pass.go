@@ -43,7 +43,11 @@ type buffers struct {
 	logits   []float32 // [logitRows, vocabulary]
 	gathered []float32 // [rows, hidden], once for each expert that a row uses
 	expert   []float32 // the same, of what the experts give
-	beside   []float32 // [rows, hidden]: what an MLP beside the block's gives
+	beside   []float32 // [rows, hidden]: what an MLP beside the block's gives, or a recurrence beside attention
+	shortcut []float32 // [rows, hidden]: what is added at the end of a layer of two blocks
+	parts    []float32 // [nodes, parts of a recurrence's projected input]
+	recalled []float32 // [rows, width]: what a recurrence gives before its output projection
+	opened   []float32 // [rows, heads*head size]: the gates of attention
 	scores   []float32 // [rows, experts]
 	left     []float32 // [rows, experts]: of those that are not chosen yet
 	chosen   []choice  // [rows, experts per token]
@@ -62,29 +66,33 @@ type buffers struct {
 // given, to what is read last.
 func (p *pass) blocks(ctx context.Context) error {
 	p.embed()
-	for layer := p.First; layer <= p.last; layer++ {
+	for layer := p.model.block(p.First); layer < len(p.model.blocks) && p.model.blocks[layer].layer <= p.last; layer++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		d, b := &p.model.decoder.Blocks[layer], &p.model.blocks[layer]
+		b := &p.model.blocks[layer]
+		d := b.Block
 
 		// norm before attention
 		p.normalise(layer, b.beforeAttention)
 		if p.finished(layer) {
 			return nil
 		}
-		// queries, keys, values; norms, rotation
-		p.project(layer, b)
-		// keys and values into the cache
-		p.store(layer)
+		if b.attends() {
+			// queries, keys, values; norms, rotation
+			p.project(layer, b)
+			// keys and values into the cache
+			p.store(layer)
+		}
+		// what is remembered, and a new state
+		if b.recurrence != nil {
+			p.recur(layer, b.recurrence)
+		}
 		// past here, what is read
-		if layer == p.last && !p.keepRead(layer) {
+		if b.layer == p.last && !b.first && !p.keepRead(b.layer) {
 			return nil
 		}
-		// attention over ancestors
-		p.attend(layer)
-		p.reach(layer, arch.AttnHeads, p.heads)
-		p.output(layer, b)
+		p.mix(layer, b)
 		// a parallel mlp reads the block's input
 		switch {
 		case d.Parallel && b.beforeMLP != nil:
@@ -108,15 +116,37 @@ func (p *pass) blocks(ctx context.Context) error {
 			return nil
 		}
 		// mlp into the residual stream
+		if b.shortcut != nil {
+			p.mlp(&p.shortcut, p.input, p.rows(), b.shortcut)
+			p.reachLayer(b.layer, arch.MLPOutput, p.shortcut)
+		}
 		p.mlp(&p.sublayer, p.input, p.rows(), &b.mlp)
 		if b.beside != nil {
 			p.mlp(&p.beside, p.input, p.rows(), b.beside)
 		}
 		p.add(layer, arch.MLPOutput, b.afterMLP, b.afterMLPAdd)
+		if d.First != nil && d.First.Shortcut != nil {
+			kernel.AddScaled(p.residual, p.shortcut, 1)
+		}
 		p.reach(layer, arch.DecoderBlock, p.residual)
 	}
 	p.giveLogits()
 	return nil
+}
+
+// mix gives what attention gathers from ancestors, what a recurrence remembers of
+// them, or both.
+func (p *pass) mix(layer int, b *block) {
+	given := &p.sublayer
+	if b.attends() {
+		p.attend(layer)
+		p.reach(layer, arch.AttnHeads, p.heads)
+		p.output(layer, b)
+		given = &p.beside
+	}
+	if b.recurrence != nil {
+		p.giveRecurrence(layer, b.recurrence, given)
+	}
 }
 
 // begin sorts what is asked of a run by where it happens.
@@ -125,7 +155,7 @@ func (s *Session) begin(run *engine.Run) *pass {
 	p.positions, p.slots, p.spans = p.positions[:0], p.slots[:0], p.spans[:0]
 	p.last = -1
 	if run.Logits != nil {
-		p.last, p.waiting = len(s.model.blocks)-1, 1
+		p.last, p.waiting = len(s.model.decoder.Blocks)-1, 1
 	}
 	p.taps = make(map[address][]engine.Tap)
 	for _, t := range run.Taps {
@@ -173,7 +203,9 @@ func (p *pass) rows() int {
 }
 
 // finished reports whether nothing more is read.
-func (p *pass) finished(layer int) bool { return layer == p.last && p.waiting == 0 }
+func (p *pass) finished(layer int) bool {
+	return p.model.blocks[layer].layer == p.last && p.waiting == 0
+}
 
 // size makes a buffer n elements long; what is in it means nothing.
 func size(buffer *[]float32, n int) []float32 {
@@ -259,7 +291,7 @@ func (p *pass) normalise(layer int, n *norm) {
 	p.input = size(&p.normed, len(p.residual))
 	p.applyRows(n, p.input, p.residual)
 	p.reach(layer, n.Site, p.input)
-	if p.model.decoder.Blocks[layer].ResidualAfterNorm {
+	if p.model.blocks[layer].ResidualAfterNorm {
 		copy(p.residual, p.input)
 	}
 }
@@ -280,7 +312,7 @@ func (p *pass) product(dst *[]float32, x []float32, l *linear) {
 
 // add puts what a sublayer gave into the residual stream.
 func (p *pass) add(layer int, site arch.Site, after, afterAdd *norm) {
-	b := &p.model.decoder.Blocks[layer]
+	b := &p.model.blocks[layer]
 	added := b.AttentionAddsResidual
 	if site == arch.MLPOutput {
 		added = b.MLPAddsResidual
@@ -289,8 +321,8 @@ func (p *pass) add(layer int, site arch.Site, after, afterAdd *norm) {
 		kernel.AddScaled(p.sublayer, p.residual, 1)
 	}
 	p.reach(layer, site, p.sublayer)
-	if site == arch.MLPOutput && p.model.blocks[layer].beside != nil {
-		kernel.AddScaled(p.sublayer, p.beside, 1)
+	if scale, is := p.model.blocks[layer].hasBeside(site); is {
+		kernel.AddScaled(p.sublayer, p.beside, scale)
 	}
 	if after != nil {
 		p.applyRows(after, p.sublayer, p.sublayer)
@@ -299,13 +331,17 @@ func (p *pass) add(layer int, site arch.Site, after, afterAdd *norm) {
 	if added {
 		p.residual, p.sublayer = p.sublayer, p.residual
 	} else {
-		scale := b.ResidualScale
-		if scale == 0 {
-			scale = 1
+		scale, keeps := orOne(b.AttentionScale), orOne(b.AttentionKeeps)
+		if site == arch.MLPOutput {
+			scale, keeps = orOne(b.MLPScale), orOne(b.MLPKeeps)
 		}
 		width := p.model.decoder.Hidden
 		each(p.rows(), func(i int) {
-			kernel.AddScaled(p.residual[i*width:(i+1)*width], p.sublayer[i*width:], scale)
+			row := p.residual[i*width : (i+1)*width]
+			if keeps != 1 {
+				kernel.Scale(row, keeps)
+			}
+			kernel.AddScaled(row, p.sublayer[i*width:], scale)
 		})
 	}
 	if afterAdd != nil {
@@ -314,9 +350,37 @@ func (p *pass) add(layer int, site arch.Site, after, afterAdd *norm) {
 	}
 }
 
+// attends reports whether the block has attention.
+func (b *block) attends() bool { return b.output != nil || b.mixed != nil }
+
+// hasBeside reports whether something stands beside the sublayer of a site, whose
+// result is added times the scale.
+func (b *block) hasBeside(site arch.Site) (scale float32, is bool) {
+	if site == arch.MLPOutput {
+		return 1, b.beside != nil
+	}
+	if b.recurrence == nil || !b.attends() {
+		return 0, false
+	}
+	return orOne(b.recurrence.Scale), true
+}
+
+func orOne(scale float32) float32 {
+	if scale == 0 {
+		return 1
+	}
+	return scale
+}
+
 // reach applies the edits of an address to its rows [rows, width], then serves
-// its taps.
+// its taps, where the block shows the site.
 func (p *pass) reach(layer int, site arch.Site, rows []float32) {
+	if b := &p.model.blocks[layer]; !slices.Contains(b.Hidden, site) {
+		p.reachLayer(b.layer, site, rows)
+	}
+}
+
+func (p *pass) reachLayer(layer int, site arch.Site, rows []float32) {
 	if site == "" || p.rows() == 0 {
 		return
 	}
@@ -401,6 +465,9 @@ func (p *pass) keepRead(layer int) bool {
 		p.input = p.residual
 	} else {
 		p.input = compact(p.input)
+	}
+	if len(p.shortcut) == len(p.Tokens)*width {
+		p.shortcut = compact(p.shortcut)
 	}
 	return len(read) > 0
 }

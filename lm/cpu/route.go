@@ -13,15 +13,16 @@ import (
 // their order, and with what weight; [rows, per token].
 func (p *pass) choose(x []float32, rows int, m *mlp) []choice {
 	e := m.Experts
-	scores := size(&p.scores, rows*e.Count)
+	choices := e.Choices()
+	scores := size(&p.scores, rows*choices)
 	kernel.Product(scores, x, rows, m.router.weight, m.router.bias)
-	left := size(&p.left, rows*e.Count)
+	left := size(&p.left, rows*choices)
 	if n := rows * e.PerToken; cap(p.chosen) < n {
 		p.chosen = make([]choice, n)
 	}
 	chosen := p.chosen[:rows*e.PerToken]
 	each(rows, func(r int) {
-		of := func(x []float32) []float32 { return x[r*e.Count : (r+1)*e.Count] }
+		of := func(x []float32) []float32 { return x[r*choices : (r+1)*choices] }
 		route(e, chosen[r*e.PerToken:(r+1)*e.PerToken], of(scores), of(left), m.correction)
 	})
 	return chosen

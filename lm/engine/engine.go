@@ -75,8 +75,8 @@ type Description struct {
 	Parameters   int    // stored weights, tied ones counted once
 }
 
-// Session holds the keys and values of nodes, each in its slot, in memory that
-// grows with the slots that runs name. It has one user at a time.
+// Session holds the keys and values of nodes, each in its slot, and states, in
+// memory that grows with what runs name. It has one user at a time.
 type Session interface {
 	// Run computes a packed run: the keys and values of its nodes go into their
 	// slots, taps and logits are called. When ctx ends it returns with its error,
@@ -93,6 +93,7 @@ type Run struct {
 	Tokens   []int     // [nodes]
 	Segments []Segment // cover the nodes in order
 	Slots    int       // slots that exist
+	States   int       // states that exist
 	Edits    []Edit    // in the order in which they act
 	Taps     []Tap
 
@@ -115,9 +116,24 @@ type Segment struct {
 	Path     forest.Path // slots from the root to the segment's last node
 	Length   int         // tokens of the sequences through here, for positions that depend on it
 
+	// Again is how many nodes, from the first on, were computed before, in this run or
+	// an earlier one. They are computed once more for what follows on them, and their
+	// slots keep what they hold.
+	Again int
+
+	// What a decoder's recurrences remember is one state for all nodes of a path,
+	// numbered from 1. The segment goes on from the state Before, 0 being that of no
+	// nodes, which an earlier segment or run has left and which it does not change, and
+	// leaves the state After; 0: none.
+	Before, After int
+
 	// Twin are the slots of nodes, computed before, that equal the segment's nodes
 	// below the run's first block; [Nodes] of them, and unused where that is 0.
 	Twin forest.Path
+
+	// TwinState is the state past the last of Twin, whose part of the blocks below the
+	// run's first the state After has too.
+	TwinState int
 }
 
 // Tap reads the activations of some rows, ascending, after edits have acted. The

@@ -13,8 +13,13 @@ import (
 // succeeded ([Tree.Commit]); after one that failed they go ([Tree.Discard]). A
 // [Branch] holds what is in use; what nobody holds stays while there is room, and
 // the least recently used leaves go first.
+//
+// Some models keep, beside what lies in the slots of tokens, a state that every
+// token changes. The tree numbers states: it keeps one where a path ends and one
+// where paths part, and a branch goes on from there alone (states.go).
 type Tree struct {
 	pages    Pages
+	states   states
 	capacity int // slots that may be in use before leaves that nobody holds go
 	root     *node
 	shared   room // for tokens that are computed many at a time
@@ -22,6 +27,7 @@ type Tree struct {
 	leaves   leaves // that nobody holds
 	tokens   int
 	clock    uint64
+	runs     uint64           // that were committed or taken back
 	branches map[*Branch]bool // that are held
 }
 
@@ -36,6 +42,9 @@ type node struct {
 	holders  int    // branches that end with this node
 	used     uint64 // when it was last followed
 	at       int    // in the tree's leaves; -1: not there
+	state    int    // past the last of the tokens that are computed; 0: none
+	next     int    // past the last token, when the run is computed; 0: none
+	parts    bool   // paths will part at its end
 }
 
 // key is what tells the children of a node apart.
@@ -45,16 +54,21 @@ type key struct {
 }
 
 // NewTree returns an empty tree that keeps what nobody holds as long as no more
-// than capacity slots are in use; 0 keeps nothing.
-func NewTree(capacity int) *Tree {
-	return &Tree{capacity: capacity, root: &node{at: -1}, branches: map[*Branch]bool{}}
+// than capacity slots are in use; 0 keeps nothing. A state counts for so many slots
+// as its weight; 0: the model has none.
+func NewTree(capacity, weight int) *Tree {
+	return &Tree{states: states{weight: weight}, capacity: capacity, root: &node{at: -1}, branches: map[*Branch]bool{}}
 }
 
 // Slots returns the number of slots that exist.
 func (t *Tree) Slots() int { return t.pages.Slots() }
 
-// Used returns the number of slots in pages that are in use.
-func (t *Tree) Used() int { return t.pages.Used() }
+// States returns the number of states that exist; they are numbered from 1.
+func (t *Tree) States() int { return len(t.states.taken) }
+
+// Used returns the number of slots in pages that are in use, and for which states
+// count that are.
+func (t *Tree) Used() int { return t.pages.Used() + t.states.used*t.states.weight }
 
 // Tokens returns the number of tokens in the tree.
 func (t *Tree) Tokens() int { return t.tokens }
@@ -66,12 +80,17 @@ type Branch struct {
 	path   Path
 	length int
 	own    room // for tokens that come one at a time
+
+	run           uint64 // in which it was last moved
+	start         int    // its length before that
+	again         int    // tokens of the last extension that the tree had
+	before, after int    // states of the last extension
 }
 
 // Branch returns an empty branch.
 func (t *Tree) Branch() *Branch {
 	t.root.holders++
-	b := &Branch{tree: t, end: t.root}
+	b := &Branch{tree: t, end: t.root, run: t.runs}
 	t.branches[b] = true
 	return b
 }
@@ -83,9 +102,18 @@ func (b *Branch) Len() int { return b.length }
 // extended.
 func (b *Branch) Path() Path { return b.path }
 
-// Follow goes on along the tokens as far as the tree has them and returns how
-// many it has.
+// Follow goes on along the tokens as far as the tree has them, and the state that
+// follows on them where there are states. It returns how far.
 func (b *Branch) Follow(s Sequence) int {
+	if b.tree.states.weight > 0 {
+		s = s.Upto(b.resumable(s))
+	}
+	return b.follow(s)
+}
+
+// follow goes on as far as the tree has the tokens.
+func (b *Branch) follow(s Sequence) int {
+	b.move()
 	t, followed := b.tree, 0
 	t.clock++
 	for followed < len(s.Tokens) {
@@ -93,18 +121,14 @@ func (b *Branch) Follow(s Sequence) int {
 		if next == nil {
 			break
 		}
-		n := 1
-		for n < len(next.tokens) && followed+n < len(s.Tokens) &&
-			next.tokens[n] == s.Tokens[followed+n] && next.mark == s.mark(followed+n) {
-			n++
-		}
+		n := next.matches(s.From(followed))
 		if n < len(next.tokens) {
 			next = t.split(next, n)
 		}
 		for _, span := range next.path {
 			b.path = b.path.With(span)
 		}
-		b.move(next)
+		b.moveTo(next)
 		followed += n
 	}
 	b.length += followed
@@ -112,12 +136,18 @@ func (b *Branch) Follow(s Sequence) int {
 }
 
 // Extend goes on along the tokens and adds those that the tree lacks. It returns
-// how many it had. New tokens lie beside those that other branches add to the same
+// how many it had, which are to be computed once more. Where paths part there and no
+// state is kept yet, it goes no further, so that one will be. New tokens lie beside those that other branches add to the same
 // run; a branch that grows token by token beside others sets so many slots aside
 // instead, ahead of need, so that its keys stay neighbours.
 func (b *Branch) Extend(s Sequence, ahead int) (had int) {
-	had = b.Follow(s)
-	t := b.tree
+	b.before = b.end.last()
+	t, from := b.tree, b.end
+	had = b.follow(s)
+	b.again = had
+	if had > 0 && had < len(s.Tokens) && t.states.weight > 0 && b.end.last() == 0 {
+		s = s.Upto(had)
+	}
 	slots := &t.shared
 	if ahead > 0 {
 		slots = &b.own
@@ -129,10 +159,10 @@ func (b *Branch) Extend(s Sequence, ahead int) (had int) {
 			n++
 		}
 		end := b.end
-		if end == t.root || end.mark != mark || end.holders > 1 || len(end.children) > 0 {
+		if end == t.root || end.mark != mark || end.holders > 1 || len(end.children) > 0 || end.parts || end.next != 0 {
 			end = &node{parent: b.end, mark: mark, at: -1}
 			b.end.put(key{s.Tokens[i], mark}, end)
-			b.move(end)
+			b.moveTo(end)
 		}
 		for left := n; left > 0; {
 			span := slots.take(&t.pages, left, max(left, ahead))
@@ -150,7 +180,19 @@ func (b *Branch) Extend(s Sequence, ahead int) (had int) {
 		b.length += n
 		i += n
 	}
+	if t.states.weight > 0 {
+		b.leave(from)
+	}
 	return had
+}
+
+// matches returns how many of the node's tokens a sequence begins with.
+func (n *node) matches(s Sequence) int {
+	same := 0
+	for same < len(n.tokens) && same < len(s.Tokens) && n.tokens[same] == s.Tokens[same] && n.mark == s.mark(same) {
+		same++
+	}
+	return same
 }
 
 // add puts slots, whose pages are held for the node, behind those of the node.
@@ -162,8 +204,18 @@ func (n *node) add(s Span, pages *Pages) {
 	}
 }
 
-// move ends the branch with another node.
-func (b *Branch) move(to *node) {
+// move notes where the branch was before the run that is packed. A path that was
+// handed out for the run stays as it is.
+func (b *Branch) move() {
+	if b.run != b.tree.runs {
+		b.run, b.start = b.tree.runs, b.length
+	} else {
+		b.path = slices.Clone(b.path)
+	}
+}
+
+// moveTo ends the branch with another node.
+func (b *Branch) moveTo(to *node) {
 	to.holders++
 	b.tree.remove(to)
 	b.end.holders--
@@ -188,20 +240,24 @@ func (b *Branch) Release() {
 
 // Commit says that what was added is computed.
 func (t *Tree) Commit() {
+	t.keepStates()
 	for _, n := range t.added {
 		n.added = 0
 		t.consider(n)
 	}
 	t.added = t.added[:0]
+	t.runs++
 	t.shared.clear(&t.pages)
 	t.Trim()
 }
 
-// Discard takes back what was added since the last commit, from the branches too.
+// Discard takes back what was added since the last commit. Branches return to
+// where they were.
 func (t *Tree) Discard() {
 	for b := range t.branches {
 		b.retreat()
 	}
+	t.dropStates()
 	for _, n := range slices.Backward(t.added) {
 		keep := len(n.tokens) - n.added
 		t.tokens -= n.added
@@ -220,26 +276,28 @@ func (t *Tree) Discard() {
 		t.consider(n)
 	}
 	t.added = t.added[:0]
+	t.runs++
 	t.shared.clear(&t.pages)
 	t.Trim()
 }
 
-// retreat ends the branch where what is computed ends.
+// retreat ends the branch where it ended before the run that is packed. No node
+// begins before that and ends later but by tokens that are added.
 func (b *Branch) retreat() {
-	length := b.length
-	for n := b.end; n.added > 0; n = b.end {
-		b.length -= n.added
-		if n.added < len(n.tokens) {
-			break
-		}
-		n.parent.holders++
-		b.tree.remove(n.parent)
-		n.holders--
-		b.end = n.parent
+	if b.run != b.tree.runs || b.length == b.start {
+		return
 	}
-	if b.length < length {
-		b.path, _ = b.path.cut(b.length)
+	for b.length-len(b.end.tokens) >= b.start && b.end != b.tree.root {
+		b.length -= len(b.end.tokens)
+		parent := b.end.parent
+		parent.holders++
+		b.tree.remove(parent)
+		b.end.holders--
+		b.tree.consider(b.end)
+		b.end = parent
 	}
+	b.length = b.start
+	b.path, _ = b.path.cut(b.length)
 }
 
 // cut parts a path after n positions.
@@ -286,6 +344,9 @@ func (t *Tree) split(n *node, at int) *node {
 		t.added = slices.Insert(t.added, slices.Index(t.added, n), upper)
 		n.added = len(n.tokens) - at
 	}
+	if n.added == len(n.tokens)-at { // what is computed is all above
+		upper.state, n.state = n.state, 0
+	}
 	n.parent, n.tokens, n.path = upper, slices.Clone(n.tokens[at:]), tail
 	upper.put(key{n.tokens[0], n.mark}, n)
 	return upper
@@ -311,10 +372,10 @@ func (t *Tree) remove(n *node) {
 	}
 }
 
-// Trim drops the least recently used leaves until the pages in use fit. Not
+// Trim drops the least recently used leaves until what is in use fits. Not
 // while a run is packed.
 func (t *Tree) Trim() {
-	for len(t.leaves) > 0 && t.pages.Used() > t.capacity {
+	for len(t.leaves) > 0 && t.Used() > t.capacity {
 		n := heap.Pop(&t.leaves).(*node)
 		t.tokens -= len(n.tokens)
 		t.detach(n)
@@ -326,6 +387,7 @@ func (t *Tree) detach(n *node) {
 	for _, s := range n.path {
 		t.pages.drop(s)
 	}
+	t.states.free(n.state)
 	delete(n.parent.children, key{n.tokens[0], n.mark})
 	t.consider(n.parent)
 }
@@ -355,7 +417,7 @@ func (l *leaves) Pop() any {
 // Check returns an error where the tree, its branches and its pages contradict
 // each other. It visits everything: for tests and for idle moments.
 func (t *Tree) Check() error {
-	c := check{tree: t, pages: make([]int32, len(t.pages.needed)), slots: map[int]bool{}, ends: map[*node]int{}}
+	c := check{tree: t, pages: make([]int32, len(t.pages.needed)), slots: map[int]bool{}, ends: map[*node]int{}, states: map[int]bool{}}
 	for b := range t.branches {
 		c.ends[b.end]++
 		c.count(b.own.spans)
@@ -366,6 +428,9 @@ func (t *Tree) Check() error {
 	}
 	if c.tokens != t.tokens || c.leaves != len(t.leaves) {
 		return fmt.Errorf("%d tokens and %d leaves are counted, %d and %d are there", t.tokens, len(t.leaves), c.tokens, c.leaves)
+	}
+	if err := c.checkStates(); err != nil {
+		return err
 	}
 	free := 0
 	for page, n := range t.pages.needed {
@@ -388,6 +453,7 @@ type check struct {
 	pages          []int32      // holders of each
 	slots          map[int]bool // of tokens
 	ends           map[*node]int
+	states         map[int]bool // of nodes
 	tokens, leaves int
 }
 
@@ -413,6 +479,9 @@ func (c *check) visit(n *node) error {
 			}
 			c.slots[slot] = true
 		}
+	}
+	if err := c.countStates(n); err != nil {
+		return err
 	}
 	if c.ends[n] != n.holders {
 		return fmt.Errorf("a node says that %d branches hold it, and %d do", n.holders, c.ends[n])

@@ -2,35 +2,73 @@ package forest
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
 )
 
-// writer stands for an engine: it remembers what was written into each slot, and
-// a branch must find in its slots what it was extended by.
+// writer stands for an engine: it remembers what was written into each slot and
+// each state, and a branch must find in its slots what it was extended by, and in
+// the state that it goes on from the path that led there.
 type writer struct {
-	slots map[int]string
-	added map[int]string // by the run that is packed
+	*testing.T
+	slots, states map[int]string
+	added, left   map[int]string // by the run that is packed: slots, states
 }
 
-func (w *writer) extend(b *Branch, s Sequence) {
+func (w *writer) extend(b *Branch, path, more Sequence) {
 	from := b.Len()
-	b.Extend(s, 64*(len(s.Tokens)%2))
-	for i := range s.Tokens {
+	b.Extend(more, 64*(len(more.Tokens)%2))
+	if n := b.Len() - from; n < len(more.Tokens) {
+		defer w.extend(b, joined(path, more.Upto(n)), more.From(n))
+		more = more.Upto(n)
+	}
+	for i := range more.Tokens {
 		slot := b.Path().Slot(from + i)
-		if text := fmt.Sprint(s.Tokens[i], s.mark(i)); w.slots[slot] != text {
+		if text := fmt.Sprint(more.Tokens[i], more.mark(i)); w.slots[slot] != text {
 			w.added[slot] = text
 		}
 	}
+	if b.tree.states.weight == 0 {
+		return
+	}
+	before, after := b.States()
+	text, is := w.left[before]
+	if !is {
+		text = w.states[before]
+	}
+	if want := inWords(path); before == 0 && len(path.Tokens) > 0 || before != 0 && text != want {
+		w.Fatalf("a branch goes on from state %d, %q, after %s", before, text, want)
+	}
+	if after != 0 {
+		w.left[after] = inWords(joined(path, more))
+	}
+}
+
+// inWords is a path as a text.
+func inWords(s Sequence) string {
+	var text []byte
+	for i, token := range s.Tokens {
+		text = append(text, byte('0'+token), byte('a'+s.mark(i)[0]))
+	}
+	return string(text)
+}
+
+func joined(a, b Sequence) Sequence {
+	return Sequence{slices.Concat(a.Tokens, b.Tokens), slices.Concat(a.Marks, b.Marks)}
 }
 
 func (w *writer) commit(t *Tree) {
-	for slot, text := range w.added {
-		w.slots[slot] = text
-	}
-	clear(w.added)
+	maps.Copy(w.slots, w.added)
+	maps.Copy(w.states, w.left)
+	w.discard()
 	t.Commit()
+}
+
+func (w *writer) discard() {
+	clear(w.added)
+	clear(w.left)
 }
 
 func (w *writer) verify(b *Branch, s Sequence) error {
@@ -55,9 +93,9 @@ func (w *writer) verify(b *Branch, s Sequence) error {
 func TestTheTreeKeepsWhatBranchesHold(t *testing.T) {
 	for seed := range uint64(24) {
 		random := rand.New(rand.NewPCG(seed, 5))
-		capacity := []int{0, 64, 400}[seed%3]
-		tree := NewTree(capacity)
-		w := &writer{map[int]string{}, map[int]string{}}
+		capacity, weight := []int{0, 64, 400}[seed%3], []int{0, 1, 0, 20}[seed%4]
+		tree := NewTree(capacity, weight)
+		w := &writer{t, map[int]string{}, map[int]string{}, map[int]string{}, map[int]string{}}
 		type held struct {
 			branch   *Branch
 			s        Sequence
@@ -67,12 +105,23 @@ func TestTheTreeKeepsWhatBranchesHold(t *testing.T) {
 		for step := range 400 {
 			switch n := random.IntN(10); {
 			case n < 3:
-				open = append(open, held{branch: tree.Branch()})
+				h := held{branch: tree.Branch()}
+				if len(open) > 0 { // along another
+					s := open[random.IntN(len(open))].s
+					s = s.Upto(random.IntN(len(s.Tokens) + 1))
+					h.s = s.Upto(h.branch.Follow(s))
+				}
+				open = append(open, h)
 			case n < 7 && len(open) > 0:
 				h := &open[random.IntN(len(open))]
 				more := randomSequence(random, []int{2, 4, 40}[random.IntN(3)])
-				w.extend(h.branch, more)
-				h.s = Sequence{slices.Concat(h.s.Tokens, more.Tokens), slices.Concat(h.s.Marks, more.Marks)}
+				if len(more.Tokens) > 0 {
+					w.extend(h.branch, h.s, more)
+					h.s = joined(h.s, more)
+				}
+				if random.IntN(4) == 0 {
+					h.branch.Part()
+				}
 			case n < 8 && len(open) > 0:
 				i := random.IntN(len(open))
 				open[i].branch.Release()
@@ -83,7 +132,7 @@ func TestTheTreeKeepsWhatBranchesHold(t *testing.T) {
 					open[i].computed = len(open[i].s.Tokens)
 				}
 			default: // a run that failed
-				clear(w.added)
+				w.discard()
 				tree.Discard()
 				for i := range open {
 					h := &open[i]
@@ -119,7 +168,7 @@ func TestTheTreeKeepsWhatBranchesHold(t *testing.T) {
 }
 
 func TestWhatWasComputedIsFoundAgain(t *testing.T) {
-	tree := NewTree(1000)
+	tree := NewTree(1000, 0)
 	prompt := Sequence{Tokens: []int{1, 2, 3, 4, 5}}
 	add := func(s Sequence) int {
 		b := tree.Branch()
@@ -150,7 +199,7 @@ func TestWhatWasComputedIsFoundAgain(t *testing.T) {
 }
 
 func TestTheLeastRecentlyUsedLeavesLeave(t *testing.T) {
-	tree := NewTree(4 * PageSlots)
+	tree := NewTree(4*PageSlots, 0)
 	one := func(first int) Sequence {
 		s := Sequence{Tokens: make([]int, PageSlots)}
 		s.Tokens[0] = first

@@ -61,6 +61,9 @@ const (
 const unpackDoc = `unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 [pairs, 16], and scale and minus of the groups, [groups, 16].`
 
+const oneRowDoc = `adds to dst the product of one row with some records of a unit of 16 outputs.
+What scale and minus lead to is scratch for those of a record.`
+
 const integerTileDoc = `multiplies %d rows of a, aStride bytes apart, with %d outputs,
 unpacked in units of 16: it adds to dst for each of some groups, of so many halves
 of 16 inputs, the sum of the integers' products times both scales, less minus times

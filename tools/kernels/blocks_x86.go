@@ -3,25 +3,22 @@ package main
 import (
 	"fmt"
 	"math"
+	"math/bits"
 
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// blocks generates the products with blocks of few bits.
+// blocks generates the products with blocks of few bits: of AVX-512 those for
+// processors that have VNNI, the others do with AVX2.
 func (s *amd64) blocks() {
 	for _, f := range blockFormats {
 		s.unpack(f)
+		s.oneRow(f)
 	}
 	s.unpackedNumbers()
-	names := []string{""}
-	if s.wide() {
-		names = append(names, "VNNI")
-	}
-	for _, dot := range names {
-		for rows := 1; rows <= 6; rows++ {
-			s.integerTile(fmt.Sprintf("%sInteger%s%d", s.name, dot, rows), rows, dot != "")
-		}
+	for rows := 2; rows <= 6; rows++ {
+		s.integerTile(rows)
 	}
 	if !s.wide() {
 		s.integers()
@@ -69,68 +66,192 @@ func (s *amd64) words(m operand.Mem) reg.VecVirtual {
 // unpack generates the function that unpacks one format.
 func (s *amd64) unpack(f blockFormat) {
 	s.function("Unpack"+f.name, "func(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)", unpackDoc)
-	q, scale, minus := s.pointer("q"), s.pointer("scale"), s.pointer("minus")
-	words, halves := s.pointer("words"), s.pointer("halves")
-	records := s.Load(s.Param("records"), s.GP64()).(reg.GPVirtual)
+	q := s.pointer("q")
+	u := s.unpacking(f)
+	u.each(func() {
+		for part := range s.parts() {
+			for step := range 8 {
+				even, odd := u.integers(step, part)
+				if f.offset != 0 {
+					for _, v := range []reg.VecVirtual{even, odd} {
+						u.VPSUBW(u.constant(0x10001*uint32(f.offset)), v, v)
+					}
+				}
+				u.VMOVUPS(even, u.part(q, 2*step, part))
+				u.VMOVUPS(odd, u.part(q, 2*step+1, part))
+			}
+		}
+		s.ADDQ(operand.I32(16*64), q)
+		s.ADDQ(operand.I32(32/f.group*64), u.scale)
+		s.ADDQ(operand.I32(32/f.group*64), u.minus)
+	}, func() {})
+	s.end()
+}
+
+// oneRow generates the product of one row with a unit, of which nothing is unpacked
+// into memory but the scales. What is stored is never below 0: its offset times the
+// sum of the activations is taken off the sum of products.
+func (s *amd64) oneRow(f blockFormat) {
+	s.function("Row"+f.name, "func(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)", oneRowDoc)
+	dst, a := s.pointer("dst"), s.pointer("a")
+	u := s.unpacking(f)
+	var sums []reg.VecVirtual
+	for part := range s.parts() {
+		sums = append(sums, s.words(s.part(dst, 0, part)))
+	}
+	u.each(func() {
+		for word := range f.perBlock() {
+			s.PREFETCHT0(operand.Mem{Base: u.words_, Disp: ahead + 64*word})
+		}
+		for part, sum := range sums {
+			for g := range 32 / f.group {
+				u.multiplyGroup(sum, a, g, part)
+			}
+		}
+		s.ADDQ(operand.I32(96), a)
+		s.ADDQ(operand.I32(32/f.group*64), u.scale)
+		s.ADDQ(operand.I32(32/f.group*64), u.minus)
+	}, func() {
+		s.SUBQ(operand.I32(f.inputs/f.group*64), u.scale)
+		s.SUBQ(operand.I32(f.inputs/f.group*64), u.minus)
+	})
+	for part, sum := range sums {
+		s.VMOVUPS(sum, s.part(dst, 0, part))
+	}
+	s.end()
+}
+
+// ahead is how many bytes before it is used memory is asked for.
+const ahead = 4096
+
+// multiplyGroup adds the product of a group of a block of 32 inputs.
+func (u unpacking) multiplyGroup(sum reg.VecVirtual, a reg.Register, g, part int) {
+	var chains [2]reg.VecVirtual
+	for step := g * u.f.group / 4; step < (g+1)*u.f.group/4; step++ {
+		even, odd := u.integers(step, part)
+		for i, v := range []reg.VecVirtual{even, odd} {
+			at := operand.Mem{Base: a, Disp: step/4*48 + step%4*8 + 4*i}
+			first := step == g*u.f.group/4
+			if first {
+				chains[i] = u.vector()
+			}
+			switch {
+			case u.wide() && first:
+				u.clear(chains[i])
+				fallthrough
+			case u.wide():
+				u.VPDPWSSD_BCST(at, v, chains[i])
+			default:
+				x := u.vector()
+				u.VBROADCASTSS(at, x)
+				if first {
+					u.VPMADDWD(x, v, chains[i])
+				} else {
+					u.VPMADDWD(x, v, x)
+					u.VPADDD(x, chains[i], chains[i])
+				}
+			}
+		}
+	}
+	total := chains[0]
+	u.VPADDD(chains[1], total, total)
+	last := ((g+1)*u.f.group/16-1)*48 + 32 // behind the group's integers
+	if u.f.offset != 0 {
+		x := u.vector()
+		u.VBROADCASTSS(operand.Mem{Base: a, Disp: last + 12}, x)
+		if u.f.group == 32 {
+			if y := (operand.Mem{Base: a, Disp: 44}); u.wide() {
+				u.VPADDD_BCST(y, x, x)
+			} else {
+				v := u.vector()
+				u.VBROADCASTSS(y, v)
+				u.VPADDD(v, x, x)
+			}
+		}
+		u.VPSLLD(operand.U8(bits.TrailingZeros(uint(u.f.offset))), x, x)
+		u.VPSUBD(x, total, total)
+	}
+	u.VCVTDQ2PS(total, total)
+	both := u.vector()
+	u.VBROADCASTSS(operand.Mem{Base: a, Disp: last}, both)
+	u.VMULPS(u.part(u.scale, g, part), both, both)
+	u.VMULPS(both, total, total)
+	u.VADDPS(total, sum, sum)
+	if u.f.halves == 2 {
+		less := u.vector()
+		u.VBROADCASTSS(operand.Mem{Base: a, Disp: last + 4 + u.f.group/32*4}, less)
+		u.VMULPS(u.part(u.minus, g, part), less, less)
+		u.VSUBPS(less, sum, sum)
+	}
+}
+
+// unpacking is a walk over the records of a unit.
+type unpacking struct {
+	*amd64
+	f                             blockFormat
+	scale, minus, words_, halves_ reg.GPVirtual
+	constant                      func(bits uint32) reg.VecVirtual
+	codebook                      reg.VecVirtual
+}
+
+func (s *amd64) unpacking(f blockFormat) unpacking {
 	constants := map[uint32]reg.VecVirtual{}
-	constant := func(bits uint32) reg.VecVirtual {
+	u := unpacking{amd64: s, f: f, scale: s.pointer("scale"), minus: s.pointer("minus"), words_: s.pointer("words"), halves_: s.pointer("halves")}
+	u.constant = func(bits uint32) reg.VecVirtual {
 		if _, ok := constants[bits]; !ok {
 			constants[bits] = s.everyWord(bits)
 		}
 		return constants[bits]
 	}
-	u := unpacking{s, f, q, scale, minus, words, halves, constant}
 	u.prepare()
-	s.Label("record")
-	for part := range s.parts() {
-		u.groups(part)
-	}
-	if f.head > 0 {
-		s.ADDQ(operand.I32(f.head*64), words)
-	}
-	blocks := f.inputs / 32
-	count := s.GP64()
-	if blocks > 1 {
-		s.MOVQ(operand.I32(blocks), count)
-		s.Label("block")
-	}
-	for part := range s.parts() {
-		u.integers(part)
-	}
-	s.ADDQ(operand.I32(16*64), q)
-	s.ADDQ(operand.I32(f.perBlock()*64), words)
-	if blocks > 1 {
-		s.DECQ(count)
-		s.JNZ(operand.LabelRef("block"))
-	}
-	s.ADDQ(operand.I32(f.inputs/f.group*64), scale)
-	s.ADDQ(operand.I32(f.inputs/f.group*64), minus)
-	s.ADDQ(operand.I32(f.halves*32), halves)
-	s.DECQ(records)
-	s.JNZ(operand.LabelRef("record"))
-	s.end()
+	return u
 }
 
-type unpacking struct {
-	*amd64
-	f                                blockFormat
-	q, scale, minus, words_, halves_ reg.GPVirtual
-	constant                         func(bits uint32) reg.VecVirtual
+// each writes the scales of each record, then calls block for each 32 inputs of it,
+// whose words u.words_ leads to, and after for the record.
+func (u unpacking) each(block, after func()) {
+	records, count := u.Load(u.Param("records"), u.GP64()).(reg.GPVirtual), u.GP64()
+	u.Label("record")
+	for part := range u.parts() {
+		u.groups(part)
+	}
+	if u.f.head > 0 {
+		u.ADDQ(operand.I32(u.f.head*64), u.words_)
+	}
+	blocks := u.f.inputs / 32
+	if blocks > 1 {
+		u.MOVQ(operand.I32(blocks), count)
+		u.Label("block")
+	}
+	block()
+	u.ADDQ(operand.I32(u.f.perBlock()*64), u.words_)
+	if blocks > 1 {
+		u.DECQ(count)
+		u.JNZ(operand.LabelRef("block"))
+	}
+	after()
+	u.ADDQ(operand.I32(u.f.halves*32), u.halves_)
+	u.DECQ(records)
+	u.JNZ(operand.LabelRef("record"))
 }
 
 // prepare loads the constants of the inner loop before it begins.
-func (u unpacking) prepare() {
+func (u *unpacking) prepare() {
 	if u.f.codebook != nil {
 		u.constant(0x0f0f0f0f)
+		u.codebook = u.vector()
+		u.VMOVUPS(u.global("codebook"+u.f.name, func(word int) (four uint32) {
+			for i := range 4 {
+				four |= uint32(uint8(u.f.codebook[word%4*4+i])) << (8 * i)
+			}
+			return four
+		}), u.codebook)
 		return
 	}
 	low := 0
 	for _, bits := range u.f.planes {
 		u.constant(0x10001 * (1<<bits - 1) << low)
 		low += bits
-	}
-	if u.f.offset != 0 {
-		u.constant(0x10001 * uint32(u.f.offset))
 	}
 }
 
@@ -237,42 +358,25 @@ func (u unpacking) groups(part int) {
 	}
 }
 
-// integers writes q of 32 inputs, two vectors for each four.
-func (u unpacking) integers(part int) {
-	var codebook reg.VecVirtual
-	if u.f.codebook != nil {
-		codebook = u.vector()
-		u.VMOVUPS(u.global("codebook"+u.f.name, func(word int) (four uint32) {
-			for i := range 4 {
-				four |= uint32(uint8(u.f.codebook[word%4*4+i])) << (8 * i)
-			}
-			return four
-		}), codebook)
+// integers returns what is stored of four inputs, the even and the odd ones, or
+// what the codebook makes of it.
+func (u unpacking) integers(step, part int) (even, odd reg.VecVirtual) {
+	if u.f.codebook == nil {
+		return u.integer(step, 0, part), u.integer(step, 1, part)
 	}
-	for step := range 8 {
-		to := func(odd int) operand.Mem { return u.part(u.q, step*2+odd, part) }
-		if u.f.codebook != nil {
-			v := u.words(u.part(u.words_, step%4, part))
-			if step >= 4 {
-				u.VPSRLD(operand.U8(4), v, v)
-			}
-			u.andWords(u.constant(0x0f0f0f0f), v, v)
-			u.VPSHUFB(v, codebook, v)
-			even := u.vector()
-			u.VPSLLW(operand.U8(8), v, even)
-			u.VPSRAW(operand.U8(8), even, even)
-			u.VMOVUPS(even, to(0))
-			u.VPSRAW(operand.U8(8), v, v)
-			u.VMOVUPS(v, to(1))
-			continue
-		}
-		for odd := range 2 {
-			u.VMOVUPS(u.integer(step, odd, part), to(odd))
-		}
+	odd, even = u.words(u.part(u.words_, step%4, part)), u.vector()
+	if step >= 4 {
+		u.VPSRLD(operand.U8(4), odd, odd)
 	}
+	u.andWords(u.constant(0x0f0f0f0f), odd, odd)
+	u.VPSHUFB(odd, u.codebook, odd)
+	u.VPSLLW(operand.U8(8), odd, even)
+	u.VPSRAW(operand.U8(8), even, even)
+	u.VPSRAW(operand.U8(8), odd, odd)
+	return even, odd
 }
 
-// integer returns q of the even or the odd inputs of a step, from all planes.
+// integer returns what all planes hold of the even or the odd inputs of a step.
 func (u unpacking) integer(step, odd, part int) reg.VecVirtual {
 	var q reg.VecVirtual
 	first, low := 0, 0
@@ -295,9 +399,6 @@ func (u unpacking) integer(step, odd, part int) reg.VecVirtual {
 		}
 		first += bits
 		low += bits
-	}
-	if u.f.offset != 0 {
-		u.VPSUBW(u.constant(0x10001*uint32(u.f.offset)), q, q)
 	}
 	return q
 }
@@ -344,14 +445,14 @@ func (s *amd64) unpackedNumbers() {
 }
 
 // integerTile generates the product of some rows with a unit, or with a panel of
-// four where AVX-512 has the registers and there are rows to share what is loaded.
-func (s *amd64) integerTile(name string, rows int, vnni bool) {
+// four where AVX-512 has the registers.
+func (s *amd64) integerTile(rows int) {
 	units := 1
-	if s.wide() && rows > 1 {
+	if s.wide() {
 		units = 4
 	}
 	vectors := units * s.parts()
-	s.begin(name, "func(a *uint32, aStride int, q *uint32, scale, minus *float32, groups, halves int, dst *float32, dstStride int)",
+	s.function(fmt.Sprint("Integer", rows), "func(a *uint32, aStride int, q *uint32, scale, minus *float32, groups, halves int, dst *float32, dstStride int)",
 		fmt.Sprintf(integerTileDoc, rows, units*16))
 	a, a3, aStride := reg.RSI, reg.RDI, reg.RAX
 	q, scale, minus, groups, halves := reg.RBX, reg.RCX, reg.RDX, reg.R8, reg.R9
@@ -382,13 +483,8 @@ func (s *amd64) integerTile(name string, rows int, vnni bool) {
 	unit := func(base reg.Register, v, bytes, displacement int) operand.Mem {
 		return operand.Mem{Base: base, Disp: v/s.parts()*bytes + v%s.parts()*s.bytes + displacement}
 	}
-	chains := 1 // sums of which each takes every so manieth pair
-	if vnni && rows*vectors < 8 {
-		chains = 4 / (rows * vectors)
-	}
-	chains = max(chains, 1)
-	sum := func(r, v, chain int) reg.VecPhysical { return s.register((chain*rows+r)*vectors + v) }
-	free := chains * rows * vectors
+	sum := func(r, v int) reg.VecPhysical { return s.register(r*vectors + v) }
+	free := rows * vectors
 	held := min(vectors, 4)
 	weight := func(v int) reg.VecPhysical { return s.register(free + v%held) }
 	broadcast, product := s.register(free+held), s.register(free+held+1)
@@ -406,8 +502,8 @@ func (s *amd64) integerTile(name string, rows int, vnni bool) {
 		for r := range rows {
 			s.VBROADCASTSS(row(a, a3, aStride, r, pair*4), broadcast)
 			for v := range vectors {
-				to := sum(r, v, pair%chains)
-				if vnni {
+				to := sum(r, v)
+				if s.wide() {
 					s.VPDPWSSD(broadcast, weight(v), to)
 				} else {
 					s.VPMADDWD(broadcast, weight(v), product)
@@ -424,22 +520,13 @@ func (s *amd64) integerTile(name string, rows int, vnni bool) {
 	s.DECQ(count)
 	s.JNZ(operand.LabelRef("half"))
 
-	for n := chains / 2; n > 0; n /= 2 {
-		for chain := range n {
-			for r := range rows {
-				for v := range vectors {
-					s.VPADDD(sum(r, v, chain+n), sum(r, v, chain), sum(r, v, chain))
-				}
-			}
-		}
-	}
 	for v := range vectors {
 		s.VMOVUPS(unit(scale, v, scaleBytes, 0), weight(v))
 	}
 	for r := range rows {
 		s.VBROADCASTSS(row(a, a3, aStride, r, -16), broadcast)
 		for v := range vectors {
-			to := sum(r, v, 0)
+			to := sum(r, v)
 			s.VMULPS(broadcast, weight(v), product)
 			s.VCVTDQ2PS(to, to)
 			s.VMULPS(product, to, to)
@@ -462,13 +549,13 @@ func (s *amd64) integerTile(name string, rows int, vnni bool) {
 		s.VBROADCASTSS(row(count, sums, aStride, r, 0), broadcast)
 		for v := range vectors {
 			s.VMULPS(broadcast, weight(v), product)
-			s.VSUBPS(product, sum(r, v, 0), sum(r, v, 0))
+			s.VSUBPS(product, sum(r, v), sum(r, v))
 		}
 	}
 	s.Label("store")
 	for r := range rows {
 		for v := range vectors {
-			s.VMOVUPS(sum(r, v, 0), row(dst, dst3, dstStride, r, v*s.bytes))
+			s.VMOVUPS(sum(r, v), row(dst, dst3, dstStride, r, v*s.bytes))
 		}
 	}
 	s.DECQ(groups)
@@ -550,11 +637,11 @@ func (s *amd64) integers() {
 	}
 	times(both)
 	for half, total := range totals {
+		s.VMOVD(total, operand.Mem{Base: to, Disp: 48*half + 44})
 		times(total)
 		for i, v := range []reg.Register{scale, total, both} {
 			s.VMOVSS(v, operand.Mem{Base: to, Disp: 48*half + 32 + 4*i})
 		}
-		s.MOVL(operand.U32(0), operand.Mem{Base: to, Disp: 48*half + 44})
 	}
 	s.ADDQ(operand.I32(128), x)
 	s.ADDQ(operand.I32(96), to)

@@ -48,6 +48,17 @@ func Quantizable() []Type {
 	return types
 }
 
+// Fitting returns the type for rows of a width: the type itself where they are whole
+// blocks of it; else, where they are blocks of 32, one of those that has as many bits.
+// It returns false where rows stay plain numbers, as for every type that is no block's.
+func (t Type) Fitting(width int) (Type, bool) {
+	if elements, _ := t.Block(); !t.Blocks() || width%elements == 0 {
+		return t, t.Blocks()
+	}
+	smaller, ok := map[Type]Type{Q2_K: IQ4_NL, Q3_K: IQ4_NL, Q4_K: Q5_0, Q5_K: Q5_1, Q6_K: Q8_0}[t]
+	return smaller, ok && width%32 == 0
+}
+
 // rounding writes one block each, and reports whether its scales are finite.
 var rounding = map[Type]func(out []byte, x []float32) bool{
 	Q8_0:   roundQ8_0,

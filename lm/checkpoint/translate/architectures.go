@@ -39,6 +39,9 @@ const (
 	transposed         // [in, out] turned into [out, in]
 	stacked            // one tensor for each expert or head
 	asVector           // [1, n] stored as [n]
+	asTaps             // [n, 1, taps] stored as [n, taps]
+	asRow              // [n] in any shape, the name without .weight or .bias
+	fading             // asRow, of which the exponential was taken and its sign turned
 	factorTable        // not a weight: read with the metadata
 )
 
@@ -126,6 +129,31 @@ var qwenExperts = []part{
 	{blk + "ffn_up_shexp", layers + "mlp.shared_expert.up_proj", asItIs},
 	{blk + "ffn_down_shexp", layers + "mlp.shared_expert.down_proj", asItIs},
 }
+
+// deepExperts are those of deepseek_v3 and of all that have taken them over.
+var deepExperts = []part{
+	{blk + "ffn_gate_inp", layers + "mlp.gate", asItIs},
+	{blk + "exp_probs_b", layers + "mlp.gate.e_score_correction_bias", asRow},
+	{blk + "ffn_gate_exps", layers + "mlp.experts.{expert}.gate_proj", stacked},
+	{blk + "ffn_up_exps", layers + "mlp.experts.{expert}.up_proj", stacked},
+	{blk + "ffn_down_exps", layers + "mlp.experts.{expert}.down_proj", stacked},
+	{blk + "ffn_gate_shexp", layers + "mlp.shared_experts.gate_proj", asItIs},
+	{blk + "ffn_up_shexp", layers + "mlp.shared_experts.up_proj", asItIs},
+	{blk + "ffn_down_shexp", layers + "mlp.shared_experts.down_proj", asItIs},
+}
+
+var deepKeys = map[string]string{
+	"expert_count": "n_routed_experts", "expert_feed_forward_length": "moe_intermediate_size", "expert_shared_count": "n_shared_experts",
+	"leading_dense_block_count": "first_k_dense_replace", "expert_weights_scale": "routed_scaling_factor", "expert_weights_norm": "norm_topk_prob",
+	"expert_group_count": "n_group", "expert_group_used_count": "topk_group",
+}
+
+var hunyuanParts = combine(llamaParts, []part{
+	{blk + "attn_q_norm", layers + "self_attn.query_layernorm", asItIs},
+	{blk + "attn_k_norm", layers + "self_attn.key_layernorm", asItIs},
+})
+
+const mptBlock = "transformer.blocks.{num}."
 
 var gpt2Parts = []part{
 	{"token_embd", "transformer.wte", asItIs},
@@ -232,6 +260,94 @@ var architectures = map[string]architecture{
 			{blk + "post_ffw_norm", layers + "post_feedforward_layernorm", asItIs},
 		}),
 	},
+	"glm4moe": {
+		modelType: "glm4_moe", words: "glm4", partial: "partial_rotary_factor", keys: deepKeys,
+		settle: func(t *translation) {
+			t.config["attention_bias"] = t.has("blk.0.attn_q.bias")
+			t.config["use_qk_norm"] = t.has("blk.0.attn_q_norm.weight")
+		},
+		parts: combine(without(llamaParts, "ffn_norm"), headNorms, deepExperts, []part{{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs}}),
+	},
+	"dots1": {modelType: "dots1", words: "qwen2", keys: deepKeys, parts: combine(llamaParts, headNorms, deepExperts)},
+	"ernie4_5-moe": {
+		modelType: "ernie4_5_moe", settle: settleErnieMoE,
+		keys: map[string]string{
+			"expert_count": "moe_num_experts", "expert_used_count": "moe_k", "expert_feed_forward_length": "moe_intermediate_size",
+			"leading_dense_block_count": "moe_layer_start_index", "interleave_moe_layer_step": "moe_layer_interval",
+		},
+		parts: combine(llamaParts, without(deepExperts, "exp_probs_b"), []part{{blk + "exp_probs_b", layers + "mlp.moe_statics.e_score_correction_bias", asRow}}),
+	},
+	"hunyuan-dense": {modelType: "hunyuan_v1_dense", words: "hunyuan-dense", settle: settleBiases, parts: hunyuanParts},
+	"hunyuan-moe": {
+		modelType: "hunyuan_v1_moe", words: "hunyuan", settle: settleBiases,
+		keys: map[string]string{"expert_count": "num_experts", "expert_used_count": "moe_topk"},
+		parts: combine(without(hunyuanParts, "ffn_gate", "ffn_up", "ffn_down"), deepExperts[2:5], []part{
+			{blk + "ffn_gate_inp", layers + "mlp.gate.wg", asItIs},
+			{blk + "ffn_gate_shexp", layers + "mlp.shared_mlp.gate_proj", asItIs},
+			{blk + "ffn_up_shexp", layers + "mlp.shared_mlp.up_proj", asItIs},
+			{blk + "ffn_down_shexp", layers + "mlp.shared_mlp.down_proj", asItIs},
+		}),
+	},
+	"mpt": {
+		modelType: "mpt", words: "mpt", settle: settleMPT,
+		keys: map[string]string{"embedding_length": "d_model", "attention.head_count": "n_heads", "block_count": "n_layers"},
+		parts: []part{
+			{"token_embd", "transformer.wte", asItIs},
+			{"output_norm", "transformer.norm_f", asItIs},
+			{"output", "lm_head", asItIs},
+			{blk + "attn_norm", mptBlock + "norm_1", asItIs},
+			{blk + "attn_qkv", mptBlock + "attn.Wqkv", asItIs},
+			{blk + "attn_output", mptBlock + "attn.out_proj", asItIs},
+			{blk + "ffn_norm", mptBlock + "norm_2", asItIs},
+			{blk + "ffn_up", mptBlock + "ffn.up_proj", asItIs},
+			{blk + "ffn_down", mptBlock + "ffn.down_proj", asItIs},
+		},
+	},
+	"lfm2": {
+		modelType: "lfm2", words: "lfm2", settle: settleLFM2, keys: map[string]string{"shortconv.l_cache": "conv_L_cache", "attention.layer_norm_rms_epsilon": "norm_eps"},
+		constants: map[string]any{"block_auto_adjust_ff_dim": false, "conv_bias": false},
+		parts: []part{
+			{"token_embd", "model.embed_tokens", asItIs},
+			{"token_embd_norm", "model.embedding_norm", asItIs}, // as files were written at first
+			{"output_norm", "model.embedding_norm", asItIs},
+			{"output", "lm_head", asItIs},
+			{blk + "attn_norm", layers + "operator_norm", asItIs},
+			{blk + "attn_q", layers + "self_attn.q_proj", asItIs},
+			{blk + "attn_k", layers + "self_attn.k_proj", asItIs},
+			{blk + "attn_v", layers + "self_attn.v_proj", asItIs},
+			{blk + "attn_output", layers + "self_attn.out_proj", asItIs},
+			{blk + "attn_q_norm", layers + "self_attn.q_layernorm", asItIs},
+			{blk + "attn_k_norm", layers + "self_attn.k_layernorm", asItIs},
+			{blk + "shortconv.conv", layers + "conv.conv", asTaps},
+			{blk + "shortconv.in_proj", layers + "conv.in_proj", asItIs},
+			{blk + "shortconv.out_proj", layers + "conv.out_proj", asItIs},
+			{blk + "ffn_norm", layers + "ffn_norm", asItIs},
+			{blk + "ffn_gate", layers + "feed_forward.w1", asItIs},
+			{blk + "ffn_up", layers + "feed_forward.w3", asItIs},
+			{blk + "ffn_down", layers + "feed_forward.w2", asItIs},
+		},
+	},
+	"falcon-h1": {
+		modelType: "falcon_h1", words: "falcon-h1", settle: settleFalconH1,
+		keys: map[string]string{
+			"ssm.conv_kernel": "mamba_d_conv", "ssm.inner_size": "mamba_d_ssm", "ssm.state_size": "mamba_d_state",
+			"ssm.time_step_rank": "mamba_n_heads", "ssm.group_count": "mamba_n_groups",
+		},
+		parts: combine(without(llamaParts, "output_norm", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"), []part{
+			{"output_norm", "model.final_layernorm", asItIs},
+			{blk + "ffn_norm", layers + "pre_ff_layernorm.weight", asRow}, // stored without .weight
+			{blk + "ffn_gate", layers + "feed_forward.gate_proj", asItIs},
+			{blk + "ffn_up", layers + "feed_forward.up_proj", asItIs},
+			{blk + "ffn_down", layers + "feed_forward.down_proj", asItIs},
+			{blk + "ssm_in", layers + "mamba.in_proj", asItIs},
+			{blk + "ssm_conv1d", layers + "mamba.conv1d", asTaps},
+			{blk + "ssm_dt", layers + "mamba.dt_bias", asRow},
+			{blk + "ssm_a", layers + "mamba.A_log", fading},
+			{blk + "ssm_d", layers + "mamba.D", asRow},
+			{blk + "ssm_norm", layers + "mamba.norm.weight", asRow},
+			{blk + "ssm_out", layers + "mamba.out_proj", asItIs},
+		}),
+	},
 	"qwen2":    {modelType: "qwen2", words: "qwen2", parts: llamaParts},
 	"qwen3":    {modelType: "qwen3", words: "qwen2", parts: combine(llamaParts, headNorms)},
 	"qwen2moe": {modelType: "qwen2_moe", words: "qwen2", settle: settleExperts, parts: combine(llamaParts, qwenExperts), constants: map[string]any{"norm_topk_prob": false}},
@@ -331,6 +447,50 @@ func settleOlmo2(t *translation) {
 		t.config["model_type"] = "olmo3"
 		t.slidingPattern()
 	}
+}
+
+// settleErnieMoE counts the shared experts, which stand in one MLP.
+func settleErnieMoE(t *translation) {
+	t.config["use_bias"] = t.has("blk.0.attn_q.bias")
+	inner, _ := t.config["moe_intermediate_size"].(uint64)
+	for layer := range t.shape.layers {
+		if shared, ok := t.file.Tensor(block(layer, "ffn_gate_shexp.weight")); ok && inner > 0 {
+			t.config["moe_num_shared_experts"] = uint64(shared.Shape[0]) / inner
+			return
+		}
+	}
+}
+
+func settleMPT(t *translation) {
+	options := map[string]any{"alibi": true}
+	for key, field := range map[string]string{"attention.max_alibi_bias": "alibi_bias_max", "attention.clamp_kqv": "clip_qkv"} {
+		if value := t.value(key); value != nil {
+			options[field] = value
+		}
+	}
+	t.config["attn_config"] = options
+}
+
+// settleLFM2 finds the layers without attention by their keys, of which there are none.
+func settleLFM2(t *translation) {
+	var types []string
+	for layer := range t.shape.layers {
+		if t.has(block(layer, "attn_k.weight")) {
+			types = append(types, "full_attention")
+		} else {
+			types = append(types, "conv")
+		}
+	}
+	t.config["layer_types"] = types
+}
+
+// settleFalconH1 finds what the tensors say; the multipliers are in the weights.
+func settleFalconH1(t *translation) {
+	settleBiases(t)
+	t.config["mamba_d_head"] = t.size("ssm.inner_size") / t.size("ssm.time_step_rank")
+	t.config["mamba_rms_norm"] = t.has("blk.0.ssm_norm.weight")
+	t.config["mamba_conv_bias"] = t.has("blk.0.ssm_conv1d.bias")
+	t.config["mamba_proj_bias"] = t.has("blk.0.ssm_in.bias")
 }
 
 func settleBiases(t *translation) {

@@ -35,6 +35,7 @@ const (
 // headShape is what the order of rows depends on.
 type headShape struct {
 	layers, hidden, heads, keyHeads, size int
+	ahead                                 int // blocks behind the last that predict tokens further ahead, which are left out
 }
 
 // value returns the metadata of the architecture's key.
@@ -51,9 +52,9 @@ func (t *translation) copy(key, fields string) {
 	value := t.value(key)
 	switch list := value.(type) {
 	case []uint64:
-		value = t.same(key, len(list), len(slices.Compact(slices.Clone(list))), func() any { return list[0] })
+		value = same(t, key, list)
 	case []int64:
-		value = t.same(key, len(list), len(slices.Compact(slices.Clone(list))), func() any { return list[0] })
+		value = same(t, key, list)
 	}
 	if value == nil {
 		return
@@ -63,12 +64,15 @@ func (t *translation) copy(key, fields string) {
 	}
 }
 
-func (t *translation) same(key string, n, different int, first func() any) any {
-	if n == 0 || different > 1 {
+// same returns the one value of a list of layers. Layers that have none of what is
+// counted say 0.
+func same[T uint64 | int64](t *translation, key string, list []T) any {
+	list = slices.DeleteFunc(slices.Clone(list), func(n T) bool { return n == 0 })
+	if list = slices.Compact(list); len(list) != 1 {
 		t.fail("metadata %s.%s differs from layer to layer, which is not supported", t.name, key)
 		return nil
 	}
-	return first()
+	return list[0]
 }
 
 // settings fills the config from the metadata.
@@ -93,6 +97,13 @@ func (t *translation) settings() {
 	t.endTokens()
 
 	t.shape.layers = t.size("block_count")
+	if t.value("nextn_predict_layers") != nil {
+		if n, ok := t.value("nextn_predict_layers").(uint64); ok && n < uint64(t.shape.layers) {
+			t.shape.ahead = int(n)
+			t.shape.layers -= t.shape.ahead
+			t.config["num_hidden_layers"] = t.shape.layers
+		}
+	}
 	t.shape.hidden = t.size("embedding_length")
 	t.shape.heads = t.size("attention.head_count")
 	t.shape.keyHeads = t.shape.heads
@@ -125,9 +136,9 @@ func (t *translation) size(key string) int {
 	value := t.value(key)
 	switch list := value.(type) {
 	case []uint64:
-		value = t.same(key, len(list), len(slices.Compact(slices.Clone(list))), func() any { return list[0] })
+		value = same(t, key, list)
 	case []int64:
-		value = t.same(key, len(list), len(slices.Compact(slices.Clone(list))), func() any { return list[0] })
+		value = same(t, key, list)
 	}
 	if n, ok := value.(int64); ok && n > 0 {
 		value = uint64(n)

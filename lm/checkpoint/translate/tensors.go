@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"math"
 	"runtime"
 	"strconv"
 	"strings"
@@ -39,6 +40,9 @@ func (t *translation) parts() {
 		if rest, ok := strings.CutPrefix(base, "blk."); ok {
 			number, name, _ := strings.Cut(rest, ".")
 			n, err := strconv.Atoi(number)
+			if err == nil && n >= t.shape.layers && n < t.shape.layers+t.shape.ahead {
+				continue
+			}
 			if err != nil || n < 0 || n >= t.shape.layers || strconv.Itoa(n) != number {
 				t.fail("tensor %q is of a block that the metadata does not count", stored)
 				return
@@ -46,7 +50,7 @@ func (t *translation) parts() {
 			template, layer = blk+name, number
 		}
 		p, ok := table[template]
-		if !ok || suffix == "" {
+		if !ok || suffix == "" && p.how != asRow && p.how != fading {
 			t.fail("tensor %q is not one that the architecture %s is known to have", stored, t.name)
 			return
 		}
@@ -55,8 +59,11 @@ func (t *translation) parts() {
 			t.fail("tensor %q holds %v, which is not supported", stored, tensor.Type)
 		}
 		how := p.how
-		if how == plusOne && suffix == ".bias" {
+		switch {
+		case how == plusOne && suffix == ".bias", how == asTaps && suffix == ".bias":
 			how = asItIs
+		case how == asRow || how == fading:
+			suffix = ""
 		}
 		t.add(tensor, how, strings.ReplaceAll(p.name, "{num}", layer)+suffix)
 		if t.err != nil {
@@ -122,6 +129,12 @@ func (t *translation) add(tensor gguf.Tensor, how change, name string) {
 			t.put(strings.NewReplacer("{expert}", number, "{head}", number).Replace(name), one)
 		}
 		return
+	case asTaps:
+		if len(tensor.Shape) == 2 {
+			s.shape = []int{tensor.Shape[0], 1, tensor.Shape[1]}
+		}
+	case asRow, fading:
+		s.shape = []int{tensor.Len()}
 	case asVector:
 		if len(tensor.Shape) == 1 {
 			s.shape = []int{1, tensor.Shape[0]}
@@ -190,7 +203,7 @@ func (s *source) rowBytes() int {
 // stored returns the bytes in the file where they are the tensor's already; nil
 // where it has to be made.
 func (s *source) stored() []byte {
-	if s.tensor.Type.Blocks() || s.order != nil || s.how == plusOne || s.how == transposed && len(s.shape) == 2 {
+	if s.tensor.Type.Blocks() || s.order != nil || s.how == plusOne || s.how == fading || s.how == transposed && len(s.shape) == 2 {
 		return nil
 	}
 	from, n := s.first*s.rowBytes(), s.rows*s.rowBytes()
@@ -200,7 +213,7 @@ func (s *source) stored() []byte {
 // blocks returns the rows as they are stored, in blocks; false where they are not,
 // or are no matrix.
 func (s *source) blocks() (gguf.Rows, bool) {
-	if !s.tensor.Type.Blocks() || len(s.shape) != 2 || s.how == plusOne {
+	if !s.tensor.Type.Blocks() || len(s.shape) != 2 || s.how == plusOne || s.how == fading {
 		return gguf.Rows{}, false
 	}
 	rows := gguf.Rows{Type: s.tensor.Type, Count: s.rows, Width: s.width, Order: s.order, Turned: s.how == transposed}
@@ -236,11 +249,14 @@ func (s *source) makeRows(out []byte, dtype safetensors.DType, from, to int) {
 		}
 		stored := s.tensor.Data[at*bytes : (at+1)*bytes]
 		switch {
-		case s.tensor.Type.Blocks() || s.how == plusOne:
+		case s.tensor.Type.Blocks() || s.how == plusOne || s.how == fading:
 			s.tensor.Type.Expand(values, stored)
-			if s.how == plusOne {
-				for i := range values {
+			for i := range values {
+				switch s.how {
+				case plusOne:
 					values[i]--
+				case fading:
+					values[i] = float32(math.Log(-float64(values[i])))
 				}
 			}
 			row = safetensors.AppendFloats(row[:0], dtype, values)

@@ -17,7 +17,11 @@ const (
 	tekkenWords  = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 	gpt4oWords   = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+` + contractions + `?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*` + contractions + `?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 	seedWords    = contractions + `|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+`
-	bloomWords   = ` ?[^(\s|[.,!?…。，、।۔،])]+`
+	// deepSeekWords are cut one after the other.
+	deepSeekNumbers = `\p{N}{1,3}`
+	deepSeekHan     = `[一-龥぀-ゟ゠-ヿ]+`
+	deepSeekWords   = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+	bloomWords      = ` ?[^(\s|[.,!?…。，、।۔،])]+`
 )
 
 // object is a JSON object.
@@ -37,11 +41,12 @@ var (
 )
 
 var (
-	gpt2Cut   = cut{steps: []any{gpt2Words}}
-	digitsCut = cut{steps: []any{eachDigit, gpt2Words}}
-	llama3Cut = cut{steps: []any{split(llama3Words), toBytes}, ignoreMerges: true, addBOS: true}
-	dbrxCut   = cut{steps: []any{split(llama3Words), toBytes}}
-	qwen2Cut  = cut{steps: []any{split(qwen2Words), toBytes}, normalizer: nfc}
+	gpt2Cut     = cut{steps: []any{gpt2Words}}
+	digitsCut   = cut{steps: []any{eachDigit, gpt2Words}}
+	llama3Cut   = cut{steps: []any{split(llama3Words), toBytes}, ignoreMerges: true, addBOS: true}
+	dbrxCut     = cut{steps: []any{split(llama3Words), toBytes}}
+	deepSeekCut = cut{steps: []any{split(deepSeekNumbers), split(deepSeekHan), split(deepSeekWords), toBytes}}
+	qwen2Cut    = cut{steps: []any{split(qwen2Words), toBytes}, normalizer: nfc}
 )
 
 // cuts are the cuts into words by tokenizer.ggml.pre.
@@ -61,6 +66,12 @@ var cuts = map[string]cut{
 	"llama-bpe":        llama3Cut,
 	"llama3":           llama3Cut,
 	"llama-v3":         llama3Cut,
+	"falcon3":          llama3Cut,
+	"falcon-h1":        llama3Cut,
+	"lfm2":             llama3Cut,
+	"deepseek-v3":      deepSeekCut,
+	"hunyuan-dense":    deepSeekCut,
+	"hunyuan":          {steps: []any{split(qwen2Words), toBytes}},
 	"dbrx":             dbrxCut,
 	"smaug-bpe":        dbrxCut,
 	"exaone4":          gpt2Cut,

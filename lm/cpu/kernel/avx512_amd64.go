@@ -316,11 +316,23 @@ func avx512Transpose(dst *byte, dstStep int, src *byte, srcStride int, n int)
 //go:noescape
 func avx512UnpackQ4_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 
+// avx512RowQ4_0 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func avx512RowQ4_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
 // avx512UnpackQ4_1 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
 func avx512UnpackQ4_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx512RowQ4_1 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func avx512RowQ4_1(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 
 // avx512UnpackQ5_0 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
@@ -328,11 +340,23 @@ func avx512UnpackQ4_1(q *uint32, scale *float32, minus *float32, words *uint32, 
 //go:noescape
 func avx512UnpackQ5_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 
+// avx512RowQ5_0 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func avx512RowQ5_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
 // avx512UnpackQ5_1 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
 func avx512UnpackQ5_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx512RowQ5_1 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func avx512RowQ5_1(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 
 // avx512UnpackQ8_0 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
@@ -340,11 +364,23 @@ func avx512UnpackQ5_1(q *uint32, scale *float32, minus *float32, words *uint32, 
 //go:noescape
 func avx512UnpackQ8_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 
+// avx512RowQ8_0 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func avx512RowQ8_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
 // avx512UnpackQ2_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
 func avx512UnpackQ2_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx512RowQ2_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func avx512RowQ2_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 
 // avx512UnpackQ3_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
@@ -352,11 +388,23 @@ func avx512UnpackQ2_K(q *uint32, scale *float32, minus *float32, words *uint32, 
 //go:noescape
 func avx512UnpackQ3_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 
+// avx512RowQ3_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func avx512RowQ3_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
 // avx512UnpackQ4_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
 func avx512UnpackQ4_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx512RowQ4_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func avx512RowQ4_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 
 // avx512UnpackQ5_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
@@ -364,11 +412,23 @@ func avx512UnpackQ4_K(q *uint32, scale *float32, minus *float32, words *uint32, 
 //go:noescape
 func avx512UnpackQ5_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 
+// avx512RowQ5_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func avx512RowQ5_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
 // avx512UnpackQ6_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
 func avx512UnpackQ6_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
+// avx512RowQ6_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func avx512RowQ6_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 
 // avx512UnpackIQ4_NL unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
@@ -376,24 +436,28 @@ func avx512UnpackQ6_K(q *uint32, scale *float32, minus *float32, words *uint32, 
 //go:noescape
 func avx512UnpackIQ4_NL(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 
+// avx512RowIQ4_NL adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func avx512RowIQ4_NL(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
 // avx512UnpackMXFP4 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
 func avx512UnpackMXFP4(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 
+// avx512RowMXFP4 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func avx512RowMXFP4(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+
 // avx512UnpackedNumbers turns what was unpacked into numbers [inputs, 16].
 //
 //go:noescape
 func avx512UnpackedNumbers(dst *float32, q *uint32, scale *float32, minus *float32, groups int, halves int)
-
-// avx512Integer1 multiplies 1 rows of a, aStride bytes apart, with 16 outputs,
-// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
-// of 16 inputs, the sum of the integers' products times both scales, less minus times
-// the sum of the activations unless minus is nil. All strides are in bytes.
-//
-//go:noescape
-func avx512Integer1(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
 
 // avx512Integer2 multiplies 2 rows of a, aStride bytes apart, with 64 outputs,
 // unpacked in units of 16: it adds to dst for each of some groups, of so many halves
@@ -434,51 +498,3 @@ func avx512Integer5(a *uint32, aStride int, q *uint32, scale *float32, minus *fl
 //
 //go:noescape
 func avx512Integer6(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-
-// avx512IntegerVNNI1 multiplies 1 rows of a, aStride bytes apart, with 16 outputs,
-// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
-// of 16 inputs, the sum of the integers' products times both scales, less minus times
-// the sum of the activations unless minus is nil. All strides are in bytes.
-//
-//go:noescape
-func avx512IntegerVNNI1(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-
-// avx512IntegerVNNI2 multiplies 2 rows of a, aStride bytes apart, with 64 outputs,
-// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
-// of 16 inputs, the sum of the integers' products times both scales, less minus times
-// the sum of the activations unless minus is nil. All strides are in bytes.
-//
-//go:noescape
-func avx512IntegerVNNI2(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-
-// avx512IntegerVNNI3 multiplies 3 rows of a, aStride bytes apart, with 64 outputs,
-// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
-// of 16 inputs, the sum of the integers' products times both scales, less minus times
-// the sum of the activations unless minus is nil. All strides are in bytes.
-//
-//go:noescape
-func avx512IntegerVNNI3(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-
-// avx512IntegerVNNI4 multiplies 4 rows of a, aStride bytes apart, with 64 outputs,
-// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
-// of 16 inputs, the sum of the integers' products times both scales, less minus times
-// the sum of the activations unless minus is nil. All strides are in bytes.
-//
-//go:noescape
-func avx512IntegerVNNI4(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-
-// avx512IntegerVNNI5 multiplies 5 rows of a, aStride bytes apart, with 64 outputs,
-// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
-// of 16 inputs, the sum of the integers' products times both scales, less minus times
-// the sum of the activations unless minus is nil. All strides are in bytes.
-//
-//go:noescape
-func avx512IntegerVNNI5(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-
-// avx512IntegerVNNI6 multiplies 6 rows of a, aStride bytes apart, with 64 outputs,
-// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
-// of 16 inputs, the sum of the integers' products times both scales, less minus times
-// the sum of the activations unless minus is nil. All strides are in bytes.
-//
-//go:noescape
-func avx512IntegerVNNI6(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)

@@ -8503,89 +8503,89 @@ TEXT ·avx512UnpackQ4_0(SB), NOSPLIT, $0-48
 	MOVQ    minus+16(FP), DX
 	MOVQ    words+24(FP), BX
 	MOVQ    halves+32(FP), SI
-	MOVQ    records+40(FP), DI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	VMOVUPS avx512_all_00080008<>+0(SB), Z1
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (SI), Z2
-	VMOVUPS   Z2, (CX)
-	VMOVUPS   (BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, (AX)
+	VCVTPH2PS (SI), Z1
+	VMOVUPS   Z1, (CX)
+	VMOVUPS   (BX), Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   (BX), Z2
 	VPSRLW    $0x08, Z2, Z2
 	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VMOVUPS   avx512_all_00080008<>+0(SB), Z3
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, (AX)
 	VMOVUPS   Z2, 64(AX)
-	VMOVUPS   64(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 128(AX)
+	VMOVUPS   64(BX), Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   64(BX), Z2
 	VPSRLW    $0x08, Z2, Z2
 	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, 128(AX)
 	VMOVUPS   Z2, 192(AX)
-	VMOVUPS   128(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 256(AX)
+	VMOVUPS   128(BX), Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   128(BX), Z2
 	VPSRLW    $0x08, Z2, Z2
 	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, 256(AX)
 	VMOVUPS   Z2, 320(AX)
-	VMOVUPS   192(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 384(AX)
+	VMOVUPS   192(BX), Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   192(BX), Z2
 	VPSRLW    $0x08, Z2, Z2
 	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, 384(AX)
 	VMOVUPS   Z2, 448(AX)
-	VMOVUPS   (BX), Z2
-	VPSRLW    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 512(AX)
+	VMOVUPS   (BX), Z1
+	VPSRLW    $0x04, Z1, Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   (BX), Z2
 	VPSRLW    $0x0c, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, 512(AX)
 	VMOVUPS   Z2, 576(AX)
-	VMOVUPS   64(BX), Z2
-	VPSRLW    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 640(AX)
+	VMOVUPS   64(BX), Z1
+	VPSRLW    $0x04, Z1, Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   64(BX), Z2
 	VPSRLW    $0x0c, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, 640(AX)
 	VMOVUPS   Z2, 704(AX)
-	VMOVUPS   128(BX), Z2
-	VPSRLW    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 768(AX)
+	VMOVUPS   128(BX), Z1
+	VPSRLW    $0x04, Z1, Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   128(BX), Z2
 	VPSRLW    $0x0c, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, 768(AX)
 	VMOVUPS   Z2, 832(AX)
-	VMOVUPS   192(BX), Z2
-	VPSRLW    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 896(AX)
+	VMOVUPS   192(BX), Z1
+	VPSRLW    $0x04, Z1, Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   192(BX), Z2
 	VPSRLW    $0x0c, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, 896(AX)
 	VMOVUPS   Z2, 960(AX)
 	ADDQ      $+1024, AX
-	ADDQ      $+256, BX
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
+	ADDQ      $+256, BX
 	ADDQ      $+32, SI
 	DECQ      DI
 	JNZ       record
@@ -8612,6 +8612,107 @@ DATA avx512_all_00080008<>+48(SB)/8, $0x0008000800080008
 DATA avx512_all_00080008<>+56(SB)/8, $0x0008000800080008
 GLOBL avx512_all_00080008<>(SB), RODATA|NOPTR, $64
 
+// func avx512RowQ4_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowQ4_0(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), BX
+	MOVQ    words+32(FP), SI
+	MOVQ    halves+40(FP), DI
+	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
+	VMOVUPS (AX), Z1
+	MOVQ    records+48(FP), R8
+
+record:
+	VCVTPH2PS     (DI), Z2
+	VMOVUPS       Z2, (DX)
+	PREFETCHT0    4096(SI)
+	PREFETCHT0    4160(SI)
+	PREFETCHT0    4224(SI)
+	PREFETCHT0    4288(SI)
+	VMOVUPS       (SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       (SI), Z5
+	VPSRLW        $0x08, Z5, Z5
+	VPANDD        Z0, Z5, Z5
+	VPXORD        Z3, Z3, Z3
+	VPDPWSSD.BCST (CX), Z2, Z3
+	VPXORD        Z4, Z4, Z4
+	VPDPWSSD.BCST 4(CX), Z5, Z4
+	VMOVUPS       64(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       64(SI), Z5
+	VPSRLW        $0x08, Z5, Z5
+	VPANDD        Z0, Z5, Z5
+	VPDPWSSD.BCST 8(CX), Z2, Z3
+	VPDPWSSD.BCST 12(CX), Z5, Z4
+	VMOVUPS       128(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       128(SI), Z5
+	VPSRLW        $0x08, Z5, Z5
+	VPANDD        Z0, Z5, Z5
+	VPDPWSSD.BCST 16(CX), Z2, Z3
+	VPDPWSSD.BCST 20(CX), Z5, Z4
+	VMOVUPS       192(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       192(SI), Z5
+	VPSRLW        $0x08, Z5, Z5
+	VPANDD        Z0, Z5, Z5
+	VPDPWSSD.BCST 24(CX), Z2, Z3
+	VPDPWSSD.BCST 28(CX), Z5, Z4
+	VMOVUPS       (SI), Z2
+	VPSRLW        $0x04, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       (SI), Z5
+	VPSRLW        $0x0c, Z5, Z5
+	VPDPWSSD.BCST 48(CX), Z2, Z3
+	VPDPWSSD.BCST 52(CX), Z5, Z4
+	VMOVUPS       64(SI), Z2
+	VPSRLW        $0x04, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       64(SI), Z5
+	VPSRLW        $0x0c, Z5, Z5
+	VPDPWSSD.BCST 56(CX), Z2, Z3
+	VPDPWSSD.BCST 60(CX), Z5, Z4
+	VMOVUPS       128(SI), Z2
+	VPSRLW        $0x04, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       128(SI), Z5
+	VPSRLW        $0x0c, Z5, Z5
+	VPDPWSSD.BCST 64(CX), Z2, Z3
+	VPDPWSSD.BCST 68(CX), Z5, Z4
+	VMOVUPS       192(SI), Z2
+	VPSRLW        $0x04, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       192(SI), Z5
+	VPSRLW        $0x0c, Z5, Z5
+	VPDPWSSD.BCST 72(CX), Z2, Z3
+	VPDPWSSD.BCST 76(CX), Z5, Z4
+	VPADDD        Z4, Z3, Z3
+	VBROADCASTSS  92(CX), Z2
+	VPADDD.BCST   44(CX), Z2, Z2
+	VPSLLD        $0x03, Z2, Z2
+	VPSUBD        Z2, Z3, Z3
+	VCVTDQ2PS     Z3, Z3
+	VBROADCASTSS  80(CX), Z2
+	VMULPS        (DX), Z2, Z2
+	VMULPS        Z2, Z3, Z3
+	VADDPS        Z3, Z1, Z1
+	ADDQ          $+96, CX
+	ADDQ          $+64, DX
+	ADDQ          $+64, BX
+	ADDQ          $+256, SI
+	SUBQ          $+64, DX
+	SUBQ          $+64, BX
+	ADDQ          $+32, DI
+	DECQ          R8
+	JNZ           record
+	VMOVUPS       Z1, (AX)
+	VZEROUPPER
+	RET
+
 // func avx512UnpackQ4_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 // Requires: AVX, AVX512BW, AVX512DQ, AVX512F
 TEXT ·avx512UnpackQ4_1(SB), NOSPLIT, $0-48
@@ -8620,8 +8721,8 @@ TEXT ·avx512UnpackQ4_1(SB), NOSPLIT, $0-48
 	MOVQ    minus+16(FP), DX
 	MOVQ    words+24(FP), BX
 	MOVQ    halves+32(FP), SI
-	MOVQ    records+40(FP), DI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
+	MOVQ    records+40(FP), DI
 
 record:
 	VCVTPH2PS (SI), Z1
@@ -8632,67 +8733,171 @@ record:
 	VMOVUPS   Z2, (DX)
 	VMOVUPS   (BX), Z1
 	VPANDD    Z0, Z1, Z1
+	VMOVUPS   (BX), Z2
+	VPSRLW    $0x08, Z2, Z2
+	VPANDD    Z0, Z2, Z2
 	VMOVUPS   Z1, (AX)
-	VMOVUPS   (BX), Z1
-	VPSRLW    $0x08, Z1, Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   Z1, 64(AX)
+	VMOVUPS   Z2, 64(AX)
 	VMOVUPS   64(BX), Z1
 	VPANDD    Z0, Z1, Z1
+	VMOVUPS   64(BX), Z2
+	VPSRLW    $0x08, Z2, Z2
+	VPANDD    Z0, Z2, Z2
 	VMOVUPS   Z1, 128(AX)
-	VMOVUPS   64(BX), Z1
-	VPSRLW    $0x08, Z1, Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   Z1, 192(AX)
+	VMOVUPS   Z2, 192(AX)
 	VMOVUPS   128(BX), Z1
 	VPANDD    Z0, Z1, Z1
+	VMOVUPS   128(BX), Z2
+	VPSRLW    $0x08, Z2, Z2
+	VPANDD    Z0, Z2, Z2
 	VMOVUPS   Z1, 256(AX)
-	VMOVUPS   128(BX), Z1
-	VPSRLW    $0x08, Z1, Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   Z1, 320(AX)
+	VMOVUPS   Z2, 320(AX)
 	VMOVUPS   192(BX), Z1
 	VPANDD    Z0, Z1, Z1
+	VMOVUPS   192(BX), Z2
+	VPSRLW    $0x08, Z2, Z2
+	VPANDD    Z0, Z2, Z2
 	VMOVUPS   Z1, 384(AX)
-	VMOVUPS   192(BX), Z1
-	VPSRLW    $0x08, Z1, Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   Z1, 448(AX)
+	VMOVUPS   Z2, 448(AX)
 	VMOVUPS   (BX), Z1
 	VPSRLW    $0x04, Z1, Z1
 	VPANDD    Z0, Z1, Z1
+	VMOVUPS   (BX), Z2
+	VPSRLW    $0x0c, Z2, Z2
 	VMOVUPS   Z1, 512(AX)
-	VMOVUPS   (BX), Z1
-	VPSRLW    $0x0c, Z1, Z1
-	VMOVUPS   Z1, 576(AX)
+	VMOVUPS   Z2, 576(AX)
 	VMOVUPS   64(BX), Z1
 	VPSRLW    $0x04, Z1, Z1
 	VPANDD    Z0, Z1, Z1
+	VMOVUPS   64(BX), Z2
+	VPSRLW    $0x0c, Z2, Z2
 	VMOVUPS   Z1, 640(AX)
-	VMOVUPS   64(BX), Z1
-	VPSRLW    $0x0c, Z1, Z1
-	VMOVUPS   Z1, 704(AX)
+	VMOVUPS   Z2, 704(AX)
 	VMOVUPS   128(BX), Z1
 	VPSRLW    $0x04, Z1, Z1
 	VPANDD    Z0, Z1, Z1
+	VMOVUPS   128(BX), Z2
+	VPSRLW    $0x0c, Z2, Z2
 	VMOVUPS   Z1, 768(AX)
-	VMOVUPS   128(BX), Z1
-	VPSRLW    $0x0c, Z1, Z1
-	VMOVUPS   Z1, 832(AX)
+	VMOVUPS   Z2, 832(AX)
 	VMOVUPS   192(BX), Z1
 	VPSRLW    $0x04, Z1, Z1
 	VPANDD    Z0, Z1, Z1
+	VMOVUPS   192(BX), Z2
+	VPSRLW    $0x0c, Z2, Z2
 	VMOVUPS   Z1, 896(AX)
-	VMOVUPS   192(BX), Z1
-	VPSRLW    $0x0c, Z1, Z1
-	VMOVUPS   Z1, 960(AX)
+	VMOVUPS   Z2, 960(AX)
 	ADDQ      $+1024, AX
-	ADDQ      $+256, BX
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
+	ADDQ      $+256, BX
 	ADDQ      $+64, SI
 	DECQ      DI
 	JNZ       record
+	VZEROUPPER
+	RET
+
+// func avx512RowQ4_1(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowQ4_1(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), BX
+	MOVQ    words+32(FP), SI
+	MOVQ    halves+40(FP), DI
+	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
+	VMOVUPS (AX), Z1
+	MOVQ    records+48(FP), R8
+
+record:
+	VCVTPH2PS     (DI), Z2
+	VCVTPH2PS     32(DI), Z3
+	VMOVUPS       Z2, (DX)
+	VMOVUPS       avx512_all_80000000<>+0(SB), Z2
+	VXORPS        Z2, Z3, Z3
+	VMOVUPS       Z3, (BX)
+	PREFETCHT0    4096(SI)
+	PREFETCHT0    4160(SI)
+	PREFETCHT0    4224(SI)
+	PREFETCHT0    4288(SI)
+	VMOVUPS       (SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x08, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPXORD        Z4, Z4, Z4
+	VPDPWSSD.BCST (CX), Z2, Z4
+	VPXORD        Z5, Z5, Z5
+	VPDPWSSD.BCST 4(CX), Z3, Z5
+	VMOVUPS       64(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x08, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 8(CX), Z2, Z4
+	VPDPWSSD.BCST 12(CX), Z3, Z5
+	VMOVUPS       128(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       128(SI), Z3
+	VPSRLW        $0x08, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 16(CX), Z2, Z4
+	VPDPWSSD.BCST 20(CX), Z3, Z5
+	VMOVUPS       192(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       192(SI), Z3
+	VPSRLW        $0x08, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 24(CX), Z2, Z4
+	VPDPWSSD.BCST 28(CX), Z3, Z5
+	VMOVUPS       (SI), Z2
+	VPSRLW        $0x04, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x0c, Z3, Z3
+	VPDPWSSD.BCST 48(CX), Z2, Z4
+	VPDPWSSD.BCST 52(CX), Z3, Z5
+	VMOVUPS       64(SI), Z2
+	VPSRLW        $0x04, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x0c, Z3, Z3
+	VPDPWSSD.BCST 56(CX), Z2, Z4
+	VPDPWSSD.BCST 60(CX), Z3, Z5
+	VMOVUPS       128(SI), Z2
+	VPSRLW        $0x04, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       128(SI), Z3
+	VPSRLW        $0x0c, Z3, Z3
+	VPDPWSSD.BCST 64(CX), Z2, Z4
+	VPDPWSSD.BCST 68(CX), Z3, Z5
+	VMOVUPS       192(SI), Z2
+	VPSRLW        $0x04, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       192(SI), Z3
+	VPSRLW        $0x0c, Z3, Z3
+	VPDPWSSD.BCST 72(CX), Z2, Z4
+	VPDPWSSD.BCST 76(CX), Z3, Z5
+	VPADDD        Z5, Z4, Z4
+	VCVTDQ2PS     Z4, Z4
+	VBROADCASTSS  80(CX), Z2
+	VMULPS        (DX), Z2, Z2
+	VMULPS        Z2, Z4, Z4
+	VADDPS        Z4, Z1, Z1
+	VBROADCASTSS  88(CX), Z2
+	VMULPS        (BX), Z2, Z2
+	VSUBPS        Z2, Z1, Z1
+	ADDQ          $+96, CX
+	ADDQ          $+64, DX
+	ADDQ          $+64, BX
+	ADDQ          $+256, SI
+	SUBQ          $+64, DX
+	SUBQ          $+64, BX
+	ADDQ          $+64, DI
+	DECQ          R8
+	JNZ           record
+	VMOVUPS       Z1, (AX)
 	VZEROUPPER
 	RET
 
@@ -8704,9 +8909,9 @@ TEXT ·avx512UnpackQ5_0(SB), NOSPLIT, $0-48
 	MOVQ    minus+16(FP), DX
 	MOVQ    words+24(FP), BX
 	MOVQ    halves+32(FP), SI
-	MOVQ    records+40(FP), DI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS avx512_all_00100010<>+0(SB), Z1
+	MOVQ    records+40(FP), DI
 
 record:
 	VCVTPH2PS (SI), Z2
@@ -8717,84 +8922,84 @@ record:
 	VPSLLW    $0x04, Z3, Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   (BX), Z3
+	VPSRLW    $0x08, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x04, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z1, Z3, Z3
 	VMOVUPS   Z2, (AX)
-	VMOVUPS   (BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x04, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 64(AX)
+	VMOVUPS   Z3, 64(AX)
 	VMOVUPS   64(BX), Z2
 	VPANDD    Z0, Z2, Z2
 	VMOVUPS   256(BX), Z3
 	VPSLLW    $0x03, Z3, Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   64(BX), Z3
+	VPSRLW    $0x08, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x05, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z1, Z3, Z3
 	VMOVUPS   Z2, 128(AX)
-	VMOVUPS   64(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x05, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 192(AX)
+	VMOVUPS   Z3, 192(AX)
 	VMOVUPS   128(BX), Z2
 	VPANDD    Z0, Z2, Z2
 	VMOVUPS   256(BX), Z3
 	VPSLLW    $0x02, Z3, Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   128(BX), Z3
+	VPSRLW    $0x08, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x06, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z1, Z3, Z3
 	VMOVUPS   Z2, 256(AX)
-	VMOVUPS   128(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x06, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 320(AX)
+	VMOVUPS   Z3, 320(AX)
 	VMOVUPS   192(BX), Z2
 	VPANDD    Z0, Z2, Z2
 	VMOVUPS   256(BX), Z3
 	VPSLLW    $0x01, Z3, Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   192(BX), Z3
+	VPSRLW    $0x08, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x07, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z1, Z3, Z3
 	VMOVUPS   Z2, 384(AX)
-	VMOVUPS   192(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x07, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 448(AX)
+	VMOVUPS   Z3, 448(AX)
 	VMOVUPS   (BX), Z2
 	VPSRLW    $0x04, Z2, Z2
 	VPANDD    Z0, Z2, Z2
 	VMOVUPS   256(BX), Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   (BX), Z3
+	VPSRLW    $0x0c, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x08, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z1, Z3, Z3
 	VMOVUPS   Z2, 512(AX)
-	VMOVUPS   (BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x08, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 576(AX)
+	VMOVUPS   Z3, 576(AX)
 	VMOVUPS   64(BX), Z2
 	VPSRLW    $0x04, Z2, Z2
 	VPANDD    Z0, Z2, Z2
@@ -8802,16 +9007,16 @@ record:
 	VPSRLW    $0x01, Z3, Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   64(BX), Z3
+	VPSRLW    $0x0c, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x09, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z1, Z3, Z3
 	VMOVUPS   Z2, 640(AX)
-	VMOVUPS   64(BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x09, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 704(AX)
+	VMOVUPS   Z3, 704(AX)
 	VMOVUPS   128(BX), Z2
 	VPSRLW    $0x04, Z2, Z2
 	VPANDD    Z0, Z2, Z2
@@ -8819,16 +9024,16 @@ record:
 	VPSRLW    $0x02, Z3, Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   128(BX), Z3
+	VPSRLW    $0x0c, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x0a, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z1, Z3, Z3
 	VMOVUPS   Z2, 768(AX)
-	VMOVUPS   128(BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x0a, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 832(AX)
+	VMOVUPS   Z3, 832(AX)
 	VMOVUPS   192(BX), Z2
 	VPSRLW    $0x04, Z2, Z2
 	VPANDD    Z0, Z2, Z2
@@ -8836,20 +9041,20 @@ record:
 	VPSRLW    $0x03, Z3, Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   192(BX), Z3
+	VPSRLW    $0x0c, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x0b, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z1, Z3, Z3
 	VMOVUPS   Z2, 896(AX)
-	VMOVUPS   192(BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x0b, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 960(AX)
+	VMOVUPS   Z3, 960(AX)
 	ADDQ      $+1024, AX
-	ADDQ      $+320, BX
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
+	ADDQ      $+320, BX
 	ADDQ      $+32, SI
 	DECQ      DI
 	JNZ       record
@@ -8866,6 +9071,172 @@ DATA avx512_all_00100010<>+48(SB)/8, $0x0010001000100010
 DATA avx512_all_00100010<>+56(SB)/8, $0x0010001000100010
 GLOBL avx512_all_00100010<>(SB), RODATA|NOPTR, $64
 
+// func avx512RowQ5_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowQ5_0(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), BX
+	MOVQ    words+32(FP), SI
+	MOVQ    halves+40(FP), DI
+	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
+	VMOVUPS avx512_all_00100010<>+0(SB), Z1
+	VMOVUPS (AX), Z2
+	MOVQ    records+48(FP), R8
+
+record:
+	VCVTPH2PS     (DI), Z3
+	VMOVUPS       Z3, (DX)
+	PREFETCHT0    4096(SI)
+	PREFETCHT0    4160(SI)
+	PREFETCHT0    4224(SI)
+	PREFETCHT0    4288(SI)
+	PREFETCHT0    4352(SI)
+	VMOVUPS       (SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z6
+	VPSLLW        $0x04, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z3, Z3
+	VMOVUPS       (SI), Z6
+	VPSRLW        $0x08, Z6, Z6
+	VPANDD        Z0, Z6, Z6
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x04, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z6, Z6
+	VPXORD        Z4, Z4, Z4
+	VPDPWSSD.BCST (CX), Z3, Z4
+	VPXORD        Z5, Z5, Z5
+	VPDPWSSD.BCST 4(CX), Z6, Z5
+	VMOVUPS       64(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z6
+	VPSLLW        $0x03, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z3, Z3
+	VMOVUPS       64(SI), Z6
+	VPSRLW        $0x08, Z6, Z6
+	VPANDD        Z0, Z6, Z6
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x05, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z6, Z6
+	VPDPWSSD.BCST 8(CX), Z3, Z4
+	VPDPWSSD.BCST 12(CX), Z6, Z5
+	VMOVUPS       128(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z6
+	VPSLLW        $0x02, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z3, Z3
+	VMOVUPS       128(SI), Z6
+	VPSRLW        $0x08, Z6, Z6
+	VPANDD        Z0, Z6, Z6
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x06, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z6, Z6
+	VPDPWSSD.BCST 16(CX), Z3, Z4
+	VPDPWSSD.BCST 20(CX), Z6, Z5
+	VMOVUPS       192(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z6
+	VPSLLW        $0x01, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z3, Z3
+	VMOVUPS       192(SI), Z6
+	VPSRLW        $0x08, Z6, Z6
+	VPANDD        Z0, Z6, Z6
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x07, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z6, Z6
+	VPDPWSSD.BCST 24(CX), Z3, Z4
+	VPDPWSSD.BCST 28(CX), Z6, Z5
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z3, Z3
+	VMOVUPS       (SI), Z6
+	VPSRLW        $0x0c, Z6, Z6
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x08, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z6, Z6
+	VPDPWSSD.BCST 48(CX), Z3, Z4
+	VPDPWSSD.BCST 52(CX), Z6, Z5
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z6
+	VPSRLW        $0x01, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z3, Z3
+	VMOVUPS       64(SI), Z6
+	VPSRLW        $0x0c, Z6, Z6
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x09, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z6, Z6
+	VPDPWSSD.BCST 56(CX), Z3, Z4
+	VPDPWSSD.BCST 60(CX), Z6, Z5
+	VMOVUPS       128(SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z6
+	VPSRLW        $0x02, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z3, Z3
+	VMOVUPS       128(SI), Z6
+	VPSRLW        $0x0c, Z6, Z6
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x0a, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z6, Z6
+	VPDPWSSD.BCST 64(CX), Z3, Z4
+	VPDPWSSD.BCST 68(CX), Z6, Z5
+	VMOVUPS       192(SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z6
+	VPSRLW        $0x03, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z3, Z3
+	VMOVUPS       192(SI), Z6
+	VPSRLW        $0x0c, Z6, Z6
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x0b, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z6, Z6
+	VPDPWSSD.BCST 72(CX), Z3, Z4
+	VPDPWSSD.BCST 76(CX), Z6, Z5
+	VPADDD        Z5, Z4, Z4
+	VBROADCASTSS  92(CX), Z3
+	VPADDD.BCST   44(CX), Z3, Z3
+	VPSLLD        $0x04, Z3, Z3
+	VPSUBD        Z3, Z4, Z4
+	VCVTDQ2PS     Z4, Z4
+	VBROADCASTSS  80(CX), Z3
+	VMULPS        (DX), Z3, Z3
+	VMULPS        Z3, Z4, Z4
+	VADDPS        Z4, Z2, Z2
+	ADDQ          $+96, CX
+	ADDQ          $+64, DX
+	ADDQ          $+64, BX
+	ADDQ          $+320, SI
+	SUBQ          $+64, DX
+	SUBQ          $+64, BX
+	ADDQ          $+32, DI
+	DECQ          R8
+	JNZ           record
+	VMOVUPS       Z2, (AX)
+	VZEROUPPER
+	RET
+
 // func avx512UnpackQ5_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 // Requires: AVX, AVX512BW, AVX512DQ, AVX512F
 TEXT ·avx512UnpackQ5_1(SB), NOSPLIT, $0-48
@@ -8874,9 +9245,9 @@ TEXT ·avx512UnpackQ5_1(SB), NOSPLIT, $0-48
 	MOVQ    minus+16(FP), DX
 	MOVQ    words+24(FP), BX
 	MOVQ    halves+32(FP), SI
-	MOVQ    records+40(FP), DI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS avx512_all_00100010<>+0(SB), Z1
+	MOVQ    records+40(FP), DI
 
 record:
 	VCVTPH2PS (SI), Z2
@@ -8891,74 +9262,74 @@ record:
 	VPSLLW    $0x04, Z3, Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   (BX), Z3
+	VPSRLW    $0x08, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x04, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VMOVUPS   Z2, (AX)
-	VMOVUPS   (BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x04, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   Z2, 64(AX)
+	VMOVUPS   Z3, 64(AX)
 	VMOVUPS   64(BX), Z2
 	VPANDD    Z0, Z2, Z2
 	VMOVUPS   256(BX), Z3
 	VPSLLW    $0x03, Z3, Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   64(BX), Z3
+	VPSRLW    $0x08, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x05, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VMOVUPS   Z2, 128(AX)
-	VMOVUPS   64(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x05, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   Z2, 192(AX)
+	VMOVUPS   Z3, 192(AX)
 	VMOVUPS   128(BX), Z2
 	VPANDD    Z0, Z2, Z2
 	VMOVUPS   256(BX), Z3
 	VPSLLW    $0x02, Z3, Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   128(BX), Z3
+	VPSRLW    $0x08, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x06, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VMOVUPS   Z2, 256(AX)
-	VMOVUPS   128(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x06, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   Z2, 320(AX)
+	VMOVUPS   Z3, 320(AX)
 	VMOVUPS   192(BX), Z2
 	VPANDD    Z0, Z2, Z2
 	VMOVUPS   256(BX), Z3
 	VPSLLW    $0x01, Z3, Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   192(BX), Z3
+	VPSRLW    $0x08, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x07, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VMOVUPS   Z2, 384(AX)
-	VMOVUPS   192(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x07, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   Z2, 448(AX)
+	VMOVUPS   Z3, 448(AX)
 	VMOVUPS   (BX), Z2
 	VPSRLW    $0x04, Z2, Z2
 	VPANDD    Z0, Z2, Z2
 	VMOVUPS   256(BX), Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   (BX), Z3
+	VPSRLW    $0x0c, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x08, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VMOVUPS   Z2, 512(AX)
-	VMOVUPS   (BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x08, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   Z2, 576(AX)
+	VMOVUPS   Z3, 576(AX)
 	VMOVUPS   64(BX), Z2
 	VPSRLW    $0x04, Z2, Z2
 	VPANDD    Z0, Z2, Z2
@@ -8966,14 +9337,14 @@ record:
 	VPSRLW    $0x01, Z3, Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   64(BX), Z3
+	VPSRLW    $0x0c, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x09, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VMOVUPS   Z2, 640(AX)
-	VMOVUPS   64(BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x09, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   Z2, 704(AX)
+	VMOVUPS   Z3, 704(AX)
 	VMOVUPS   128(BX), Z2
 	VPSRLW    $0x04, Z2, Z2
 	VPANDD    Z0, Z2, Z2
@@ -8981,14 +9352,14 @@ record:
 	VPSRLW    $0x02, Z3, Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   128(BX), Z3
+	VPSRLW    $0x0c, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x0a, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VMOVUPS   Z2, 768(AX)
-	VMOVUPS   128(BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x0a, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   Z2, 832(AX)
+	VMOVUPS   Z3, 832(AX)
 	VMOVUPS   192(BX), Z2
 	VPSRLW    $0x04, Z2, Z2
 	VPANDD    Z0, Z2, Z2
@@ -8996,21 +9367,190 @@ record:
 	VPSRLW    $0x03, Z3, Z3
 	VPANDD    Z1, Z3, Z3
 	VPORD     Z3, Z2, Z2
+	VMOVUPS   192(BX), Z3
+	VPSRLW    $0x0c, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x0b, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
 	VMOVUPS   Z2, 896(AX)
-	VMOVUPS   192(BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x0b, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   Z2, 960(AX)
+	VMOVUPS   Z3, 960(AX)
 	ADDQ      $+1024, AX
-	ADDQ      $+320, BX
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
+	ADDQ      $+320, BX
 	ADDQ      $+64, SI
 	DECQ      DI
 	JNZ       record
+	VZEROUPPER
+	RET
+
+// func avx512RowQ5_1(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowQ5_1(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), BX
+	MOVQ    words+32(FP), SI
+	MOVQ    halves+40(FP), DI
+	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
+	VMOVUPS avx512_all_00100010<>+0(SB), Z1
+	VMOVUPS (AX), Z2
+	MOVQ    records+48(FP), R8
+
+record:
+	VCVTPH2PS     (DI), Z3
+	VCVTPH2PS     32(DI), Z4
+	VMOVUPS       Z3, (DX)
+	VMOVUPS       avx512_all_80000000<>+0(SB), Z3
+	VXORPS        Z3, Z4, Z4
+	VMOVUPS       Z4, (BX)
+	PREFETCHT0    4096(SI)
+	PREFETCHT0    4160(SI)
+	PREFETCHT0    4224(SI)
+	PREFETCHT0    4288(SI)
+	PREFETCHT0    4352(SI)
+	VMOVUPS       (SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSLLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       (SI), Z4
+	VPSRLW        $0x08, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x04, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z4, Z4
+	VPXORD        Z5, Z5, Z5
+	VPDPWSSD.BCST (CX), Z3, Z5
+	VPXORD        Z6, Z6, Z6
+	VPDPWSSD.BCST 4(CX), Z4, Z6
+	VMOVUPS       64(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSLLW        $0x03, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       64(SI), Z4
+	VPSRLW        $0x08, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x05, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z4, Z4
+	VPDPWSSD.BCST 8(CX), Z3, Z5
+	VPDPWSSD.BCST 12(CX), Z4, Z6
+	VMOVUPS       128(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSLLW        $0x02, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       128(SI), Z4
+	VPSRLW        $0x08, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x06, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z4, Z4
+	VPDPWSSD.BCST 16(CX), Z3, Z5
+	VPDPWSSD.BCST 20(CX), Z4, Z6
+	VMOVUPS       192(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSLLW        $0x01, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       192(SI), Z4
+	VPSRLW        $0x08, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x07, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z4, Z4
+	VPDPWSSD.BCST 24(CX), Z3, Z5
+	VPDPWSSD.BCST 28(CX), Z4, Z6
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       (SI), Z4
+	VPSRLW        $0x0c, Z4, Z4
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x08, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z4, Z4
+	VPDPWSSD.BCST 48(CX), Z3, Z5
+	VPDPWSSD.BCST 52(CX), Z4, Z6
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSRLW        $0x01, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       64(SI), Z4
+	VPSRLW        $0x0c, Z4, Z4
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x09, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z4, Z4
+	VPDPWSSD.BCST 56(CX), Z3, Z5
+	VPDPWSSD.BCST 60(CX), Z4, Z6
+	VMOVUPS       128(SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSRLW        $0x02, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       128(SI), Z4
+	VPSRLW        $0x0c, Z4, Z4
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x0a, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z4, Z4
+	VPDPWSSD.BCST 64(CX), Z3, Z5
+	VPDPWSSD.BCST 68(CX), Z4, Z6
+	VMOVUPS       192(SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSRLW        $0x03, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       192(SI), Z4
+	VPSRLW        $0x0c, Z4, Z4
+	VMOVUPS       256(SI), Z7
+	VPSRLW        $0x0b, Z7, Z7
+	VPANDD        Z1, Z7, Z7
+	VPORD         Z7, Z4, Z4
+	VPDPWSSD.BCST 72(CX), Z3, Z5
+	VPDPWSSD.BCST 76(CX), Z4, Z6
+	VPADDD        Z6, Z5, Z5
+	VCVTDQ2PS     Z5, Z5
+	VBROADCASTSS  80(CX), Z3
+	VMULPS        (DX), Z3, Z3
+	VMULPS        Z3, Z5, Z5
+	VADDPS        Z5, Z2, Z2
+	VBROADCASTSS  88(CX), Z3
+	VMULPS        (BX), Z3, Z3
+	VSUBPS        Z3, Z2, Z2
+	ADDQ          $+96, CX
+	ADDQ          $+64, DX
+	ADDQ          $+64, BX
+	ADDQ          $+320, SI
+	SUBQ          $+64, DX
+	SUBQ          $+64, BX
+	ADDQ          $+64, DI
+	DECQ          R8
+	JNZ           record
+	VMOVUPS       Z2, (AX)
 	VZEROUPPER
 	RET
 
@@ -9022,81 +9562,81 @@ TEXT ·avx512UnpackQ8_0(SB), NOSPLIT, $0-48
 	MOVQ    minus+16(FP), DX
 	MOVQ    words+24(FP), BX
 	MOVQ    halves+32(FP), SI
-	MOVQ    records+40(FP), DI
 	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z0
-	VMOVUPS avx512_all_00800080<>+0(SB), Z1
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (SI), Z2
-	VMOVUPS   Z2, (CX)
-	VMOVUPS   (BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, (AX)
+	VCVTPH2PS (SI), Z1
+	VMOVUPS   Z1, (CX)
+	VMOVUPS   (BX), Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   (BX), Z2
 	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VMOVUPS   avx512_all_00800080<>+0(SB), Z3
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, (AX)
 	VMOVUPS   Z2, 64(AX)
-	VMOVUPS   64(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 128(AX)
+	VMOVUPS   64(BX), Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   64(BX), Z2
 	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, 128(AX)
 	VMOVUPS   Z2, 192(AX)
-	VMOVUPS   128(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 256(AX)
+	VMOVUPS   128(BX), Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   128(BX), Z2
 	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, 256(AX)
 	VMOVUPS   Z2, 320(AX)
-	VMOVUPS   192(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 384(AX)
+	VMOVUPS   192(BX), Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   192(BX), Z2
 	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, 384(AX)
 	VMOVUPS   Z2, 448(AX)
-	VMOVUPS   256(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 512(AX)
+	VMOVUPS   256(BX), Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   256(BX), Z2
 	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, 512(AX)
 	VMOVUPS   Z2, 576(AX)
-	VMOVUPS   320(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 640(AX)
+	VMOVUPS   320(BX), Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   320(BX), Z2
 	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, 640(AX)
 	VMOVUPS   Z2, 704(AX)
-	VMOVUPS   384(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 768(AX)
+	VMOVUPS   384(BX), Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   384(BX), Z2
 	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, 768(AX)
 	VMOVUPS   Z2, 832(AX)
-	VMOVUPS   448(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
-	VMOVUPS   Z2, 896(AX)
+	VMOVUPS   448(BX), Z1
+	VPANDD    Z0, Z1, Z1
 	VMOVUPS   448(BX), Z2
 	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z1, Z2, Z2
+	VPSUBW    Z3, Z1, Z1
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z1, 896(AX)
 	VMOVUPS   Z2, 960(AX)
 	ADDQ      $+1024, AX
-	ADDQ      $+512, BX
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
+	ADDQ      $+512, BX
 	ADDQ      $+32, SI
 	DECQ      DI
 	JNZ       record
@@ -9123,6 +9663,103 @@ DATA avx512_all_00800080<>+48(SB)/8, $0x0080008000800080
 DATA avx512_all_00800080<>+56(SB)/8, $0x0080008000800080
 GLOBL avx512_all_00800080<>(SB), RODATA|NOPTR, $64
 
+// func avx512RowQ8_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowQ8_0(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), BX
+	MOVQ    words+32(FP), SI
+	MOVQ    halves+40(FP), DI
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z0
+	VMOVUPS (AX), Z1
+	MOVQ    records+48(FP), R8
+
+record:
+	VCVTPH2PS     (DI), Z2
+	VMOVUPS       Z2, (DX)
+	PREFETCHT0    4096(SI)
+	PREFETCHT0    4160(SI)
+	PREFETCHT0    4224(SI)
+	PREFETCHT0    4288(SI)
+	PREFETCHT0    4352(SI)
+	PREFETCHT0    4416(SI)
+	PREFETCHT0    4480(SI)
+	PREFETCHT0    4544(SI)
+	VMOVUPS       (SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       (SI), Z5
+	VPSRLW        $0x08, Z5, Z5
+	VPXORD        Z3, Z3, Z3
+	VPDPWSSD.BCST (CX), Z2, Z3
+	VPXORD        Z4, Z4, Z4
+	VPDPWSSD.BCST 4(CX), Z5, Z4
+	VMOVUPS       64(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       64(SI), Z5
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 8(CX), Z2, Z3
+	VPDPWSSD.BCST 12(CX), Z5, Z4
+	VMOVUPS       128(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       128(SI), Z5
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 16(CX), Z2, Z3
+	VPDPWSSD.BCST 20(CX), Z5, Z4
+	VMOVUPS       192(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       192(SI), Z5
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 24(CX), Z2, Z3
+	VPDPWSSD.BCST 28(CX), Z5, Z4
+	VMOVUPS       256(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       256(SI), Z5
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 48(CX), Z2, Z3
+	VPDPWSSD.BCST 52(CX), Z5, Z4
+	VMOVUPS       320(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       320(SI), Z5
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 56(CX), Z2, Z3
+	VPDPWSSD.BCST 60(CX), Z5, Z4
+	VMOVUPS       384(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       384(SI), Z5
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 64(CX), Z2, Z3
+	VPDPWSSD.BCST 68(CX), Z5, Z4
+	VMOVUPS       448(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       448(SI), Z5
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 72(CX), Z2, Z3
+	VPDPWSSD.BCST 76(CX), Z5, Z4
+	VPADDD        Z4, Z3, Z3
+	VBROADCASTSS  92(CX), Z2
+	VPADDD.BCST   44(CX), Z2, Z2
+	VPSLLD        $0x07, Z2, Z2
+	VPSUBD        Z2, Z3, Z3
+	VCVTDQ2PS     Z3, Z3
+	VBROADCASTSS  80(CX), Z2
+	VMULPS        (DX), Z2, Z2
+	VMULPS        Z2, Z3, Z3
+	VADDPS        Z3, Z1, Z1
+	ADDQ          $+96, CX
+	ADDQ          $+64, DX
+	ADDQ          $+64, BX
+	ADDQ          $+512, SI
+	SUBQ          $+64, DX
+	SUBQ          $+64, BX
+	ADDQ          $+32, DI
+	DECQ          R8
+	JNZ           record
+	VMOVUPS       Z1, (AX)
+	VZEROUPPER
+	RET
+
 // func avx512UnpackQ2_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 // Requires: AVX, AVX512BW, AVX512F
 TEXT ·avx512UnpackQ2_K(SB), NOSPLIT, $0-48
@@ -9131,8 +9768,8 @@ TEXT ·avx512UnpackQ2_K(SB), NOSPLIT, $0-48
 	MOVQ    minus+16(FP), DX
 	MOVQ    words+24(FP), BX
 	MOVQ    halves+32(FP), SI
-	MOVQ    records+40(FP), DI
 	VMOVUPS avx512_all_00030003<>+0(SB), Z0
+	MOVQ    records+40(FP), DI
 
 record:
 	VCVTPH2PS (SI), Z1
@@ -9332,70 +9969,70 @@ record:
 block:
 	VMOVUPS (BX), Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS (BX), Z2
+	VPSRLW  $0x08, Z2, Z2
+	VPANDD  Z0, Z2, Z2
 	VMOVUPS Z1, (AX)
-	VMOVUPS (BX), Z1
-	VPSRLW  $0x08, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 64(AX)
 	VMOVUPS 64(BX), Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS 64(BX), Z2
+	VPSRLW  $0x08, Z2, Z2
+	VPANDD  Z0, Z2, Z2
 	VMOVUPS Z1, 128(AX)
-	VMOVUPS 64(BX), Z1
-	VPSRLW  $0x08, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS Z1, 192(AX)
+	VMOVUPS Z2, 192(AX)
 	VMOVUPS (BX), Z1
 	VPSRLW  $0x02, Z1, Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS (BX), Z2
+	VPSRLW  $0x0a, Z2, Z2
+	VPANDD  Z0, Z2, Z2
 	VMOVUPS Z1, 256(AX)
-	VMOVUPS (BX), Z1
-	VPSRLW  $0x0a, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS Z1, 320(AX)
+	VMOVUPS Z2, 320(AX)
 	VMOVUPS 64(BX), Z1
 	VPSRLW  $0x02, Z1, Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS 64(BX), Z2
+	VPSRLW  $0x0a, Z2, Z2
+	VPANDD  Z0, Z2, Z2
 	VMOVUPS Z1, 384(AX)
-	VMOVUPS 64(BX), Z1
-	VPSRLW  $0x0a, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS Z1, 448(AX)
+	VMOVUPS Z2, 448(AX)
 	VMOVUPS (BX), Z1
 	VPSRLW  $0x04, Z1, Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS (BX), Z2
+	VPSRLW  $0x0c, Z2, Z2
+	VPANDD  Z0, Z2, Z2
 	VMOVUPS Z1, 512(AX)
-	VMOVUPS (BX), Z1
-	VPSRLW  $0x0c, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS Z1, 576(AX)
+	VMOVUPS Z2, 576(AX)
 	VMOVUPS 64(BX), Z1
 	VPSRLW  $0x04, Z1, Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS 64(BX), Z2
+	VPSRLW  $0x0c, Z2, Z2
+	VPANDD  Z0, Z2, Z2
 	VMOVUPS Z1, 640(AX)
-	VMOVUPS 64(BX), Z1
-	VPSRLW  $0x0c, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS Z1, 704(AX)
+	VMOVUPS Z2, 704(AX)
 	VMOVUPS (BX), Z1
 	VPSRLW  $0x06, Z1, Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS (BX), Z2
+	VPSRLW  $0x0e, Z2, Z2
 	VMOVUPS Z1, 768(AX)
-	VMOVUPS (BX), Z1
-	VPSRLW  $0x0e, Z1, Z1
-	VMOVUPS Z1, 832(AX)
+	VMOVUPS Z2, 832(AX)
 	VMOVUPS 64(BX), Z1
 	VPSRLW  $0x06, Z1, Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS 64(BX), Z2
+	VPSRLW  $0x0e, Z2, Z2
 	VMOVUPS Z1, 896(AX)
-	VMOVUPS 64(BX), Z1
-	VPSRLW  $0x0e, Z1, Z1
-	VMOVUPS Z1, 960(AX)
+	VMOVUPS Z2, 960(AX)
 	ADDQ    $+1024, AX
+	ADDQ    $+128, CX
+	ADDQ    $+128, DX
 	ADDQ    $+128, BX
 	DECQ    R8
 	JNZ     block
-	ADDQ    $+1024, CX
-	ADDQ    $+1024, DX
 	ADDQ    $+64, SI
 	DECQ    DI
 	JNZ     record
@@ -9422,6 +10059,314 @@ DATA avx512_all_0000000f<>+48(SB)/8, $0x0000000f0000000f
 DATA avx512_all_0000000f<>+56(SB)/8, $0x0000000f0000000f
 GLOBL avx512_all_0000000f<>(SB), RODATA|NOPTR, $64
 
+// func avx512RowQ2_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowQ2_K(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), BX
+	MOVQ    words+32(FP), SI
+	MOVQ    halves+40(FP), DI
+	VMOVUPS avx512_all_00030003<>+0(SB), Z0
+	VMOVUPS (AX), Z1
+	MOVQ    records+48(FP), R8
+
+record:
+	VCVTPH2PS (DI), Z2
+	VCVTPH2PS 32(DI), Z3
+	VMOVUPS   (SI), Z4
+	VMOVUPS   avx512_all_0000000f<>+0(SB), Z5
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, (DX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x04, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, (BX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x08, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 64(DX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x0c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 64(BX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x10, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 128(DX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x14, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 128(BX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x18, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 192(DX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x1c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 192(BX)
+	VMOVUPS   64(SI), Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 256(DX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x04, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 256(BX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x08, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 320(DX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x0c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 320(BX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x10, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 384(DX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x14, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 384(BX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x18, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 448(DX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x1c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 448(BX)
+	VMOVUPS   128(SI), Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 512(DX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x04, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 512(BX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x08, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 576(DX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x0c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 576(BX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x10, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 640(DX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x14, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 640(BX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x18, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 704(DX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x1c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 704(BX)
+	VMOVUPS   192(SI), Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 768(DX)
+	VMOVUPS   192(SI), Z4
+	VPSRLD    $0x04, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 768(BX)
+	VMOVUPS   192(SI), Z4
+	VPSRLD    $0x08, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 832(DX)
+	VMOVUPS   192(SI), Z4
+	VPSRLD    $0x0c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 832(BX)
+	VMOVUPS   192(SI), Z4
+	VPSRLD    $0x10, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 896(DX)
+	VMOVUPS   192(SI), Z4
+	VPSRLD    $0x14, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 896(BX)
+	VMOVUPS   192(SI), Z4
+	VPSRLD    $0x18, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 960(DX)
+	VMOVUPS   192(SI), Z2
+	VPSRLD    $0x1c, Z2, Z2
+	VPANDD    Z5, Z2, Z2
+	VCVTDQ2PS Z2, Z2
+	VMULPS    Z3, Z2, Z2
+	VMOVUPS   Z2, 960(BX)
+	ADDQ      $+256, SI
+	MOVQ      $+8, R9
+
+block:
+	PREFETCHT0    4096(SI)
+	PREFETCHT0    4160(SI)
+	VMOVUPS       (SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x08, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPXORD        Z6, Z6, Z6
+	VPDPWSSD.BCST (CX), Z2, Z6
+	VPXORD        Z7, Z7, Z7
+	VPDPWSSD.BCST 4(CX), Z3, Z7
+	VMOVUPS       64(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x08, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 8(CX), Z2, Z6
+	VPDPWSSD.BCST 12(CX), Z3, Z7
+	VMOVUPS       (SI), Z2
+	VPSRLW        $0x02, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x0a, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 16(CX), Z2, Z6
+	VPDPWSSD.BCST 20(CX), Z3, Z7
+	VMOVUPS       64(SI), Z2
+	VPSRLW        $0x02, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x0a, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 24(CX), Z2, Z6
+	VPDPWSSD.BCST 28(CX), Z3, Z7
+	VPADDD        Z7, Z6, Z6
+	VCVTDQ2PS     Z6, Z6
+	VBROADCASTSS  32(CX), Z2
+	VMULPS        (DX), Z2, Z2
+	VMULPS        Z2, Z6, Z6
+	VADDPS        Z6, Z1, Z1
+	VBROADCASTSS  36(CX), Z2
+	VMULPS        (BX), Z2, Z2
+	VSUBPS        Z2, Z1, Z1
+	VMOVUPS       (SI), Z2
+	VPSRLW        $0x04, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x0c, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPXORD        Z8, Z8, Z8
+	VPDPWSSD.BCST 48(CX), Z2, Z8
+	VPXORD        Z9, Z9, Z9
+	VPDPWSSD.BCST 52(CX), Z3, Z9
+	VMOVUPS       64(SI), Z2
+	VPSRLW        $0x04, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x0c, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 56(CX), Z2, Z8
+	VPDPWSSD.BCST 60(CX), Z3, Z9
+	VMOVUPS       (SI), Z2
+	VPSRLW        $0x06, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x0e, Z3, Z3
+	VPDPWSSD.BCST 64(CX), Z2, Z8
+	VPDPWSSD.BCST 68(CX), Z3, Z9
+	VMOVUPS       64(SI), Z2
+	VPSRLW        $0x06, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x0e, Z3, Z3
+	VPDPWSSD.BCST 72(CX), Z2, Z8
+	VPDPWSSD.BCST 76(CX), Z3, Z9
+	VPADDD        Z9, Z8, Z8
+	VCVTDQ2PS     Z8, Z8
+	VBROADCASTSS  80(CX), Z2
+	VMULPS        64(DX), Z2, Z2
+	VMULPS        Z2, Z8, Z8
+	VADDPS        Z8, Z1, Z1
+	VBROADCASTSS  84(CX), Z2
+	VMULPS        64(BX), Z2, Z2
+	VSUBPS        Z2, Z1, Z1
+	ADDQ          $+96, CX
+	ADDQ          $+128, DX
+	ADDQ          $+128, BX
+	ADDQ          $+128, SI
+	DECQ          R9
+	JNZ           block
+	SUBQ          $+1024, DX
+	SUBQ          $+1024, BX
+	ADDQ          $+64, DI
+	DECQ          R8
+	JNZ           record
+	VMOVUPS       Z1, (AX)
+	VZEROUPPER
+	RET
+
 // func avx512UnpackQ3_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 // Requires: AVX, AVX512BW, AVX512F
 TEXT ·avx512UnpackQ3_K(SB), NOSPLIT, $0-48
@@ -9430,9 +10375,9 @@ TEXT ·avx512UnpackQ3_K(SB), NOSPLIT, $0-48
 	MOVQ    minus+16(FP), DX
 	MOVQ    words+24(FP), BX
 	MOVQ    halves+32(FP), SI
-	MOVQ    records+40(FP), DI
 	VMOVUPS avx512_all_00030003<>+0(SB), Z0
 	VMOVUPS avx512_all_00040004<>+0(SB), Z1
+	MOVQ    records+40(FP), DI
 
 record:
 	VCVTPH2PS (SI), Z2
@@ -9564,51 +10509,51 @@ block:
 	VPSLLW  $0x02, Z3, Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS (BX), Z3
+	VPSRLW  $0x08, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 128(BX), Z4
+	VPSRLW  $0x06, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VPSUBW  Z1, Z2, Z2
+	VPSUBW  Z1, Z3, Z3
 	VMOVUPS Z2, (AX)
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x08, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x06, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VPSUBW  Z1, Z2, Z2
-	VMOVUPS Z2, 64(AX)
+	VMOVUPS Z3, 64(AX)
 	VMOVUPS 64(BX), Z2
 	VPANDD  Z0, Z2, Z2
 	VMOVUPS 128(BX), Z3
 	VPSLLW  $0x01, Z3, Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS 64(BX), Z3
+	VPSRLW  $0x08, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 128(BX), Z4
+	VPSRLW  $0x07, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VPSUBW  Z1, Z2, Z2
+	VPSUBW  Z1, Z3, Z3
 	VMOVUPS Z2, 128(AX)
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x08, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x07, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VPSUBW  Z1, Z2, Z2
-	VMOVUPS Z2, 192(AX)
+	VMOVUPS Z3, 192(AX)
 	VMOVUPS (BX), Z2
 	VPSRLW  $0x02, Z2, Z2
 	VPANDD  Z0, Z2, Z2
 	VMOVUPS 128(BX), Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS (BX), Z3
+	VPSRLW  $0x0a, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 128(BX), Z4
+	VPSRLW  $0x08, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VPSUBW  Z1, Z2, Z2
+	VPSUBW  Z1, Z3, Z3
 	VMOVUPS Z2, 256(AX)
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x0a, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x08, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VPSUBW  Z1, Z2, Z2
-	VMOVUPS Z2, 320(AX)
+	VMOVUPS Z3, 320(AX)
 	VMOVUPS 64(BX), Z2
 	VPSRLW  $0x02, Z2, Z2
 	VPANDD  Z0, Z2, Z2
@@ -9616,17 +10561,17 @@ block:
 	VPSRLW  $0x01, Z3, Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS 64(BX), Z3
+	VPSRLW  $0x0a, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 128(BX), Z4
+	VPSRLW  $0x09, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VPSUBW  Z1, Z2, Z2
+	VPSUBW  Z1, Z3, Z3
 	VMOVUPS Z2, 384(AX)
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x0a, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x09, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VPSUBW  Z1, Z2, Z2
-	VMOVUPS Z2, 448(AX)
+	VMOVUPS Z3, 448(AX)
 	VMOVUPS (BX), Z2
 	VPSRLW  $0x04, Z2, Z2
 	VPANDD  Z0, Z2, Z2
@@ -9634,17 +10579,17 @@ block:
 	VPSRLW  $0x02, Z3, Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS (BX), Z3
+	VPSRLW  $0x0c, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 128(BX), Z4
+	VPSRLW  $0x0a, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VPSUBW  Z1, Z2, Z2
+	VPSUBW  Z1, Z3, Z3
 	VMOVUPS Z2, 512(AX)
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x0c, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x0a, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VPSUBW  Z1, Z2, Z2
-	VMOVUPS Z2, 576(AX)
+	VMOVUPS Z3, 576(AX)
 	VMOVUPS 64(BX), Z2
 	VPSRLW  $0x04, Z2, Z2
 	VPANDD  Z0, Z2, Z2
@@ -9652,17 +10597,17 @@ block:
 	VPSRLW  $0x03, Z3, Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS 64(BX), Z3
+	VPSRLW  $0x0c, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 128(BX), Z4
+	VPSRLW  $0x0b, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VPSUBW  Z1, Z2, Z2
+	VPSUBW  Z1, Z3, Z3
 	VMOVUPS Z2, 640(AX)
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x0c, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x0b, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VPSUBW  Z1, Z2, Z2
-	VMOVUPS Z2, 704(AX)
+	VMOVUPS Z3, 704(AX)
 	VMOVUPS (BX), Z2
 	VPSRLW  $0x06, Z2, Z2
 	VPANDD  Z0, Z2, Z2
@@ -9670,16 +10615,16 @@ block:
 	VPSRLW  $0x04, Z3, Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS (BX), Z3
+	VPSRLW  $0x0e, Z3, Z3
+	VMOVUPS 128(BX), Z4
+	VPSRLW  $0x0c, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VPSUBW  Z1, Z2, Z2
+	VPSUBW  Z1, Z3, Z3
 	VMOVUPS Z2, 768(AX)
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x0e, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x0c, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VPSUBW  Z1, Z2, Z2
-	VMOVUPS Z2, 832(AX)
+	VMOVUPS Z3, 832(AX)
 	VMOVUPS 64(BX), Z2
 	VPSRLW  $0x06, Z2, Z2
 	VPANDD  Z0, Z2, Z2
@@ -9687,22 +10632,22 @@ block:
 	VPSRLW  $0x05, Z3, Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS 64(BX), Z3
+	VPSRLW  $0x0e, Z3, Z3
+	VMOVUPS 128(BX), Z4
+	VPSRLW  $0x0d, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VPSUBW  Z1, Z2, Z2
+	VPSUBW  Z1, Z3, Z3
 	VMOVUPS Z2, 896(AX)
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x0e, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x0d, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VPSUBW  Z1, Z2, Z2
-	VMOVUPS Z2, 960(AX)
+	VMOVUPS Z3, 960(AX)
 	ADDQ    $+1024, AX
+	ADDQ    $+128, CX
+	ADDQ    $+128, DX
 	ADDQ    $+192, BX
 	DECQ    R8
 	JNZ     block
-	ADDQ    $+1024, CX
-	ADDQ    $+1024, DX
 	ADDQ    $+32, SI
 	DECQ    DI
 	JNZ     record
@@ -9739,6 +10684,307 @@ DATA avx512_all_00000020<>+48(SB)/8, $0x0000002000000020
 DATA avx512_all_00000020<>+56(SB)/8, $0x0000002000000020
 GLOBL avx512_all_00000020<>(SB), RODATA|NOPTR, $64
 
+// func avx512RowQ3_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowQ3_K(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), BX
+	MOVQ    words+32(FP), SI
+	MOVQ    halves+40(FP), DI
+	VMOVUPS avx512_all_00030003<>+0(SB), Z0
+	VMOVUPS avx512_all_00040004<>+0(SB), Z1
+	VMOVUPS (AX), Z2
+	MOVQ    records+48(FP), R8
+
+record:
+	VCVTPH2PS (DI), Z3
+	VMOVUPS   (SI), Z4
+	VMOVUPS   avx512_all_0000003f<>+0(SB), Z5
+	VPANDD    Z5, Z4, Z4
+	VMOVUPS   avx512_all_00000020<>+0(SB), Z6
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, (DX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x06, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 64(DX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x0c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 128(DX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x12, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 192(DX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x18, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 256(DX)
+	VMOVUPS   64(SI), Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 320(DX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x06, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 384(DX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x0c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 448(DX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x12, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 512(DX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x18, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 576(DX)
+	VMOVUPS   128(SI), Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 640(DX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x06, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 704(DX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x0c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 768(DX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x12, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 832(DX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x18, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 896(DX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x1e, Z4, Z4
+	VMOVUPS   64(SI), Z5
+	VPSRLD    $0x1e, Z5, Z5
+	VPSLLD    $0x02, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VMOVUPS   128(SI), Z5
+	VPSRLD    $0x1e, Z5, Z5
+	VPSLLD    $0x04, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 960(DX)
+	ADDQ      $+192, SI
+	MOVQ      $+8, R9
+
+block:
+	PREFETCHT0    4096(SI)
+	PREFETCHT0    4160(SI)
+	PREFETCHT0    4224(SI)
+	VMOVUPS       (SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       128(SI), Z4
+	VPSLLW        $0x02, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       (SI), Z4
+	VPSRLW        $0x08, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       128(SI), Z5
+	VPSRLW        $0x06, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPXORD        Z7, Z7, Z7
+	VPDPWSSD.BCST (CX), Z3, Z7
+	VPXORD        Z8, Z8, Z8
+	VPDPWSSD.BCST 4(CX), Z4, Z8
+	VMOVUPS       64(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       128(SI), Z4
+	VPSLLW        $0x01, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       64(SI), Z4
+	VPSRLW        $0x08, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       128(SI), Z5
+	VPSRLW        $0x07, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPDPWSSD.BCST 8(CX), Z3, Z7
+	VPDPWSSD.BCST 12(CX), Z4, Z8
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x02, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       128(SI), Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       (SI), Z4
+	VPSRLW        $0x0a, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       128(SI), Z5
+	VPSRLW        $0x08, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPDPWSSD.BCST 16(CX), Z3, Z7
+	VPDPWSSD.BCST 20(CX), Z4, Z8
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x02, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       128(SI), Z4
+	VPSRLW        $0x01, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       64(SI), Z4
+	VPSRLW        $0x0a, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       128(SI), Z5
+	VPSRLW        $0x09, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPDPWSSD.BCST 24(CX), Z3, Z7
+	VPDPWSSD.BCST 28(CX), Z4, Z8
+	VPADDD        Z8, Z7, Z7
+	VBROADCASTSS  44(CX), Z3
+	VPSLLD        $0x02, Z3, Z3
+	VPSUBD        Z3, Z7, Z7
+	VCVTDQ2PS     Z7, Z7
+	VBROADCASTSS  32(CX), Z3
+	VMULPS        (DX), Z3, Z3
+	VMULPS        Z3, Z7, Z7
+	VADDPS        Z7, Z2, Z2
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       128(SI), Z4
+	VPSRLW        $0x02, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       (SI), Z4
+	VPSRLW        $0x0c, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       128(SI), Z5
+	VPSRLW        $0x0a, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPXORD        Z9, Z9, Z9
+	VPDPWSSD.BCST 48(CX), Z3, Z9
+	VPXORD        Z10, Z10, Z10
+	VPDPWSSD.BCST 52(CX), Z4, Z10
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       128(SI), Z4
+	VPSRLW        $0x03, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       64(SI), Z4
+	VPSRLW        $0x0c, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       128(SI), Z5
+	VPSRLW        $0x0b, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPDPWSSD.BCST 56(CX), Z3, Z9
+	VPDPWSSD.BCST 60(CX), Z4, Z10
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x06, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       128(SI), Z4
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       (SI), Z4
+	VPSRLW        $0x0e, Z4, Z4
+	VMOVUPS       128(SI), Z5
+	VPSRLW        $0x0c, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPDPWSSD.BCST 64(CX), Z3, Z9
+	VPDPWSSD.BCST 68(CX), Z4, Z10
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x06, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       128(SI), Z4
+	VPSRLW        $0x05, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       64(SI), Z4
+	VPSRLW        $0x0e, Z4, Z4
+	VMOVUPS       128(SI), Z5
+	VPSRLW        $0x0d, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPDPWSSD.BCST 72(CX), Z3, Z9
+	VPDPWSSD.BCST 76(CX), Z4, Z10
+	VPADDD        Z10, Z9, Z9
+	VBROADCASTSS  92(CX), Z3
+	VPSLLD        $0x02, Z3, Z3
+	VPSUBD        Z3, Z9, Z9
+	VCVTDQ2PS     Z9, Z9
+	VBROADCASTSS  80(CX), Z3
+	VMULPS        64(DX), Z3, Z3
+	VMULPS        Z3, Z9, Z9
+	VADDPS        Z9, Z2, Z2
+	ADDQ          $+96, CX
+	ADDQ          $+128, DX
+	ADDQ          $+128, BX
+	ADDQ          $+192, SI
+	DECQ          R9
+	JNZ           block
+	SUBQ          $+1024, DX
+	SUBQ          $+1024, BX
+	ADDQ          $+32, DI
+	DECQ          R8
+	JNZ           record
+	VMOVUPS       Z2, (AX)
+	VZEROUPPER
+	RET
+
 // func avx512UnpackQ4_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 // Requires: AVX, AVX512BW, AVX512F
 TEXT ·avx512UnpackQ4_K(SB), NOSPLIT, $0-48
@@ -9747,8 +10993,8 @@ TEXT ·avx512UnpackQ4_K(SB), NOSPLIT, $0-48
 	MOVQ    minus+16(FP), DX
 	MOVQ    words+24(FP), BX
 	MOVQ    halves+32(FP), SI
-	MOVQ    records+40(FP), DI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
+	MOVQ    records+40(FP), DI
 
 record:
 	VCVTPH2PS (SI), Z1
@@ -9860,69 +11106,276 @@ record:
 block:
 	VMOVUPS (BX), Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS (BX), Z2
+	VPSRLW  $0x08, Z2, Z2
+	VPANDD  Z0, Z2, Z2
 	VMOVUPS Z1, (AX)
-	VMOVUPS (BX), Z1
-	VPSRLW  $0x08, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 64(AX)
 	VMOVUPS 64(BX), Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS 64(BX), Z2
+	VPSRLW  $0x08, Z2, Z2
+	VPANDD  Z0, Z2, Z2
 	VMOVUPS Z1, 128(AX)
-	VMOVUPS 64(BX), Z1
-	VPSRLW  $0x08, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS Z1, 192(AX)
+	VMOVUPS Z2, 192(AX)
 	VMOVUPS 128(BX), Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS 128(BX), Z2
+	VPSRLW  $0x08, Z2, Z2
+	VPANDD  Z0, Z2, Z2
 	VMOVUPS Z1, 256(AX)
-	VMOVUPS 128(BX), Z1
-	VPSRLW  $0x08, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS Z1, 320(AX)
+	VMOVUPS Z2, 320(AX)
 	VMOVUPS 192(BX), Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS 192(BX), Z2
+	VPSRLW  $0x08, Z2, Z2
+	VPANDD  Z0, Z2, Z2
 	VMOVUPS Z1, 384(AX)
-	VMOVUPS 192(BX), Z1
-	VPSRLW  $0x08, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS Z1, 448(AX)
+	VMOVUPS Z2, 448(AX)
 	VMOVUPS (BX), Z1
 	VPSRLW  $0x04, Z1, Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS (BX), Z2
+	VPSRLW  $0x0c, Z2, Z2
 	VMOVUPS Z1, 512(AX)
-	VMOVUPS (BX), Z1
-	VPSRLW  $0x0c, Z1, Z1
-	VMOVUPS Z1, 576(AX)
+	VMOVUPS Z2, 576(AX)
 	VMOVUPS 64(BX), Z1
 	VPSRLW  $0x04, Z1, Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS 64(BX), Z2
+	VPSRLW  $0x0c, Z2, Z2
 	VMOVUPS Z1, 640(AX)
-	VMOVUPS 64(BX), Z1
-	VPSRLW  $0x0c, Z1, Z1
-	VMOVUPS Z1, 704(AX)
+	VMOVUPS Z2, 704(AX)
 	VMOVUPS 128(BX), Z1
 	VPSRLW  $0x04, Z1, Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS 128(BX), Z2
+	VPSRLW  $0x0c, Z2, Z2
 	VMOVUPS Z1, 768(AX)
-	VMOVUPS 128(BX), Z1
-	VPSRLW  $0x0c, Z1, Z1
-	VMOVUPS Z1, 832(AX)
+	VMOVUPS Z2, 832(AX)
 	VMOVUPS 192(BX), Z1
 	VPSRLW  $0x04, Z1, Z1
 	VPANDD  Z0, Z1, Z1
+	VMOVUPS 192(BX), Z2
+	VPSRLW  $0x0c, Z2, Z2
 	VMOVUPS Z1, 896(AX)
-	VMOVUPS 192(BX), Z1
-	VPSRLW  $0x0c, Z1, Z1
-	VMOVUPS Z1, 960(AX)
+	VMOVUPS Z2, 960(AX)
 	ADDQ    $+1024, AX
+	ADDQ    $+64, CX
+	ADDQ    $+64, DX
 	ADDQ    $+256, BX
 	DECQ    R8
 	JNZ     block
-	ADDQ    $+512, CX
-	ADDQ    $+512, DX
 	ADDQ    $+64, SI
 	DECQ    DI
 	JNZ     record
+	VZEROUPPER
+	RET
+
+// func avx512RowQ4_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowQ4_K(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), BX
+	MOVQ    words+32(FP), SI
+	MOVQ    halves+40(FP), DI
+	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
+	VMOVUPS (AX), Z1
+	MOVQ    records+48(FP), R8
+
+record:
+	VCVTPH2PS (DI), Z2
+	VCVTPH2PS 32(DI), Z3
+	VMOVUPS   (SI), Z4
+	VMOVUPS   avx512_all_0000003f<>+0(SB), Z5
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, (DX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x12, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, (BX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x06, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 64(DX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x18, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 64(BX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x0c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 128(DX)
+	VMOVUPS   128(SI), Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 128(BX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x12, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 192(DX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x06, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 192(BX)
+	VMOVUPS   (SI), Z4
+	VPSRLD    $0x18, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 256(DX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x0c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 256(BX)
+	VMOVUPS   64(SI), Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 320(DX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x12, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 320(BX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x06, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 384(DX)
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x18, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 384(BX)
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x0c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z2, Z4, Z4
+	VMOVUPS   Z4, 448(DX)
+	VMOVUPS   (SI), Z2
+	VPSRLD    $0x1e, Z2, Z2
+	VMOVUPS   64(SI), Z4
+	VPSRLD    $0x1e, Z4, Z4
+	VPSLLD    $0x02, Z4, Z4
+	VPORD     Z4, Z2, Z2
+	VMOVUPS   128(SI), Z4
+	VPSRLD    $0x1e, Z4, Z4
+	VPSLLD    $0x04, Z4, Z4
+	VPORD     Z4, Z2, Z2
+	VCVTDQ2PS Z2, Z2
+	VMULPS    Z3, Z2, Z2
+	VMOVUPS   Z2, 448(BX)
+	ADDQ      $+192, SI
+	MOVQ      $+8, R9
+
+block:
+	PREFETCHT0    4096(SI)
+	PREFETCHT0    4160(SI)
+	PREFETCHT0    4224(SI)
+	PREFETCHT0    4288(SI)
+	VMOVUPS       (SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x08, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPXORD        Z6, Z6, Z6
+	VPDPWSSD.BCST (CX), Z2, Z6
+	VPXORD        Z7, Z7, Z7
+	VPDPWSSD.BCST 4(CX), Z3, Z7
+	VMOVUPS       64(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x08, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 8(CX), Z2, Z6
+	VPDPWSSD.BCST 12(CX), Z3, Z7
+	VMOVUPS       128(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       128(SI), Z3
+	VPSRLW        $0x08, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 16(CX), Z2, Z6
+	VPDPWSSD.BCST 20(CX), Z3, Z7
+	VMOVUPS       192(SI), Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       192(SI), Z3
+	VPSRLW        $0x08, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 24(CX), Z2, Z6
+	VPDPWSSD.BCST 28(CX), Z3, Z7
+	VMOVUPS       (SI), Z2
+	VPSRLW        $0x04, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x0c, Z3, Z3
+	VPDPWSSD.BCST 48(CX), Z2, Z6
+	VPDPWSSD.BCST 52(CX), Z3, Z7
+	VMOVUPS       64(SI), Z2
+	VPSRLW        $0x04, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x0c, Z3, Z3
+	VPDPWSSD.BCST 56(CX), Z2, Z6
+	VPDPWSSD.BCST 60(CX), Z3, Z7
+	VMOVUPS       128(SI), Z2
+	VPSRLW        $0x04, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       128(SI), Z3
+	VPSRLW        $0x0c, Z3, Z3
+	VPDPWSSD.BCST 64(CX), Z2, Z6
+	VPDPWSSD.BCST 68(CX), Z3, Z7
+	VMOVUPS       192(SI), Z2
+	VPSRLW        $0x04, Z2, Z2
+	VPANDD        Z0, Z2, Z2
+	VMOVUPS       192(SI), Z3
+	VPSRLW        $0x0c, Z3, Z3
+	VPDPWSSD.BCST 72(CX), Z2, Z6
+	VPDPWSSD.BCST 76(CX), Z3, Z7
+	VPADDD        Z7, Z6, Z6
+	VCVTDQ2PS     Z6, Z6
+	VBROADCASTSS  80(CX), Z2
+	VMULPS        (DX), Z2, Z2
+	VMULPS        Z2, Z6, Z6
+	VADDPS        Z6, Z1, Z1
+	VBROADCASTSS  88(CX), Z2
+	VMULPS        (BX), Z2, Z2
+	VSUBPS        Z2, Z1, Z1
+	ADDQ          $+96, CX
+	ADDQ          $+64, DX
+	ADDQ          $+64, BX
+	ADDQ          $+256, SI
+	DECQ          R9
+	JNZ           block
+	SUBQ          $+512, DX
+	SUBQ          $+512, BX
+	ADDQ          $+64, DI
+	DECQ          R8
+	JNZ           record
+	VMOVUPS       Z1, (AX)
 	VZEROUPPER
 	RET
 
@@ -9934,9 +11387,9 @@ TEXT ·avx512UnpackQ5_K(SB), NOSPLIT, $0-48
 	MOVQ    minus+16(FP), DX
 	MOVQ    words+24(FP), BX
 	MOVQ    halves+32(FP), SI
-	MOVQ    records+40(FP), DI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS avx512_all_00100010<>+0(SB), Z1
+	MOVQ    records+40(FP), DI
 
 record:
 	VCVTPH2PS (SI), Z2
@@ -10052,74 +11505,74 @@ block:
 	VPSLLW  $0x04, Z3, Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS (BX), Z3
+	VPSRLW  $0x08, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 256(BX), Z4
+	VPSRLW  $0x04, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VMOVUPS Z2, (AX)
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x08, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSRLW  $0x04, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS Z2, 64(AX)
+	VMOVUPS Z3, 64(AX)
 	VMOVUPS 64(BX), Z2
 	VPANDD  Z0, Z2, Z2
 	VMOVUPS 256(BX), Z3
 	VPSLLW  $0x03, Z3, Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS 64(BX), Z3
+	VPSRLW  $0x08, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 256(BX), Z4
+	VPSRLW  $0x05, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VMOVUPS Z2, 128(AX)
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x08, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSRLW  $0x05, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS Z2, 192(AX)
+	VMOVUPS Z3, 192(AX)
 	VMOVUPS 128(BX), Z2
 	VPANDD  Z0, Z2, Z2
 	VMOVUPS 256(BX), Z3
 	VPSLLW  $0x02, Z3, Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS 128(BX), Z3
+	VPSRLW  $0x08, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 256(BX), Z4
+	VPSRLW  $0x06, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VMOVUPS Z2, 256(AX)
-	VMOVUPS 128(BX), Z2
-	VPSRLW  $0x08, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSRLW  $0x06, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS Z2, 320(AX)
+	VMOVUPS Z3, 320(AX)
 	VMOVUPS 192(BX), Z2
 	VPANDD  Z0, Z2, Z2
 	VMOVUPS 256(BX), Z3
 	VPSLLW  $0x01, Z3, Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS 192(BX), Z3
+	VPSRLW  $0x08, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 256(BX), Z4
+	VPSRLW  $0x07, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VMOVUPS Z2, 384(AX)
-	VMOVUPS 192(BX), Z2
-	VPSRLW  $0x08, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSRLW  $0x07, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS Z2, 448(AX)
+	VMOVUPS Z3, 448(AX)
 	VMOVUPS (BX), Z2
 	VPSRLW  $0x04, Z2, Z2
 	VPANDD  Z0, Z2, Z2
 	VMOVUPS 256(BX), Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS (BX), Z3
+	VPSRLW  $0x0c, Z3, Z3
+	VMOVUPS 256(BX), Z4
+	VPSRLW  $0x08, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VMOVUPS Z2, 512(AX)
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x0c, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSRLW  $0x08, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS Z2, 576(AX)
+	VMOVUPS Z3, 576(AX)
 	VMOVUPS 64(BX), Z2
 	VPSRLW  $0x04, Z2, Z2
 	VPANDD  Z0, Z2, Z2
@@ -10127,14 +11580,14 @@ block:
 	VPSRLW  $0x01, Z3, Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS 64(BX), Z3
+	VPSRLW  $0x0c, Z3, Z3
+	VMOVUPS 256(BX), Z4
+	VPSRLW  $0x09, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VMOVUPS Z2, 640(AX)
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x0c, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSRLW  $0x09, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS Z2, 704(AX)
+	VMOVUPS Z3, 704(AX)
 	VMOVUPS 128(BX), Z2
 	VPSRLW  $0x04, Z2, Z2
 	VPANDD  Z0, Z2, Z2
@@ -10142,14 +11595,14 @@ block:
 	VPSRLW  $0x02, Z3, Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS 128(BX), Z3
+	VPSRLW  $0x0c, Z3, Z3
+	VMOVUPS 256(BX), Z4
+	VPSRLW  $0x0a, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VMOVUPS Z2, 768(AX)
-	VMOVUPS 128(BX), Z2
-	VPSRLW  $0x0c, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSRLW  $0x0a, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS Z2, 832(AX)
+	VMOVUPS Z3, 832(AX)
 	VMOVUPS 192(BX), Z2
 	VPSRLW  $0x04, Z2, Z2
 	VPANDD  Z0, Z2, Z2
@@ -10157,23 +11610,295 @@ block:
 	VPSRLW  $0x03, Z3, Z3
 	VPANDD  Z1, Z3, Z3
 	VPORD   Z3, Z2, Z2
+	VMOVUPS 192(BX), Z3
+	VPSRLW  $0x0c, Z3, Z3
+	VMOVUPS 256(BX), Z4
+	VPSRLW  $0x0b, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
 	VMOVUPS Z2, 896(AX)
-	VMOVUPS 192(BX), Z2
-	VPSRLW  $0x0c, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSRLW  $0x0b, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS Z2, 960(AX)
+	VMOVUPS Z3, 960(AX)
 	ADDQ    $+1024, AX
+	ADDQ    $+64, CX
+	ADDQ    $+64, DX
 	ADDQ    $+320, BX
 	DECQ    R8
 	JNZ     block
-	ADDQ    $+512, CX
-	ADDQ    $+512, DX
 	ADDQ    $+64, SI
 	DECQ    DI
 	JNZ     record
+	VZEROUPPER
+	RET
+
+// func avx512RowQ5_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowQ5_K(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), BX
+	MOVQ    words+32(FP), SI
+	MOVQ    halves+40(FP), DI
+	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
+	VMOVUPS avx512_all_00100010<>+0(SB), Z1
+	VMOVUPS (AX), Z2
+	MOVQ    records+48(FP), R8
+
+record:
+	VCVTPH2PS (DI), Z3
+	VCVTPH2PS 32(DI), Z4
+	VMOVUPS   (SI), Z5
+	VMOVUPS   avx512_all_0000003f<>+0(SB), Z6
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z3, Z5, Z5
+	VMOVUPS   Z5, (DX)
+	VMOVUPS   64(SI), Z5
+	VPSRLD    $0x12, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z4, Z5, Z5
+	VMOVUPS   Z5, (BX)
+	VMOVUPS   (SI), Z5
+	VPSRLD    $0x06, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z3, Z5, Z5
+	VMOVUPS   Z5, 64(DX)
+	VMOVUPS   64(SI), Z5
+	VPSRLD    $0x18, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z4, Z5, Z5
+	VMOVUPS   Z5, 64(BX)
+	VMOVUPS   (SI), Z5
+	VPSRLD    $0x0c, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z3, Z5, Z5
+	VMOVUPS   Z5, 128(DX)
+	VMOVUPS   128(SI), Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z4, Z5, Z5
+	VMOVUPS   Z5, 128(BX)
+	VMOVUPS   (SI), Z5
+	VPSRLD    $0x12, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z3, Z5, Z5
+	VMOVUPS   Z5, 192(DX)
+	VMOVUPS   128(SI), Z5
+	VPSRLD    $0x06, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z4, Z5, Z5
+	VMOVUPS   Z5, 192(BX)
+	VMOVUPS   (SI), Z5
+	VPSRLD    $0x18, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z3, Z5, Z5
+	VMOVUPS   Z5, 256(DX)
+	VMOVUPS   128(SI), Z5
+	VPSRLD    $0x0c, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z4, Z5, Z5
+	VMOVUPS   Z5, 256(BX)
+	VMOVUPS   64(SI), Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z3, Z5, Z5
+	VMOVUPS   Z5, 320(DX)
+	VMOVUPS   128(SI), Z5
+	VPSRLD    $0x12, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z4, Z5, Z5
+	VMOVUPS   Z5, 320(BX)
+	VMOVUPS   64(SI), Z5
+	VPSRLD    $0x06, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z3, Z5, Z5
+	VMOVUPS   Z5, 384(DX)
+	VMOVUPS   128(SI), Z5
+	VPSRLD    $0x18, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z4, Z5, Z5
+	VMOVUPS   Z5, 384(BX)
+	VMOVUPS   64(SI), Z5
+	VPSRLD    $0x0c, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z3, Z5, Z5
+	VMOVUPS   Z5, 448(DX)
+	VMOVUPS   (SI), Z3
+	VPSRLD    $0x1e, Z3, Z3
+	VMOVUPS   64(SI), Z5
+	VPSRLD    $0x1e, Z5, Z5
+	VPSLLD    $0x02, Z5, Z5
+	VPORD     Z5, Z3, Z3
+	VMOVUPS   128(SI), Z5
+	VPSRLD    $0x1e, Z5, Z5
+	VPSLLD    $0x04, Z5, Z5
+	VPORD     Z5, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z4, Z3, Z3
+	VMOVUPS   Z3, 448(BX)
+	ADDQ      $+192, SI
+	MOVQ      $+8, R9
+
+block:
+	PREFETCHT0    4096(SI)
+	PREFETCHT0    4160(SI)
+	PREFETCHT0    4224(SI)
+	PREFETCHT0    4288(SI)
+	PREFETCHT0    4352(SI)
+	VMOVUPS       (SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSLLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       (SI), Z4
+	VPSRLW        $0x08, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(SI), Z5
+	VPSRLW        $0x04, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPXORD        Z7, Z7, Z7
+	VPDPWSSD.BCST (CX), Z3, Z7
+	VPXORD        Z8, Z8, Z8
+	VPDPWSSD.BCST 4(CX), Z4, Z8
+	VMOVUPS       64(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSLLW        $0x03, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       64(SI), Z4
+	VPSRLW        $0x08, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(SI), Z5
+	VPSRLW        $0x05, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPDPWSSD.BCST 8(CX), Z3, Z7
+	VPDPWSSD.BCST 12(CX), Z4, Z8
+	VMOVUPS       128(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSLLW        $0x02, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       128(SI), Z4
+	VPSRLW        $0x08, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(SI), Z5
+	VPSRLW        $0x06, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPDPWSSD.BCST 16(CX), Z3, Z7
+	VPDPWSSD.BCST 20(CX), Z4, Z8
+	VMOVUPS       192(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSLLW        $0x01, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       192(SI), Z4
+	VPSRLW        $0x08, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(SI), Z5
+	VPSRLW        $0x07, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPDPWSSD.BCST 24(CX), Z3, Z7
+	VPDPWSSD.BCST 28(CX), Z4, Z8
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       (SI), Z4
+	VPSRLW        $0x0c, Z4, Z4
+	VMOVUPS       256(SI), Z5
+	VPSRLW        $0x08, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPDPWSSD.BCST 48(CX), Z3, Z7
+	VPDPWSSD.BCST 52(CX), Z4, Z8
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSRLW        $0x01, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       64(SI), Z4
+	VPSRLW        $0x0c, Z4, Z4
+	VMOVUPS       256(SI), Z5
+	VPSRLW        $0x09, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPDPWSSD.BCST 56(CX), Z3, Z7
+	VPDPWSSD.BCST 60(CX), Z4, Z8
+	VMOVUPS       128(SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSRLW        $0x02, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       128(SI), Z4
+	VPSRLW        $0x0c, Z4, Z4
+	VMOVUPS       256(SI), Z5
+	VPSRLW        $0x0a, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPDPWSSD.BCST 64(CX), Z3, Z7
+	VPDPWSSD.BCST 68(CX), Z4, Z8
+	VMOVUPS       192(SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSRLW        $0x03, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       192(SI), Z4
+	VPSRLW        $0x0c, Z4, Z4
+	VMOVUPS       256(SI), Z5
+	VPSRLW        $0x0b, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPDPWSSD.BCST 72(CX), Z3, Z7
+	VPDPWSSD.BCST 76(CX), Z4, Z8
+	VPADDD        Z8, Z7, Z7
+	VCVTDQ2PS     Z7, Z7
+	VBROADCASTSS  80(CX), Z3
+	VMULPS        (DX), Z3, Z3
+	VMULPS        Z3, Z7, Z7
+	VADDPS        Z7, Z2, Z2
+	VBROADCASTSS  88(CX), Z3
+	VMULPS        (BX), Z3, Z3
+	VSUBPS        Z3, Z2, Z2
+	ADDQ          $+96, CX
+	ADDQ          $+64, DX
+	ADDQ          $+64, BX
+	ADDQ          $+320, SI
+	DECQ          R9
+	JNZ           block
+	SUBQ          $+512, DX
+	SUBQ          $+512, BX
+	ADDQ          $+64, DI
+	DECQ          R8
+	JNZ           record
+	VMOVUPS       Z2, (AX)
 	VZEROUPPER
 	RET
 
@@ -10185,117 +11910,114 @@ TEXT ·avx512UnpackQ6_K(SB), NOSPLIT, $0-48
 	MOVQ    minus+16(FP), DX
 	MOVQ    words+24(FP), BX
 	MOVQ    halves+32(FP), SI
-	MOVQ    records+40(FP), DI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS avx512_all_00300030<>+0(SB), Z1
-	VMOVUPS avx512_all_00200020<>+0(SB), Z2
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (SI), Z3
-	VMOVUPS   (BX), Z4
-	VPSLLD    $0x18, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, (CX)
-	VMOVUPS   (BX), Z4
-	VPSLLD    $0x10, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 64(CX)
-	VMOVUPS   (BX), Z4
-	VPSLLD    $0x08, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 128(CX)
-	VMOVUPS   (BX), Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 192(CX)
-	VMOVUPS   64(BX), Z4
-	VPSLLD    $0x18, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 256(CX)
-	VMOVUPS   64(BX), Z4
-	VPSLLD    $0x10, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 320(CX)
-	VMOVUPS   64(BX), Z4
-	VPSLLD    $0x08, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 384(CX)
-	VMOVUPS   64(BX), Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 448(CX)
-	VMOVUPS   128(BX), Z4
-	VPSLLD    $0x18, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 512(CX)
-	VMOVUPS   128(BX), Z4
-	VPSLLD    $0x10, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 576(CX)
-	VMOVUPS   128(BX), Z4
-	VPSLLD    $0x08, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 640(CX)
-	VMOVUPS   128(BX), Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 704(CX)
-	VMOVUPS   192(BX), Z4
-	VPSLLD    $0x18, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 768(CX)
-	VMOVUPS   192(BX), Z4
-	VPSLLD    $0x10, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 832(CX)
-	VMOVUPS   192(BX), Z4
-	VPSLLD    $0x08, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 896(CX)
-	VMOVUPS   192(BX), Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 960(CX)
+	VCVTPH2PS (SI), Z2
+	VMOVUPS   (BX), Z3
+	VPSLLD    $0x18, Z3, Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, (CX)
+	VMOVUPS   (BX), Z3
+	VPSLLD    $0x10, Z3, Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 64(CX)
+	VMOVUPS   (BX), Z3
+	VPSLLD    $0x08, Z3, Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 128(CX)
+	VMOVUPS   (BX), Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 192(CX)
+	VMOVUPS   64(BX), Z3
+	VPSLLD    $0x18, Z3, Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 256(CX)
+	VMOVUPS   64(BX), Z3
+	VPSLLD    $0x10, Z3, Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 320(CX)
+	VMOVUPS   64(BX), Z3
+	VPSLLD    $0x08, Z3, Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 384(CX)
+	VMOVUPS   64(BX), Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 448(CX)
+	VMOVUPS   128(BX), Z3
+	VPSLLD    $0x18, Z3, Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 512(CX)
+	VMOVUPS   128(BX), Z3
+	VPSLLD    $0x10, Z3, Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 576(CX)
+	VMOVUPS   128(BX), Z3
+	VPSLLD    $0x08, Z3, Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 640(CX)
+	VMOVUPS   128(BX), Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 704(CX)
+	VMOVUPS   192(BX), Z3
+	VPSLLD    $0x18, Z3, Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 768(CX)
+	VMOVUPS   192(BX), Z3
+	VPSLLD    $0x10, Z3, Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 832(CX)
+	VMOVUPS   192(BX), Z3
+	VPSLLD    $0x08, Z3, Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 896(CX)
+	VMOVUPS   192(BX), Z3
+	VPSRAD    $0x18, Z3, Z3
+	VCVTDQ2PS Z3, Z3
+	VMULPS    Z2, Z3, Z3
+	VMOVUPS   Z3, 960(CX)
 	ADDQ      $+256, BX
 	MOVQ      $+8, R8
 
 block:
-	VMOVUPS (BX), Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSLLW  $0x04, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
-	VMOVUPS Z3, (AX)
+	VMOVUPS (BX), Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS 256(BX), Z3
+	VPSLLW  $0x04, Z3, Z3
+	VPANDD  Z1, Z3, Z3
+	VPORD   Z3, Z2, Z2
 	VMOVUPS (BX), Z3
 	VPSRLW  $0x08, Z3, Z3
 	VPANDD  Z0, Z3, Z3
@@ -10303,131 +12025,134 @@ block:
 	VPSRLW  $0x04, Z4, Z4
 	VPANDD  Z1, Z4, Z4
 	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
+	VMOVUPS avx512_all_00200020<>+0(SB), Z4
+	VPSUBW  Z4, Z2, Z2
+	VPSUBW  Z4, Z3, Z3
+	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
-	VMOVUPS 64(BX), Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 320(BX), Z4
-	VPSLLW  $0x04, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
-	VMOVUPS Z3, 128(AX)
+	VMOVUPS 64(BX), Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS 320(BX), Z3
+	VPSLLW  $0x04, Z3, Z3
+	VPANDD  Z1, Z3, Z3
+	VPORD   Z3, Z2, Z2
 	VMOVUPS 64(BX), Z3
 	VPSRLW  $0x08, Z3, Z3
 	VPANDD  Z0, Z3, Z3
-	VMOVUPS 320(BX), Z4
-	VPSRLW  $0x04, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
+	VMOVUPS 320(BX), Z5
+	VPSRLW  $0x04, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z3, Z3
+	VPSUBW  Z4, Z2, Z2
+	VPSUBW  Z4, Z3, Z3
+	VMOVUPS Z2, 128(AX)
 	VMOVUPS Z3, 192(AX)
-	VMOVUPS 128(BX), Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSLLW  $0x02, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
-	VMOVUPS Z3, 256(AX)
+	VMOVUPS 128(BX), Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS 256(BX), Z3
+	VPSLLW  $0x02, Z3, Z3
+	VPANDD  Z1, Z3, Z3
+	VPORD   Z3, Z2, Z2
 	VMOVUPS 128(BX), Z3
 	VPSRLW  $0x08, Z3, Z3
 	VPANDD  Z0, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSRLW  $0x06, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
+	VMOVUPS 256(BX), Z5
+	VPSRLW  $0x06, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z3, Z3
+	VPSUBW  Z4, Z2, Z2
+	VPSUBW  Z4, Z3, Z3
+	VMOVUPS Z2, 256(AX)
 	VMOVUPS Z3, 320(AX)
-	VMOVUPS 192(BX), Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 320(BX), Z4
-	VPSLLW  $0x02, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
-	VMOVUPS Z3, 384(AX)
+	VMOVUPS 192(BX), Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS 320(BX), Z3
+	VPSLLW  $0x02, Z3, Z3
+	VPANDD  Z1, Z3, Z3
+	VPORD   Z3, Z2, Z2
 	VMOVUPS 192(BX), Z3
 	VPSRLW  $0x08, Z3, Z3
 	VPANDD  Z0, Z3, Z3
-	VMOVUPS 320(BX), Z4
-	VPSRLW  $0x06, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
+	VMOVUPS 320(BX), Z5
+	VPSRLW  $0x06, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z3, Z3
+	VPSUBW  Z4, Z2, Z2
+	VPSUBW  Z4, Z3, Z3
+	VMOVUPS Z2, 384(AX)
 	VMOVUPS Z3, 448(AX)
-	VMOVUPS (BX), Z3
-	VPSRLW  $0x04, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
-	VMOVUPS Z3, 512(AX)
+	VMOVUPS (BX), Z2
+	VPSRLW  $0x04, Z2, Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS 256(BX), Z3
+	VPANDD  Z1, Z3, Z3
+	VPORD   Z3, Z2, Z2
 	VMOVUPS (BX), Z3
 	VPSRLW  $0x0c, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSRLW  $0x08, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
+	VMOVUPS 256(BX), Z5
+	VPSRLW  $0x08, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z3, Z3
+	VPSUBW  Z4, Z2, Z2
+	VPSUBW  Z4, Z3, Z3
+	VMOVUPS Z2, 512(AX)
 	VMOVUPS Z3, 576(AX)
-	VMOVUPS 64(BX), Z3
-	VPSRLW  $0x04, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 320(BX), Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
-	VMOVUPS Z3, 640(AX)
+	VMOVUPS 64(BX), Z2
+	VPSRLW  $0x04, Z2, Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS 320(BX), Z3
+	VPANDD  Z1, Z3, Z3
+	VPORD   Z3, Z2, Z2
 	VMOVUPS 64(BX), Z3
 	VPSRLW  $0x0c, Z3, Z3
-	VMOVUPS 320(BX), Z4
-	VPSRLW  $0x08, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
+	VMOVUPS 320(BX), Z5
+	VPSRLW  $0x08, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z3, Z3
+	VPSUBW  Z4, Z2, Z2
+	VPSUBW  Z4, Z3, Z3
+	VMOVUPS Z2, 640(AX)
 	VMOVUPS Z3, 704(AX)
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x04, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSRLW  $0x02, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
-	VMOVUPS Z3, 768(AX)
+	VMOVUPS 128(BX), Z2
+	VPSRLW  $0x04, Z2, Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS 256(BX), Z3
+	VPSRLW  $0x02, Z3, Z3
+	VPANDD  Z1, Z3, Z3
+	VPORD   Z3, Z2, Z2
 	VMOVUPS 128(BX), Z3
 	VPSRLW  $0x0c, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSRLW  $0x0a, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
+	VMOVUPS 256(BX), Z5
+	VPSRLW  $0x0a, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z3, Z3
+	VPSUBW  Z4, Z2, Z2
+	VPSUBW  Z4, Z3, Z3
+	VMOVUPS Z2, 768(AX)
 	VMOVUPS Z3, 832(AX)
-	VMOVUPS 192(BX), Z3
-	VPSRLW  $0x04, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 320(BX), Z4
-	VPSRLW  $0x02, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
-	VMOVUPS Z3, 896(AX)
+	VMOVUPS 192(BX), Z2
+	VPSRLW  $0x04, Z2, Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS 320(BX), Z3
+	VPSRLW  $0x02, Z3, Z3
+	VPANDD  Z1, Z3, Z3
+	VPORD   Z3, Z2, Z2
 	VMOVUPS 192(BX), Z3
 	VPSRLW  $0x0c, Z3, Z3
-	VMOVUPS 320(BX), Z4
-	VPSRLW  $0x0a, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z2, Z3, Z3
+	VMOVUPS 320(BX), Z5
+	VPSRLW  $0x0a, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z3, Z3
+	VPSUBW  Z4, Z2, Z2
+	VPSUBW  Z4, Z3, Z3
+	VMOVUPS Z2, 896(AX)
 	VMOVUPS Z3, 960(AX)
 	ADDQ    $+1024, AX
+	ADDQ    $+128, CX
+	ADDQ    $+128, DX
 	ADDQ    $+384, BX
 	DECQ    R8
 	JNZ     block
-	ADDQ    $+1024, CX
-	ADDQ    $+1024, DX
 	ADDQ    $+32, SI
 	DECQ    DI
 	JNZ     record
@@ -10454,6 +12179,279 @@ DATA avx512_all_00200020<>+48(SB)/8, $0x0020002000200020
 DATA avx512_all_00200020<>+56(SB)/8, $0x0020002000200020
 GLOBL avx512_all_00200020<>(SB), RODATA|NOPTR, $64
 
+// func avx512RowQ6_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowQ6_K(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), BX
+	MOVQ    words+32(FP), SI
+	MOVQ    halves+40(FP), DI
+	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
+	VMOVUPS avx512_all_00300030<>+0(SB), Z1
+	VMOVUPS (AX), Z2
+	MOVQ    records+48(FP), R8
+
+record:
+	VCVTPH2PS (DI), Z3
+	VMOVUPS   (SI), Z4
+	VPSLLD    $0x18, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, (DX)
+	VMOVUPS   (SI), Z4
+	VPSLLD    $0x10, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 64(DX)
+	VMOVUPS   (SI), Z4
+	VPSLLD    $0x08, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 128(DX)
+	VMOVUPS   (SI), Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 192(DX)
+	VMOVUPS   64(SI), Z4
+	VPSLLD    $0x18, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 256(DX)
+	VMOVUPS   64(SI), Z4
+	VPSLLD    $0x10, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 320(DX)
+	VMOVUPS   64(SI), Z4
+	VPSLLD    $0x08, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 384(DX)
+	VMOVUPS   64(SI), Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 448(DX)
+	VMOVUPS   128(SI), Z4
+	VPSLLD    $0x18, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 512(DX)
+	VMOVUPS   128(SI), Z4
+	VPSLLD    $0x10, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 576(DX)
+	VMOVUPS   128(SI), Z4
+	VPSLLD    $0x08, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 640(DX)
+	VMOVUPS   128(SI), Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 704(DX)
+	VMOVUPS   192(SI), Z4
+	VPSLLD    $0x18, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 768(DX)
+	VMOVUPS   192(SI), Z4
+	VPSLLD    $0x10, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 832(DX)
+	VMOVUPS   192(SI), Z4
+	VPSLLD    $0x08, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 896(DX)
+	VMOVUPS   192(SI), Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 960(DX)
+	ADDQ      $+256, SI
+	MOVQ      $+8, R9
+
+block:
+	PREFETCHT0    4096(SI)
+	PREFETCHT0    4160(SI)
+	PREFETCHT0    4224(SI)
+	PREFETCHT0    4288(SI)
+	PREFETCHT0    4352(SI)
+	PREFETCHT0    4416(SI)
+	VMOVUPS       (SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSLLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       (SI), Z4
+	VPSRLW        $0x08, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(SI), Z9
+	VPSRLW        $0x04, Z9, Z9
+	VPANDD        Z1, Z9, Z9
+	VPORD         Z9, Z4, Z4
+	VPXORD        Z5, Z5, Z5
+	VPDPWSSD.BCST (CX), Z3, Z5
+	VPXORD        Z6, Z6, Z6
+	VPDPWSSD.BCST 4(CX), Z4, Z6
+	VMOVUPS       64(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       320(SI), Z4
+	VPSLLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       64(SI), Z4
+	VPSRLW        $0x08, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       320(SI), Z9
+	VPSRLW        $0x04, Z9, Z9
+	VPANDD        Z1, Z9, Z9
+	VPORD         Z9, Z4, Z4
+	VPDPWSSD.BCST 8(CX), Z3, Z5
+	VPDPWSSD.BCST 12(CX), Z4, Z6
+	VMOVUPS       128(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSLLW        $0x02, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       128(SI), Z4
+	VPSRLW        $0x08, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(SI), Z9
+	VPSRLW        $0x06, Z9, Z9
+	VPANDD        Z1, Z9, Z9
+	VPORD         Z9, Z4, Z4
+	VPDPWSSD.BCST 16(CX), Z3, Z5
+	VPDPWSSD.BCST 20(CX), Z4, Z6
+	VMOVUPS       192(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       320(SI), Z4
+	VPSLLW        $0x02, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       192(SI), Z4
+	VPSRLW        $0x08, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       320(SI), Z9
+	VPSRLW        $0x06, Z9, Z9
+	VPANDD        Z1, Z9, Z9
+	VPORD         Z9, Z4, Z4
+	VPDPWSSD.BCST 24(CX), Z3, Z5
+	VPDPWSSD.BCST 28(CX), Z4, Z6
+	VPADDD        Z6, Z5, Z5
+	VBROADCASTSS  44(CX), Z3
+	VPSLLD        $0x05, Z3, Z3
+	VPSUBD        Z3, Z5, Z5
+	VCVTDQ2PS     Z5, Z5
+	VBROADCASTSS  32(CX), Z3
+	VMULPS        (DX), Z3, Z3
+	VMULPS        Z3, Z5, Z5
+	VADDPS        Z5, Z2, Z2
+	VMOVUPS       (SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       (SI), Z4
+	VPSRLW        $0x0c, Z4, Z4
+	VMOVUPS       256(SI), Z9
+	VPSRLW        $0x08, Z9, Z9
+	VPANDD        Z1, Z9, Z9
+	VPORD         Z9, Z4, Z4
+	VPXORD        Z7, Z7, Z7
+	VPDPWSSD.BCST 48(CX), Z3, Z7
+	VPXORD        Z8, Z8, Z8
+	VPDPWSSD.BCST 52(CX), Z4, Z8
+	VMOVUPS       64(SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       320(SI), Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       64(SI), Z4
+	VPSRLW        $0x0c, Z4, Z4
+	VMOVUPS       320(SI), Z9
+	VPSRLW        $0x08, Z9, Z9
+	VPANDD        Z1, Z9, Z9
+	VPORD         Z9, Z4, Z4
+	VPDPWSSD.BCST 56(CX), Z3, Z7
+	VPDPWSSD.BCST 60(CX), Z4, Z8
+	VMOVUPS       128(SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       256(SI), Z4
+	VPSRLW        $0x02, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       128(SI), Z4
+	VPSRLW        $0x0c, Z4, Z4
+	VMOVUPS       256(SI), Z9
+	VPSRLW        $0x0a, Z9, Z9
+	VPANDD        Z1, Z9, Z9
+	VPORD         Z9, Z4, Z4
+	VPDPWSSD.BCST 64(CX), Z3, Z7
+	VPDPWSSD.BCST 68(CX), Z4, Z8
+	VMOVUPS       192(SI), Z3
+	VPSRLW        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VMOVUPS       320(SI), Z4
+	VPSRLW        $0x02, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       192(SI), Z4
+	VPSRLW        $0x0c, Z4, Z4
+	VMOVUPS       320(SI), Z9
+	VPSRLW        $0x0a, Z9, Z9
+	VPANDD        Z1, Z9, Z9
+	VPORD         Z9, Z4, Z4
+	VPDPWSSD.BCST 72(CX), Z3, Z7
+	VPDPWSSD.BCST 76(CX), Z4, Z8
+	VPADDD        Z8, Z7, Z7
+	VBROADCASTSS  92(CX), Z3
+	VPSLLD        $0x05, Z3, Z3
+	VPSUBD        Z3, Z7, Z7
+	VCVTDQ2PS     Z7, Z7
+	VBROADCASTSS  80(CX), Z3
+	VMULPS        64(DX), Z3, Z3
+	VMULPS        Z3, Z7, Z7
+	VADDPS        Z7, Z2, Z2
+	ADDQ          $+96, CX
+	ADDQ          $+128, DX
+	ADDQ          $+128, BX
+	ADDQ          $+384, SI
+	DECQ          R9
+	JNZ           block
+	SUBQ          $+1024, DX
+	SUBQ          $+1024, BX
+	ADDQ          $+32, DI
+	DECQ          R8
+	JNZ           record
+	VMOVUPS       Z2, (AX)
+	VZEROUPPER
+	RET
+
 // func avx512UnpackIQ4_NL(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 // Requires: AVX, AVX512BW, AVX512F
 TEXT ·avx512UnpackIQ4_NL(SB), NOSPLIT, $0-48
@@ -10462,44 +12460,44 @@ TEXT ·avx512UnpackIQ4_NL(SB), NOSPLIT, $0-48
 	MOVQ    minus+16(FP), DX
 	MOVQ    words+24(FP), BX
 	MOVQ    halves+32(FP), SI
-	MOVQ    records+40(FP), DI
 	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
+	VMOVUPS avx512_codebookIQ4_NL<>+0(SB), Z1
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (SI), Z1
-	VMOVUPS   Z1, (CX)
-	VMOVUPS   avx512_codebookIQ4_NL<>+0(SB), Z1
+	VCVTPH2PS (SI), Z2
+	VMOVUPS   Z2, (CX)
 	VMOVUPS   (BX), Z2
 	VPANDD    Z0, Z2, Z2
 	VPSHUFB   Z2, Z1, Z2
 	VPSLLW    $0x08, Z2, Z3
 	VPSRAW    $0x08, Z3, Z3
-	VMOVUPS   Z3, (AX)
 	VPSRAW    $0x08, Z2, Z2
+	VMOVUPS   Z3, (AX)
 	VMOVUPS   Z2, 64(AX)
 	VMOVUPS   64(BX), Z2
 	VPANDD    Z0, Z2, Z2
 	VPSHUFB   Z2, Z1, Z2
 	VPSLLW    $0x08, Z2, Z3
 	VPSRAW    $0x08, Z3, Z3
-	VMOVUPS   Z3, 128(AX)
 	VPSRAW    $0x08, Z2, Z2
+	VMOVUPS   Z3, 128(AX)
 	VMOVUPS   Z2, 192(AX)
 	VMOVUPS   128(BX), Z2
 	VPANDD    Z0, Z2, Z2
 	VPSHUFB   Z2, Z1, Z2
 	VPSLLW    $0x08, Z2, Z3
 	VPSRAW    $0x08, Z3, Z3
-	VMOVUPS   Z3, 256(AX)
 	VPSRAW    $0x08, Z2, Z2
+	VMOVUPS   Z3, 256(AX)
 	VMOVUPS   Z2, 320(AX)
 	VMOVUPS   192(BX), Z2
 	VPANDD    Z0, Z2, Z2
 	VPSHUFB   Z2, Z1, Z2
 	VPSLLW    $0x08, Z2, Z3
 	VPSRAW    $0x08, Z3, Z3
-	VMOVUPS   Z3, 384(AX)
 	VPSRAW    $0x08, Z2, Z2
+	VMOVUPS   Z3, 384(AX)
 	VMOVUPS   Z2, 448(AX)
 	VMOVUPS   (BX), Z2
 	VPSRLD    $0x04, Z2, Z2
@@ -10507,8 +12505,8 @@ record:
 	VPSHUFB   Z2, Z1, Z2
 	VPSLLW    $0x08, Z2, Z3
 	VPSRAW    $0x08, Z3, Z3
-	VMOVUPS   Z3, 512(AX)
 	VPSRAW    $0x08, Z2, Z2
+	VMOVUPS   Z3, 512(AX)
 	VMOVUPS   Z2, 576(AX)
 	VMOVUPS   64(BX), Z2
 	VPSRLD    $0x04, Z2, Z2
@@ -10516,8 +12514,8 @@ record:
 	VPSHUFB   Z2, Z1, Z2
 	VPSLLW    $0x08, Z2, Z3
 	VPSRAW    $0x08, Z3, Z3
-	VMOVUPS   Z3, 640(AX)
 	VPSRAW    $0x08, Z2, Z2
+	VMOVUPS   Z3, 640(AX)
 	VMOVUPS   Z2, 704(AX)
 	VMOVUPS   128(BX), Z2
 	VPSRLD    $0x04, Z2, Z2
@@ -10525,22 +12523,22 @@ record:
 	VPSHUFB   Z2, Z1, Z2
 	VPSLLW    $0x08, Z2, Z3
 	VPSRAW    $0x08, Z3, Z3
-	VMOVUPS   Z3, 768(AX)
 	VPSRAW    $0x08, Z2, Z2
+	VMOVUPS   Z3, 768(AX)
 	VMOVUPS   Z2, 832(AX)
 	VMOVUPS   192(BX), Z2
 	VPSRLD    $0x04, Z2, Z2
 	VPANDD    Z0, Z2, Z2
 	VPSHUFB   Z2, Z1, Z2
-	VPSLLW    $0x08, Z2, Z1
-	VPSRAW    $0x08, Z1, Z1
-	VMOVUPS   Z1, 896(AX)
+	VPSLLW    $0x08, Z2, Z3
+	VPSRAW    $0x08, Z3, Z3
 	VPSRAW    $0x08, Z2, Z2
+	VMOVUPS   Z3, 896(AX)
 	VMOVUPS   Z2, 960(AX)
 	ADDQ      $+1024, AX
-	ADDQ      $+256, BX
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
+	ADDQ      $+256, BX
 	ADDQ      $+32, SI
 	DECQ      DI
 	JNZ       record
@@ -10567,6 +12565,116 @@ DATA avx512_codebookIQ4_NL<>+48(SB)/8, $0xf6eaddcfbfad9881
 DATA avx512_codebookIQ4_NL<>+56(SB)/8, $0x7159453526190d01
 GLOBL avx512_codebookIQ4_NL<>(SB), RODATA|NOPTR, $64
 
+// func avx512RowIQ4_NL(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowIQ4_NL(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), BX
+	MOVQ    words+32(FP), SI
+	MOVQ    halves+40(FP), DI
+	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
+	VMOVUPS avx512_codebookIQ4_NL<>+0(SB), Z1
+	VMOVUPS (AX), Z2
+	MOVQ    records+48(FP), R8
+
+record:
+	VCVTPH2PS     (DI), Z3
+	VMOVUPS       Z3, (DX)
+	PREFETCHT0    4096(SI)
+	PREFETCHT0    4160(SI)
+	PREFETCHT0    4224(SI)
+	PREFETCHT0    4288(SI)
+	VMOVUPS       (SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z6
+	VPSRAW        $0x08, Z6, Z6
+	VPSRAW        $0x08, Z3, Z3
+	VPXORD        Z4, Z4, Z4
+	VPDPWSSD.BCST (CX), Z6, Z4
+	VPXORD        Z5, Z5, Z5
+	VPDPWSSD.BCST 4(CX), Z3, Z5
+	VMOVUPS       64(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z6
+	VPSRAW        $0x08, Z6, Z6
+	VPSRAW        $0x08, Z3, Z3
+	VPDPWSSD.BCST 8(CX), Z6, Z4
+	VPDPWSSD.BCST 12(CX), Z3, Z5
+	VMOVUPS       128(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z6
+	VPSRAW        $0x08, Z6, Z6
+	VPSRAW        $0x08, Z3, Z3
+	VPDPWSSD.BCST 16(CX), Z6, Z4
+	VPDPWSSD.BCST 20(CX), Z3, Z5
+	VMOVUPS       192(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z6
+	VPSRAW        $0x08, Z6, Z6
+	VPSRAW        $0x08, Z3, Z3
+	VPDPWSSD.BCST 24(CX), Z6, Z4
+	VPDPWSSD.BCST 28(CX), Z3, Z5
+	VMOVUPS       (SI), Z3
+	VPSRLD        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z6
+	VPSRAW        $0x08, Z6, Z6
+	VPSRAW        $0x08, Z3, Z3
+	VPDPWSSD.BCST 48(CX), Z6, Z4
+	VPDPWSSD.BCST 52(CX), Z3, Z5
+	VMOVUPS       64(SI), Z3
+	VPSRLD        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z6
+	VPSRAW        $0x08, Z6, Z6
+	VPSRAW        $0x08, Z3, Z3
+	VPDPWSSD.BCST 56(CX), Z6, Z4
+	VPDPWSSD.BCST 60(CX), Z3, Z5
+	VMOVUPS       128(SI), Z3
+	VPSRLD        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z6
+	VPSRAW        $0x08, Z6, Z6
+	VPSRAW        $0x08, Z3, Z3
+	VPDPWSSD.BCST 64(CX), Z6, Z4
+	VPDPWSSD.BCST 68(CX), Z3, Z5
+	VMOVUPS       192(SI), Z3
+	VPSRLD        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z6
+	VPSRAW        $0x08, Z6, Z6
+	VPSRAW        $0x08, Z3, Z3
+	VPDPWSSD.BCST 72(CX), Z6, Z4
+	VPDPWSSD.BCST 76(CX), Z3, Z5
+	VPADDD        Z5, Z4, Z4
+	VCVTDQ2PS     Z4, Z4
+	VBROADCASTSS  80(CX), Z3
+	VMULPS        (DX), Z3, Z3
+	VMULPS        Z3, Z4, Z4
+	VADDPS        Z4, Z2, Z2
+	ADDQ          $+96, CX
+	ADDQ          $+64, DX
+	ADDQ          $+64, BX
+	ADDQ          $+256, SI
+	SUBQ          $+64, DX
+	SUBQ          $+64, BX
+	ADDQ          $+32, DI
+	DECQ          R8
+	JNZ           record
+	VMOVUPS       Z2, (AX)
+	VZEROUPPER
+	RET
+
 // func avx512UnpackMXFP4(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
 // Requires: AVX, AVX512BW, AVX512F
 TEXT ·avx512UnpackMXFP4(SB), NOSPLIT, $0-48
@@ -10575,63 +12683,63 @@ TEXT ·avx512UnpackMXFP4(SB), NOSPLIT, $0-48
 	MOVQ    minus+16(FP), DX
 	MOVQ    words+24(FP), BX
 	MOVQ    halves+32(FP), SI
-	MOVQ    records+40(FP), DI
 	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
+	VMOVUPS avx512_codebookMXFP4<>+0(SB), Z1
+	MOVQ    records+40(FP), DI
 
 record:
-	VPMOVZXWD (SI), Z1
-	VMOVUPS   avx512_all_000000ff<>+0(SB), Z2
-	VPANDD    Z2, Z1, Z1
-	VMOVUPS   avx512_all_00000001<>+0(SB), Z3
-	VPSUBD    Z3, Z1, Z2
-	VPSLLD    $0x17, Z2, Z2
-	VPADDD    Z3, Z1, Z1
-	VPSLLD    $0x15, Z1, Z1
-	VPMAXSD   Z1, Z2, Z2
-	VMOVUPS   Z2, (CX)
-	VPMOVZXWD (SI), Z1
-	VPSRLD    $0x08, Z1, Z1
-	VPSUBD    Z3, Z1, Z2
-	VPSLLD    $0x17, Z2, Z2
-	VPADDD    Z3, Z1, Z1
-	VPSLLD    $0x15, Z1, Z1
-	VPMAXSD   Z1, Z2, Z2
-	VMOVUPS   Z2, 64(CX)
+	VPMOVZXWD (SI), Z2
+	VMOVUPS   avx512_all_000000ff<>+0(SB), Z3
+	VPANDD    Z3, Z2, Z2
+	VMOVUPS   avx512_all_00000001<>+0(SB), Z4
+	VPSUBD    Z4, Z2, Z3
+	VPSLLD    $0x17, Z3, Z3
+	VPADDD    Z4, Z2, Z2
+	VPSLLD    $0x15, Z2, Z2
+	VPMAXSD   Z2, Z3, Z3
+	VMOVUPS   Z3, (CX)
+	VPMOVZXWD (SI), Z2
+	VPSRLD    $0x08, Z2, Z2
+	VPSUBD    Z4, Z2, Z3
+	VPSLLD    $0x17, Z3, Z3
+	VPADDD    Z4, Z2, Z2
+	VPSLLD    $0x15, Z2, Z2
+	VPMAXSD   Z2, Z3, Z3
+	VMOVUPS   Z3, 64(CX)
 	MOVQ      $+2, R8
 
 block:
-	VMOVUPS avx512_codebookMXFP4<>+0(SB), Z1
 	VMOVUPS (BX), Z2
 	VPANDD  Z0, Z2, Z2
 	VPSHUFB Z2, Z1, Z2
 	VPSLLW  $0x08, Z2, Z3
 	VPSRAW  $0x08, Z3, Z3
-	VMOVUPS Z3, (AX)
 	VPSRAW  $0x08, Z2, Z2
+	VMOVUPS Z3, (AX)
 	VMOVUPS Z2, 64(AX)
 	VMOVUPS 64(BX), Z2
 	VPANDD  Z0, Z2, Z2
 	VPSHUFB Z2, Z1, Z2
 	VPSLLW  $0x08, Z2, Z3
 	VPSRAW  $0x08, Z3, Z3
-	VMOVUPS Z3, 128(AX)
 	VPSRAW  $0x08, Z2, Z2
+	VMOVUPS Z3, 128(AX)
 	VMOVUPS Z2, 192(AX)
 	VMOVUPS 128(BX), Z2
 	VPANDD  Z0, Z2, Z2
 	VPSHUFB Z2, Z1, Z2
 	VPSLLW  $0x08, Z2, Z3
 	VPSRAW  $0x08, Z3, Z3
-	VMOVUPS Z3, 256(AX)
 	VPSRAW  $0x08, Z2, Z2
+	VMOVUPS Z3, 256(AX)
 	VMOVUPS Z2, 320(AX)
 	VMOVUPS 192(BX), Z2
 	VPANDD  Z0, Z2, Z2
 	VPSHUFB Z2, Z1, Z2
 	VPSLLW  $0x08, Z2, Z3
 	VPSRAW  $0x08, Z3, Z3
-	VMOVUPS Z3, 384(AX)
 	VPSRAW  $0x08, Z2, Z2
+	VMOVUPS Z3, 384(AX)
 	VMOVUPS Z2, 448(AX)
 	VMOVUPS (BX), Z2
 	VPSRLD  $0x04, Z2, Z2
@@ -10639,8 +12747,8 @@ block:
 	VPSHUFB Z2, Z1, Z2
 	VPSLLW  $0x08, Z2, Z3
 	VPSRAW  $0x08, Z3, Z3
-	VMOVUPS Z3, 512(AX)
 	VPSRAW  $0x08, Z2, Z2
+	VMOVUPS Z3, 512(AX)
 	VMOVUPS Z2, 576(AX)
 	VMOVUPS 64(BX), Z2
 	VPSRLD  $0x04, Z2, Z2
@@ -10648,8 +12756,8 @@ block:
 	VPSHUFB Z2, Z1, Z2
 	VPSLLW  $0x08, Z2, Z3
 	VPSRAW  $0x08, Z3, Z3
-	VMOVUPS Z3, 640(AX)
 	VPSRAW  $0x08, Z2, Z2
+	VMOVUPS Z3, 640(AX)
 	VMOVUPS Z2, 704(AX)
 	VMOVUPS 128(BX), Z2
 	VPSRLD  $0x04, Z2, Z2
@@ -10657,29 +12765,39 @@ block:
 	VPSHUFB Z2, Z1, Z2
 	VPSLLW  $0x08, Z2, Z3
 	VPSRAW  $0x08, Z3, Z3
-	VMOVUPS Z3, 768(AX)
 	VPSRAW  $0x08, Z2, Z2
+	VMOVUPS Z3, 768(AX)
 	VMOVUPS Z2, 832(AX)
 	VMOVUPS 192(BX), Z2
 	VPSRLD  $0x04, Z2, Z2
 	VPANDD  Z0, Z2, Z2
 	VPSHUFB Z2, Z1, Z2
-	VPSLLW  $0x08, Z2, Z1
-	VPSRAW  $0x08, Z1, Z1
-	VMOVUPS Z1, 896(AX)
+	VPSLLW  $0x08, Z2, Z3
+	VPSRAW  $0x08, Z3, Z3
 	VPSRAW  $0x08, Z2, Z2
+	VMOVUPS Z3, 896(AX)
 	VMOVUPS Z2, 960(AX)
 	ADDQ    $+1024, AX
+	ADDQ    $+64, CX
+	ADDQ    $+64, DX
 	ADDQ    $+256, BX
 	DECQ    R8
 	JNZ     block
-	ADDQ    $+128, CX
-	ADDQ    $+128, DX
 	ADDQ    $+32, SI
 	DECQ    DI
 	JNZ     record
 	VZEROUPPER
 	RET
+
+DATA avx512_codebookMXFP4<>+0(SB)/8, $0x0c08060403020100
+DATA avx512_codebookMXFP4<>+8(SB)/8, $0xf4f8fafcfdfeff00
+DATA avx512_codebookMXFP4<>+16(SB)/8, $0x0c08060403020100
+DATA avx512_codebookMXFP4<>+24(SB)/8, $0xf4f8fafcfdfeff00
+DATA avx512_codebookMXFP4<>+32(SB)/8, $0x0c08060403020100
+DATA avx512_codebookMXFP4<>+40(SB)/8, $0xf4f8fafcfdfeff00
+DATA avx512_codebookMXFP4<>+48(SB)/8, $0x0c08060403020100
+DATA avx512_codebookMXFP4<>+56(SB)/8, $0xf4f8fafcfdfeff00
+GLOBL avx512_codebookMXFP4<>(SB), RODATA|NOPTR, $64
 
 DATA avx512_all_000000ff<>+0(SB)/8, $0x000000ff000000ff
 DATA avx512_all_000000ff<>+8(SB)/8, $0x000000ff000000ff
@@ -10691,15 +12809,136 @@ DATA avx512_all_000000ff<>+48(SB)/8, $0x000000ff000000ff
 DATA avx512_all_000000ff<>+56(SB)/8, $0x000000ff000000ff
 GLOBL avx512_all_000000ff<>(SB), RODATA|NOPTR, $64
 
-DATA avx512_codebookMXFP4<>+0(SB)/8, $0x0c08060403020100
-DATA avx512_codebookMXFP4<>+8(SB)/8, $0xf4f8fafcfdfeff00
-DATA avx512_codebookMXFP4<>+16(SB)/8, $0x0c08060403020100
-DATA avx512_codebookMXFP4<>+24(SB)/8, $0xf4f8fafcfdfeff00
-DATA avx512_codebookMXFP4<>+32(SB)/8, $0x0c08060403020100
-DATA avx512_codebookMXFP4<>+40(SB)/8, $0xf4f8fafcfdfeff00
-DATA avx512_codebookMXFP4<>+48(SB)/8, $0x0c08060403020100
-DATA avx512_codebookMXFP4<>+56(SB)/8, $0xf4f8fafcfdfeff00
-GLOBL avx512_codebookMXFP4<>(SB), RODATA|NOPTR, $64
+// func avx512RowMXFP4(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowMXFP4(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), BX
+	MOVQ    words+32(FP), SI
+	MOVQ    halves+40(FP), DI
+	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
+	VMOVUPS avx512_codebookMXFP4<>+0(SB), Z1
+	VMOVUPS (AX), Z2
+	MOVQ    records+48(FP), R8
+
+record:
+	VPMOVZXWD (DI), Z3
+	VMOVUPS   avx512_all_000000ff<>+0(SB), Z4
+	VPANDD    Z4, Z3, Z3
+	VMOVUPS   avx512_all_00000001<>+0(SB), Z7
+	VPSUBD    Z7, Z3, Z4
+	VPSLLD    $0x17, Z4, Z4
+	VPADDD    Z7, Z3, Z3
+	VPSLLD    $0x15, Z3, Z3
+	VPMAXSD   Z3, Z4, Z4
+	VMOVUPS   Z4, (DX)
+	VPMOVZXWD (DI), Z3
+	VPSRLD    $0x08, Z3, Z3
+	VPSUBD    Z7, Z3, Z4
+	VPSLLD    $0x17, Z4, Z4
+	VPADDD    Z7, Z3, Z3
+	VPSLLD    $0x15, Z3, Z3
+	VPMAXSD   Z3, Z4, Z4
+	VMOVUPS   Z4, 64(DX)
+	MOVQ      $+2, R9
+
+block:
+	PREFETCHT0    4096(SI)
+	PREFETCHT0    4160(SI)
+	PREFETCHT0    4224(SI)
+	PREFETCHT0    4288(SI)
+	VMOVUPS       (SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z4
+	VPSRAW        $0x08, Z4, Z4
+	VPSRAW        $0x08, Z3, Z3
+	VPXORD        Z5, Z5, Z5
+	VPDPWSSD.BCST (CX), Z4, Z5
+	VPXORD        Z6, Z6, Z6
+	VPDPWSSD.BCST 4(CX), Z3, Z6
+	VMOVUPS       64(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z4
+	VPSRAW        $0x08, Z4, Z4
+	VPSRAW        $0x08, Z3, Z3
+	VPDPWSSD.BCST 8(CX), Z4, Z5
+	VPDPWSSD.BCST 12(CX), Z3, Z6
+	VMOVUPS       128(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z4
+	VPSRAW        $0x08, Z4, Z4
+	VPSRAW        $0x08, Z3, Z3
+	VPDPWSSD.BCST 16(CX), Z4, Z5
+	VPDPWSSD.BCST 20(CX), Z3, Z6
+	VMOVUPS       192(SI), Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z4
+	VPSRAW        $0x08, Z4, Z4
+	VPSRAW        $0x08, Z3, Z3
+	VPDPWSSD.BCST 24(CX), Z4, Z5
+	VPDPWSSD.BCST 28(CX), Z3, Z6
+	VMOVUPS       (SI), Z3
+	VPSRLD        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z4
+	VPSRAW        $0x08, Z4, Z4
+	VPSRAW        $0x08, Z3, Z3
+	VPDPWSSD.BCST 48(CX), Z4, Z5
+	VPDPWSSD.BCST 52(CX), Z3, Z6
+	VMOVUPS       64(SI), Z3
+	VPSRLD        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z4
+	VPSRAW        $0x08, Z4, Z4
+	VPSRAW        $0x08, Z3, Z3
+	VPDPWSSD.BCST 56(CX), Z4, Z5
+	VPDPWSSD.BCST 60(CX), Z3, Z6
+	VMOVUPS       128(SI), Z3
+	VPSRLD        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z4
+	VPSRAW        $0x08, Z4, Z4
+	VPSRAW        $0x08, Z3, Z3
+	VPDPWSSD.BCST 64(CX), Z4, Z5
+	VPDPWSSD.BCST 68(CX), Z3, Z6
+	VMOVUPS       192(SI), Z3
+	VPSRLD        $0x04, Z3, Z3
+	VPANDD        Z0, Z3, Z3
+	VPSHUFB       Z3, Z1, Z3
+	VPSLLW        $0x08, Z3, Z4
+	VPSRAW        $0x08, Z4, Z4
+	VPSRAW        $0x08, Z3, Z3
+	VPDPWSSD.BCST 72(CX), Z4, Z5
+	VPDPWSSD.BCST 76(CX), Z3, Z6
+	VPADDD        Z6, Z5, Z5
+	VCVTDQ2PS     Z5, Z5
+	VBROADCASTSS  80(CX), Z3
+	VMULPS        (DX), Z3, Z3
+	VMULPS        Z3, Z5, Z5
+	VADDPS        Z5, Z2, Z2
+	ADDQ          $+96, CX
+	ADDQ          $+64, DX
+	ADDQ          $+64, BX
+	ADDQ          $+256, SI
+	DECQ          R9
+	JNZ           block
+	SUBQ          $+128, DX
+	SUBQ          $+128, BX
+	ADDQ          $+32, DI
+	DECQ          R8
+	JNZ           record
+	VMOVUPS       Z2, (AX)
+	VZEROUPPER
+	RET
 
 // func avx512UnpackedNumbers(dst *float32, q *uint32, scale *float32, minus *float32, groups int, halves int)
 // Requires: AVX, AVX512F
@@ -10755,85 +12994,8 @@ step:
 	VZEROUPPER
 	RET
 
-// func avx512Integer1(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-// Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512Integer1(SB), NOSPLIT, $0-72
-	MOVQ a+0(FP), SI
-	MOVQ aStride+8(FP), AX
-	MOVQ q+16(FP), BX
-	MOVQ scale+24(FP), CX
-	MOVQ minus+32(FP), DX
-	MOVQ groups+40(FP), R8
-	MOVQ halves+48(FP), R9
-	MOVQ dst+56(FP), R10
-	MOVQ dstStride+64(FP), R12
-
-group:
-	VPXORD Z0, Z0, Z0
-	MOVQ   R9, R13
-
-half:
-	VMOVUPS      (BX), Z1
-	VBROADCASTSS (SI), Z2
-	VPMADDWD     Z2, Z1, Z3
-	VPADDD       Z3, Z0, Z0
-	VMOVUPS      64(BX), Z1
-	VBROADCASTSS 4(SI), Z2
-	VPMADDWD     Z2, Z1, Z3
-	VPADDD       Z3, Z0, Z0
-	VMOVUPS      128(BX), Z1
-	VBROADCASTSS 8(SI), Z2
-	VPMADDWD     Z2, Z1, Z3
-	VPADDD       Z3, Z0, Z0
-	VMOVUPS      192(BX), Z1
-	VBROADCASTSS 12(SI), Z2
-	VPMADDWD     Z2, Z1, Z3
-	VPADDD       Z3, Z0, Z0
-	VMOVUPS      256(BX), Z1
-	VBROADCASTSS 16(SI), Z2
-	VPMADDWD     Z2, Z1, Z3
-	VPADDD       Z3, Z0, Z0
-	VMOVUPS      320(BX), Z1
-	VBROADCASTSS 20(SI), Z2
-	VPMADDWD     Z2, Z1, Z3
-	VPADDD       Z3, Z0, Z0
-	VMOVUPS      384(BX), Z1
-	VBROADCASTSS 24(SI), Z2
-	VPMADDWD     Z2, Z1, Z3
-	VPADDD       Z3, Z0, Z0
-	VMOVUPS      448(BX), Z1
-	VBROADCASTSS 28(SI), Z2
-	VPMADDWD     Z2, Z1, Z3
-	VPADDD       Z3, Z0, Z0
-	ADDQ         $+48, SI
-	ADDQ         $+512, BX
-	DECQ         R13
-	JNZ          half
-	VMOVUPS      (CX), Z1
-	VBROADCASTSS -16(SI), Z2
-	VMULPS       Z2, Z1, Z3
-	VCVTDQ2PS    Z0, Z0
-	VMULPS       Z3, Z0, Z0
-	VADDPS       (R10), Z0, Z0
-	ADDQ         $+64, CX
-	TESTQ        DX, DX
-	JZ           store
-	VMOVUPS      (DX), Z1
-	ADDQ         $+64, DX
-	LEAQ         -16(SI)(R9*4), R13
-	VBROADCASTSS (R13), Z2
-	VMULPS       Z2, Z1, Z3
-	VSUBPS       Z3, Z0, Z0
-
-store:
-	VMOVUPS Z0, (R10)
-	DECQ    R8
-	JNZ     group
-	VZEROUPPER
-	RET
-
 // func avx512Integer2(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-// Requires: AVX, AVX512BW, AVX512F
+// Requires: AVX, AVX512F, AVX512VNNI
 TEXT ·avx512Integer2(SB), NOSPLIT, $0-72
 	MOVQ a+0(FP), SI
 	MOVQ aStride+8(FP), AX
@@ -10862,177 +13024,113 @@ half:
 	VMOVUPS      16384(BX), Z10
 	VMOVUPS      24576(BX), Z11
 	VBROADCASTSS (SI), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z0, Z0
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z1, Z1
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z2, Z2
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z3, Z3
+	VPDPWSSD     Z12, Z8, Z0
+	VPDPWSSD     Z12, Z9, Z1
+	VPDPWSSD     Z12, Z10, Z2
+	VPDPWSSD     Z12, Z11, Z3
 	VBROADCASTSS (SI)(AX*1), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z4, Z4
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z5, Z5
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z6, Z6
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z7, Z7
+	VPDPWSSD     Z12, Z8, Z4
+	VPDPWSSD     Z12, Z9, Z5
+	VPDPWSSD     Z12, Z10, Z6
+	VPDPWSSD     Z12, Z11, Z7
 	VMOVUPS      64(BX), Z8
 	VMOVUPS      8256(BX), Z9
 	VMOVUPS      16448(BX), Z10
 	VMOVUPS      24640(BX), Z11
 	VBROADCASTSS 4(SI), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z0, Z0
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z1, Z1
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z2, Z2
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z3, Z3
+	VPDPWSSD     Z12, Z8, Z0
+	VPDPWSSD     Z12, Z9, Z1
+	VPDPWSSD     Z12, Z10, Z2
+	VPDPWSSD     Z12, Z11, Z3
 	VBROADCASTSS 4(SI)(AX*1), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z4, Z4
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z5, Z5
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z6, Z6
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z7, Z7
+	VPDPWSSD     Z12, Z8, Z4
+	VPDPWSSD     Z12, Z9, Z5
+	VPDPWSSD     Z12, Z10, Z6
+	VPDPWSSD     Z12, Z11, Z7
 	VMOVUPS      128(BX), Z8
 	VMOVUPS      8320(BX), Z9
 	VMOVUPS      16512(BX), Z10
 	VMOVUPS      24704(BX), Z11
 	VBROADCASTSS 8(SI), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z0, Z0
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z1, Z1
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z2, Z2
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z3, Z3
+	VPDPWSSD     Z12, Z8, Z0
+	VPDPWSSD     Z12, Z9, Z1
+	VPDPWSSD     Z12, Z10, Z2
+	VPDPWSSD     Z12, Z11, Z3
 	VBROADCASTSS 8(SI)(AX*1), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z4, Z4
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z5, Z5
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z6, Z6
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z7, Z7
+	VPDPWSSD     Z12, Z8, Z4
+	VPDPWSSD     Z12, Z9, Z5
+	VPDPWSSD     Z12, Z10, Z6
+	VPDPWSSD     Z12, Z11, Z7
 	VMOVUPS      192(BX), Z8
 	VMOVUPS      8384(BX), Z9
 	VMOVUPS      16576(BX), Z10
 	VMOVUPS      24768(BX), Z11
 	VBROADCASTSS 12(SI), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z0, Z0
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z1, Z1
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z2, Z2
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z3, Z3
+	VPDPWSSD     Z12, Z8, Z0
+	VPDPWSSD     Z12, Z9, Z1
+	VPDPWSSD     Z12, Z10, Z2
+	VPDPWSSD     Z12, Z11, Z3
 	VBROADCASTSS 12(SI)(AX*1), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z4, Z4
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z5, Z5
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z6, Z6
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z7, Z7
+	VPDPWSSD     Z12, Z8, Z4
+	VPDPWSSD     Z12, Z9, Z5
+	VPDPWSSD     Z12, Z10, Z6
+	VPDPWSSD     Z12, Z11, Z7
 	VMOVUPS      256(BX), Z8
 	VMOVUPS      8448(BX), Z9
 	VMOVUPS      16640(BX), Z10
 	VMOVUPS      24832(BX), Z11
 	VBROADCASTSS 16(SI), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z0, Z0
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z1, Z1
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z2, Z2
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z3, Z3
+	VPDPWSSD     Z12, Z8, Z0
+	VPDPWSSD     Z12, Z9, Z1
+	VPDPWSSD     Z12, Z10, Z2
+	VPDPWSSD     Z12, Z11, Z3
 	VBROADCASTSS 16(SI)(AX*1), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z4, Z4
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z5, Z5
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z6, Z6
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z7, Z7
+	VPDPWSSD     Z12, Z8, Z4
+	VPDPWSSD     Z12, Z9, Z5
+	VPDPWSSD     Z12, Z10, Z6
+	VPDPWSSD     Z12, Z11, Z7
 	VMOVUPS      320(BX), Z8
 	VMOVUPS      8512(BX), Z9
 	VMOVUPS      16704(BX), Z10
 	VMOVUPS      24896(BX), Z11
 	VBROADCASTSS 20(SI), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z0, Z0
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z1, Z1
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z2, Z2
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z3, Z3
+	VPDPWSSD     Z12, Z8, Z0
+	VPDPWSSD     Z12, Z9, Z1
+	VPDPWSSD     Z12, Z10, Z2
+	VPDPWSSD     Z12, Z11, Z3
 	VBROADCASTSS 20(SI)(AX*1), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z4, Z4
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z5, Z5
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z6, Z6
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z7, Z7
+	VPDPWSSD     Z12, Z8, Z4
+	VPDPWSSD     Z12, Z9, Z5
+	VPDPWSSD     Z12, Z10, Z6
+	VPDPWSSD     Z12, Z11, Z7
 	VMOVUPS      384(BX), Z8
 	VMOVUPS      8576(BX), Z9
 	VMOVUPS      16768(BX), Z10
 	VMOVUPS      24960(BX), Z11
 	VBROADCASTSS 24(SI), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z0, Z0
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z1, Z1
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z2, Z2
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z3, Z3
+	VPDPWSSD     Z12, Z8, Z0
+	VPDPWSSD     Z12, Z9, Z1
+	VPDPWSSD     Z12, Z10, Z2
+	VPDPWSSD     Z12, Z11, Z3
 	VBROADCASTSS 24(SI)(AX*1), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z4, Z4
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z5, Z5
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z6, Z6
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z7, Z7
+	VPDPWSSD     Z12, Z8, Z4
+	VPDPWSSD     Z12, Z9, Z5
+	VPDPWSSD     Z12, Z10, Z6
+	VPDPWSSD     Z12, Z11, Z7
 	VMOVUPS      448(BX), Z8
 	VMOVUPS      8640(BX), Z9
 	VMOVUPS      16832(BX), Z10
 	VMOVUPS      25024(BX), Z11
 	VBROADCASTSS 28(SI), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z0, Z0
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z1, Z1
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z2, Z2
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z3, Z3
+	VPDPWSSD     Z12, Z8, Z0
+	VPDPWSSD     Z12, Z9, Z1
+	VPDPWSSD     Z12, Z10, Z2
+	VPDPWSSD     Z12, Z11, Z3
 	VBROADCASTSS 28(SI)(AX*1), Z12
-	VPMADDWD     Z12, Z8, Z13
-	VPADDD       Z13, Z4, Z4
-	VPMADDWD     Z12, Z9, Z13
-	VPADDD       Z13, Z5, Z5
-	VPMADDWD     Z12, Z10, Z13
-	VPADDD       Z13, Z6, Z6
-	VPMADDWD     Z12, Z11, Z13
-	VPADDD       Z13, Z7, Z7
+	VPDPWSSD     Z12, Z8, Z4
+	VPDPWSSD     Z12, Z9, Z5
+	VPDPWSSD     Z12, Z10, Z6
+	VPDPWSSD     Z12, Z11, Z7
 	ADDQ         $+48, SI
 	ADDQ         $+512, BX
 	DECQ         R13
@@ -11118,7 +13216,7 @@ store:
 	RET
 
 // func avx512Integer3(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-// Requires: AVX, AVX512BW, AVX512F
+// Requires: AVX, AVX512F, AVX512VNNI
 TEXT ·avx512Integer3(SB), NOSPLIT, $0-72
 	MOVQ a+0(FP), SI
 	MOVQ aStride+8(FP), AX
@@ -11151,249 +13249,153 @@ half:
 	VMOVUPS      16384(BX), Z14
 	VMOVUPS      24576(BX), Z15
 	VBROADCASTSS (SI), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z0, Z0
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z1, Z1
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z2, Z2
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z3, Z3
+	VPDPWSSD     Z16, Z12, Z0
+	VPDPWSSD     Z16, Z13, Z1
+	VPDPWSSD     Z16, Z14, Z2
+	VPDPWSSD     Z16, Z15, Z3
 	VBROADCASTSS (SI)(AX*1), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z4, Z4
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z5, Z5
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z6, Z6
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z7, Z7
+	VPDPWSSD     Z16, Z12, Z4
+	VPDPWSSD     Z16, Z13, Z5
+	VPDPWSSD     Z16, Z14, Z6
+	VPDPWSSD     Z16, Z15, Z7
 	VBROADCASTSS (SI)(AX*2), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z8, Z8
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z9, Z9
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z10, Z10
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z11, Z11
+	VPDPWSSD     Z16, Z12, Z8
+	VPDPWSSD     Z16, Z13, Z9
+	VPDPWSSD     Z16, Z14, Z10
+	VPDPWSSD     Z16, Z15, Z11
 	VMOVUPS      64(BX), Z12
 	VMOVUPS      8256(BX), Z13
 	VMOVUPS      16448(BX), Z14
 	VMOVUPS      24640(BX), Z15
 	VBROADCASTSS 4(SI), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z0, Z0
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z1, Z1
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z2, Z2
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z3, Z3
+	VPDPWSSD     Z16, Z12, Z0
+	VPDPWSSD     Z16, Z13, Z1
+	VPDPWSSD     Z16, Z14, Z2
+	VPDPWSSD     Z16, Z15, Z3
 	VBROADCASTSS 4(SI)(AX*1), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z4, Z4
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z5, Z5
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z6, Z6
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z7, Z7
+	VPDPWSSD     Z16, Z12, Z4
+	VPDPWSSD     Z16, Z13, Z5
+	VPDPWSSD     Z16, Z14, Z6
+	VPDPWSSD     Z16, Z15, Z7
 	VBROADCASTSS 4(SI)(AX*2), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z8, Z8
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z9, Z9
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z10, Z10
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z11, Z11
+	VPDPWSSD     Z16, Z12, Z8
+	VPDPWSSD     Z16, Z13, Z9
+	VPDPWSSD     Z16, Z14, Z10
+	VPDPWSSD     Z16, Z15, Z11
 	VMOVUPS      128(BX), Z12
 	VMOVUPS      8320(BX), Z13
 	VMOVUPS      16512(BX), Z14
 	VMOVUPS      24704(BX), Z15
 	VBROADCASTSS 8(SI), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z0, Z0
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z1, Z1
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z2, Z2
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z3, Z3
+	VPDPWSSD     Z16, Z12, Z0
+	VPDPWSSD     Z16, Z13, Z1
+	VPDPWSSD     Z16, Z14, Z2
+	VPDPWSSD     Z16, Z15, Z3
 	VBROADCASTSS 8(SI)(AX*1), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z4, Z4
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z5, Z5
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z6, Z6
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z7, Z7
+	VPDPWSSD     Z16, Z12, Z4
+	VPDPWSSD     Z16, Z13, Z5
+	VPDPWSSD     Z16, Z14, Z6
+	VPDPWSSD     Z16, Z15, Z7
 	VBROADCASTSS 8(SI)(AX*2), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z8, Z8
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z9, Z9
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z10, Z10
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z11, Z11
+	VPDPWSSD     Z16, Z12, Z8
+	VPDPWSSD     Z16, Z13, Z9
+	VPDPWSSD     Z16, Z14, Z10
+	VPDPWSSD     Z16, Z15, Z11
 	VMOVUPS      192(BX), Z12
 	VMOVUPS      8384(BX), Z13
 	VMOVUPS      16576(BX), Z14
 	VMOVUPS      24768(BX), Z15
 	VBROADCASTSS 12(SI), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z0, Z0
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z1, Z1
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z2, Z2
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z3, Z3
+	VPDPWSSD     Z16, Z12, Z0
+	VPDPWSSD     Z16, Z13, Z1
+	VPDPWSSD     Z16, Z14, Z2
+	VPDPWSSD     Z16, Z15, Z3
 	VBROADCASTSS 12(SI)(AX*1), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z4, Z4
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z5, Z5
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z6, Z6
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z7, Z7
+	VPDPWSSD     Z16, Z12, Z4
+	VPDPWSSD     Z16, Z13, Z5
+	VPDPWSSD     Z16, Z14, Z6
+	VPDPWSSD     Z16, Z15, Z7
 	VBROADCASTSS 12(SI)(AX*2), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z8, Z8
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z9, Z9
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z10, Z10
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z11, Z11
+	VPDPWSSD     Z16, Z12, Z8
+	VPDPWSSD     Z16, Z13, Z9
+	VPDPWSSD     Z16, Z14, Z10
+	VPDPWSSD     Z16, Z15, Z11
 	VMOVUPS      256(BX), Z12
 	VMOVUPS      8448(BX), Z13
 	VMOVUPS      16640(BX), Z14
 	VMOVUPS      24832(BX), Z15
 	VBROADCASTSS 16(SI), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z0, Z0
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z1, Z1
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z2, Z2
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z3, Z3
+	VPDPWSSD     Z16, Z12, Z0
+	VPDPWSSD     Z16, Z13, Z1
+	VPDPWSSD     Z16, Z14, Z2
+	VPDPWSSD     Z16, Z15, Z3
 	VBROADCASTSS 16(SI)(AX*1), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z4, Z4
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z5, Z5
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z6, Z6
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z7, Z7
+	VPDPWSSD     Z16, Z12, Z4
+	VPDPWSSD     Z16, Z13, Z5
+	VPDPWSSD     Z16, Z14, Z6
+	VPDPWSSD     Z16, Z15, Z7
 	VBROADCASTSS 16(SI)(AX*2), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z8, Z8
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z9, Z9
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z10, Z10
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z11, Z11
+	VPDPWSSD     Z16, Z12, Z8
+	VPDPWSSD     Z16, Z13, Z9
+	VPDPWSSD     Z16, Z14, Z10
+	VPDPWSSD     Z16, Z15, Z11
 	VMOVUPS      320(BX), Z12
 	VMOVUPS      8512(BX), Z13
 	VMOVUPS      16704(BX), Z14
 	VMOVUPS      24896(BX), Z15
 	VBROADCASTSS 20(SI), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z0, Z0
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z1, Z1
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z2, Z2
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z3, Z3
+	VPDPWSSD     Z16, Z12, Z0
+	VPDPWSSD     Z16, Z13, Z1
+	VPDPWSSD     Z16, Z14, Z2
+	VPDPWSSD     Z16, Z15, Z3
 	VBROADCASTSS 20(SI)(AX*1), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z4, Z4
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z5, Z5
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z6, Z6
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z7, Z7
+	VPDPWSSD     Z16, Z12, Z4
+	VPDPWSSD     Z16, Z13, Z5
+	VPDPWSSD     Z16, Z14, Z6
+	VPDPWSSD     Z16, Z15, Z7
 	VBROADCASTSS 20(SI)(AX*2), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z8, Z8
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z9, Z9
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z10, Z10
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z11, Z11
+	VPDPWSSD     Z16, Z12, Z8
+	VPDPWSSD     Z16, Z13, Z9
+	VPDPWSSD     Z16, Z14, Z10
+	VPDPWSSD     Z16, Z15, Z11
 	VMOVUPS      384(BX), Z12
 	VMOVUPS      8576(BX), Z13
 	VMOVUPS      16768(BX), Z14
 	VMOVUPS      24960(BX), Z15
 	VBROADCASTSS 24(SI), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z0, Z0
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z1, Z1
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z2, Z2
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z3, Z3
+	VPDPWSSD     Z16, Z12, Z0
+	VPDPWSSD     Z16, Z13, Z1
+	VPDPWSSD     Z16, Z14, Z2
+	VPDPWSSD     Z16, Z15, Z3
 	VBROADCASTSS 24(SI)(AX*1), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z4, Z4
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z5, Z5
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z6, Z6
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z7, Z7
+	VPDPWSSD     Z16, Z12, Z4
+	VPDPWSSD     Z16, Z13, Z5
+	VPDPWSSD     Z16, Z14, Z6
+	VPDPWSSD     Z16, Z15, Z7
 	VBROADCASTSS 24(SI)(AX*2), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z8, Z8
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z9, Z9
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z10, Z10
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z11, Z11
+	VPDPWSSD     Z16, Z12, Z8
+	VPDPWSSD     Z16, Z13, Z9
+	VPDPWSSD     Z16, Z14, Z10
+	VPDPWSSD     Z16, Z15, Z11
 	VMOVUPS      448(BX), Z12
 	VMOVUPS      8640(BX), Z13
 	VMOVUPS      16832(BX), Z14
 	VMOVUPS      25024(BX), Z15
 	VBROADCASTSS 28(SI), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z0, Z0
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z1, Z1
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z2, Z2
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z3, Z3
+	VPDPWSSD     Z16, Z12, Z0
+	VPDPWSSD     Z16, Z13, Z1
+	VPDPWSSD     Z16, Z14, Z2
+	VPDPWSSD     Z16, Z15, Z3
 	VBROADCASTSS 28(SI)(AX*1), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z4, Z4
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z5, Z5
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z6, Z6
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z7, Z7
+	VPDPWSSD     Z16, Z12, Z4
+	VPDPWSSD     Z16, Z13, Z5
+	VPDPWSSD     Z16, Z14, Z6
+	VPDPWSSD     Z16, Z15, Z7
 	VBROADCASTSS 28(SI)(AX*2), Z16
-	VPMADDWD     Z16, Z12, Z17
-	VPADDD       Z17, Z8, Z8
-	VPMADDWD     Z16, Z13, Z17
-	VPADDD       Z17, Z9, Z9
-	VPMADDWD     Z16, Z14, Z17
-	VPADDD       Z17, Z10, Z10
-	VPMADDWD     Z16, Z15, Z17
-	VPADDD       Z17, Z11, Z11
+	VPDPWSSD     Z16, Z12, Z8
+	VPDPWSSD     Z16, Z13, Z9
+	VPDPWSSD     Z16, Z14, Z10
+	VPDPWSSD     Z16, Z15, Z11
 	ADDQ         $+48, SI
 	ADDQ         $+512, BX
 	DECQ         R13
@@ -11509,7 +13511,7 @@ store:
 	RET
 
 // func avx512Integer4(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-// Requires: AVX, AVX512BW, AVX512F
+// Requires: AVX, AVX512F, AVX512VNNI
 TEXT ·avx512Integer4(SB), NOSPLIT, $0-72
 	MOVQ a+0(FP), SI
 	MOVQ aStride+8(FP), AX
@@ -11550,321 +13552,193 @@ half:
 	VMOVUPS      16384(BX), Z18
 	VMOVUPS      24576(BX), Z19
 	VBROADCASTSS (SI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z0, Z0
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z1, Z1
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z2, Z2
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z3, Z3
+	VPDPWSSD     Z20, Z16, Z0
+	VPDPWSSD     Z20, Z17, Z1
+	VPDPWSSD     Z20, Z18, Z2
+	VPDPWSSD     Z20, Z19, Z3
 	VBROADCASTSS (SI)(AX*1), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z4, Z4
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z5, Z5
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z6, Z6
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z7, Z7
+	VPDPWSSD     Z20, Z16, Z4
+	VPDPWSSD     Z20, Z17, Z5
+	VPDPWSSD     Z20, Z18, Z6
+	VPDPWSSD     Z20, Z19, Z7
 	VBROADCASTSS (SI)(AX*2), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z8, Z8
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z9, Z9
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z10, Z10
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z11, Z11
+	VPDPWSSD     Z20, Z16, Z8
+	VPDPWSSD     Z20, Z17, Z9
+	VPDPWSSD     Z20, Z18, Z10
+	VPDPWSSD     Z20, Z19, Z11
 	VBROADCASTSS (DI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z12, Z12
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z13, Z13
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z14, Z14
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z15, Z15
+	VPDPWSSD     Z20, Z16, Z12
+	VPDPWSSD     Z20, Z17, Z13
+	VPDPWSSD     Z20, Z18, Z14
+	VPDPWSSD     Z20, Z19, Z15
 	VMOVUPS      64(BX), Z16
 	VMOVUPS      8256(BX), Z17
 	VMOVUPS      16448(BX), Z18
 	VMOVUPS      24640(BX), Z19
 	VBROADCASTSS 4(SI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z0, Z0
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z1, Z1
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z2, Z2
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z3, Z3
+	VPDPWSSD     Z20, Z16, Z0
+	VPDPWSSD     Z20, Z17, Z1
+	VPDPWSSD     Z20, Z18, Z2
+	VPDPWSSD     Z20, Z19, Z3
 	VBROADCASTSS 4(SI)(AX*1), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z4, Z4
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z5, Z5
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z6, Z6
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z7, Z7
+	VPDPWSSD     Z20, Z16, Z4
+	VPDPWSSD     Z20, Z17, Z5
+	VPDPWSSD     Z20, Z18, Z6
+	VPDPWSSD     Z20, Z19, Z7
 	VBROADCASTSS 4(SI)(AX*2), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z8, Z8
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z9, Z9
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z10, Z10
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z11, Z11
+	VPDPWSSD     Z20, Z16, Z8
+	VPDPWSSD     Z20, Z17, Z9
+	VPDPWSSD     Z20, Z18, Z10
+	VPDPWSSD     Z20, Z19, Z11
 	VBROADCASTSS 4(DI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z12, Z12
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z13, Z13
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z14, Z14
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z15, Z15
+	VPDPWSSD     Z20, Z16, Z12
+	VPDPWSSD     Z20, Z17, Z13
+	VPDPWSSD     Z20, Z18, Z14
+	VPDPWSSD     Z20, Z19, Z15
 	VMOVUPS      128(BX), Z16
 	VMOVUPS      8320(BX), Z17
 	VMOVUPS      16512(BX), Z18
 	VMOVUPS      24704(BX), Z19
 	VBROADCASTSS 8(SI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z0, Z0
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z1, Z1
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z2, Z2
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z3, Z3
+	VPDPWSSD     Z20, Z16, Z0
+	VPDPWSSD     Z20, Z17, Z1
+	VPDPWSSD     Z20, Z18, Z2
+	VPDPWSSD     Z20, Z19, Z3
 	VBROADCASTSS 8(SI)(AX*1), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z4, Z4
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z5, Z5
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z6, Z6
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z7, Z7
+	VPDPWSSD     Z20, Z16, Z4
+	VPDPWSSD     Z20, Z17, Z5
+	VPDPWSSD     Z20, Z18, Z6
+	VPDPWSSD     Z20, Z19, Z7
 	VBROADCASTSS 8(SI)(AX*2), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z8, Z8
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z9, Z9
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z10, Z10
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z11, Z11
+	VPDPWSSD     Z20, Z16, Z8
+	VPDPWSSD     Z20, Z17, Z9
+	VPDPWSSD     Z20, Z18, Z10
+	VPDPWSSD     Z20, Z19, Z11
 	VBROADCASTSS 8(DI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z12, Z12
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z13, Z13
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z14, Z14
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z15, Z15
+	VPDPWSSD     Z20, Z16, Z12
+	VPDPWSSD     Z20, Z17, Z13
+	VPDPWSSD     Z20, Z18, Z14
+	VPDPWSSD     Z20, Z19, Z15
 	VMOVUPS      192(BX), Z16
 	VMOVUPS      8384(BX), Z17
 	VMOVUPS      16576(BX), Z18
 	VMOVUPS      24768(BX), Z19
 	VBROADCASTSS 12(SI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z0, Z0
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z1, Z1
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z2, Z2
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z3, Z3
+	VPDPWSSD     Z20, Z16, Z0
+	VPDPWSSD     Z20, Z17, Z1
+	VPDPWSSD     Z20, Z18, Z2
+	VPDPWSSD     Z20, Z19, Z3
 	VBROADCASTSS 12(SI)(AX*1), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z4, Z4
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z5, Z5
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z6, Z6
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z7, Z7
+	VPDPWSSD     Z20, Z16, Z4
+	VPDPWSSD     Z20, Z17, Z5
+	VPDPWSSD     Z20, Z18, Z6
+	VPDPWSSD     Z20, Z19, Z7
 	VBROADCASTSS 12(SI)(AX*2), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z8, Z8
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z9, Z9
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z10, Z10
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z11, Z11
+	VPDPWSSD     Z20, Z16, Z8
+	VPDPWSSD     Z20, Z17, Z9
+	VPDPWSSD     Z20, Z18, Z10
+	VPDPWSSD     Z20, Z19, Z11
 	VBROADCASTSS 12(DI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z12, Z12
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z13, Z13
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z14, Z14
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z15, Z15
+	VPDPWSSD     Z20, Z16, Z12
+	VPDPWSSD     Z20, Z17, Z13
+	VPDPWSSD     Z20, Z18, Z14
+	VPDPWSSD     Z20, Z19, Z15
 	VMOVUPS      256(BX), Z16
 	VMOVUPS      8448(BX), Z17
 	VMOVUPS      16640(BX), Z18
 	VMOVUPS      24832(BX), Z19
 	VBROADCASTSS 16(SI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z0, Z0
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z1, Z1
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z2, Z2
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z3, Z3
+	VPDPWSSD     Z20, Z16, Z0
+	VPDPWSSD     Z20, Z17, Z1
+	VPDPWSSD     Z20, Z18, Z2
+	VPDPWSSD     Z20, Z19, Z3
 	VBROADCASTSS 16(SI)(AX*1), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z4, Z4
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z5, Z5
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z6, Z6
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z7, Z7
+	VPDPWSSD     Z20, Z16, Z4
+	VPDPWSSD     Z20, Z17, Z5
+	VPDPWSSD     Z20, Z18, Z6
+	VPDPWSSD     Z20, Z19, Z7
 	VBROADCASTSS 16(SI)(AX*2), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z8, Z8
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z9, Z9
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z10, Z10
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z11, Z11
+	VPDPWSSD     Z20, Z16, Z8
+	VPDPWSSD     Z20, Z17, Z9
+	VPDPWSSD     Z20, Z18, Z10
+	VPDPWSSD     Z20, Z19, Z11
 	VBROADCASTSS 16(DI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z12, Z12
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z13, Z13
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z14, Z14
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z15, Z15
+	VPDPWSSD     Z20, Z16, Z12
+	VPDPWSSD     Z20, Z17, Z13
+	VPDPWSSD     Z20, Z18, Z14
+	VPDPWSSD     Z20, Z19, Z15
 	VMOVUPS      320(BX), Z16
 	VMOVUPS      8512(BX), Z17
 	VMOVUPS      16704(BX), Z18
 	VMOVUPS      24896(BX), Z19
 	VBROADCASTSS 20(SI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z0, Z0
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z1, Z1
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z2, Z2
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z3, Z3
+	VPDPWSSD     Z20, Z16, Z0
+	VPDPWSSD     Z20, Z17, Z1
+	VPDPWSSD     Z20, Z18, Z2
+	VPDPWSSD     Z20, Z19, Z3
 	VBROADCASTSS 20(SI)(AX*1), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z4, Z4
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z5, Z5
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z6, Z6
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z7, Z7
+	VPDPWSSD     Z20, Z16, Z4
+	VPDPWSSD     Z20, Z17, Z5
+	VPDPWSSD     Z20, Z18, Z6
+	VPDPWSSD     Z20, Z19, Z7
 	VBROADCASTSS 20(SI)(AX*2), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z8, Z8
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z9, Z9
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z10, Z10
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z11, Z11
+	VPDPWSSD     Z20, Z16, Z8
+	VPDPWSSD     Z20, Z17, Z9
+	VPDPWSSD     Z20, Z18, Z10
+	VPDPWSSD     Z20, Z19, Z11
 	VBROADCASTSS 20(DI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z12, Z12
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z13, Z13
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z14, Z14
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z15, Z15
+	VPDPWSSD     Z20, Z16, Z12
+	VPDPWSSD     Z20, Z17, Z13
+	VPDPWSSD     Z20, Z18, Z14
+	VPDPWSSD     Z20, Z19, Z15
 	VMOVUPS      384(BX), Z16
 	VMOVUPS      8576(BX), Z17
 	VMOVUPS      16768(BX), Z18
 	VMOVUPS      24960(BX), Z19
 	VBROADCASTSS 24(SI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z0, Z0
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z1, Z1
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z2, Z2
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z3, Z3
+	VPDPWSSD     Z20, Z16, Z0
+	VPDPWSSD     Z20, Z17, Z1
+	VPDPWSSD     Z20, Z18, Z2
+	VPDPWSSD     Z20, Z19, Z3
 	VBROADCASTSS 24(SI)(AX*1), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z4, Z4
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z5, Z5
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z6, Z6
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z7, Z7
+	VPDPWSSD     Z20, Z16, Z4
+	VPDPWSSD     Z20, Z17, Z5
+	VPDPWSSD     Z20, Z18, Z6
+	VPDPWSSD     Z20, Z19, Z7
 	VBROADCASTSS 24(SI)(AX*2), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z8, Z8
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z9, Z9
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z10, Z10
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z11, Z11
+	VPDPWSSD     Z20, Z16, Z8
+	VPDPWSSD     Z20, Z17, Z9
+	VPDPWSSD     Z20, Z18, Z10
+	VPDPWSSD     Z20, Z19, Z11
 	VBROADCASTSS 24(DI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z12, Z12
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z13, Z13
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z14, Z14
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z15, Z15
+	VPDPWSSD     Z20, Z16, Z12
+	VPDPWSSD     Z20, Z17, Z13
+	VPDPWSSD     Z20, Z18, Z14
+	VPDPWSSD     Z20, Z19, Z15
 	VMOVUPS      448(BX), Z16
 	VMOVUPS      8640(BX), Z17
 	VMOVUPS      16832(BX), Z18
 	VMOVUPS      25024(BX), Z19
 	VBROADCASTSS 28(SI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z0, Z0
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z1, Z1
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z2, Z2
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z3, Z3
+	VPDPWSSD     Z20, Z16, Z0
+	VPDPWSSD     Z20, Z17, Z1
+	VPDPWSSD     Z20, Z18, Z2
+	VPDPWSSD     Z20, Z19, Z3
 	VBROADCASTSS 28(SI)(AX*1), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z4, Z4
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z5, Z5
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z6, Z6
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z7, Z7
+	VPDPWSSD     Z20, Z16, Z4
+	VPDPWSSD     Z20, Z17, Z5
+	VPDPWSSD     Z20, Z18, Z6
+	VPDPWSSD     Z20, Z19, Z7
 	VBROADCASTSS 28(SI)(AX*2), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z8, Z8
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z9, Z9
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z10, Z10
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z11, Z11
+	VPDPWSSD     Z20, Z16, Z8
+	VPDPWSSD     Z20, Z17, Z9
+	VPDPWSSD     Z20, Z18, Z10
+	VPDPWSSD     Z20, Z19, Z11
 	VBROADCASTSS 28(DI), Z20
-	VPMADDWD     Z20, Z16, Z21
-	VPADDD       Z21, Z12, Z12
-	VPMADDWD     Z20, Z17, Z21
-	VPADDD       Z21, Z13, Z13
-	VPMADDWD     Z20, Z18, Z21
-	VPADDD       Z21, Z14, Z14
-	VPMADDWD     Z20, Z19, Z21
-	VPADDD       Z21, Z15, Z15
+	VPDPWSSD     Z20, Z16, Z12
+	VPDPWSSD     Z20, Z17, Z13
+	VPDPWSSD     Z20, Z18, Z14
+	VPDPWSSD     Z20, Z19, Z15
 	ADDQ         $+48, SI
 	ADDQ         $+48, DI
 	ADDQ         $+512, BX
@@ -12012,7 +13886,7 @@ store:
 	RET
 
 // func avx512Integer5(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-// Requires: AVX, AVX512BW, AVX512F
+// Requires: AVX, AVX512F, AVX512VNNI
 TEXT ·avx512Integer5(SB), NOSPLIT, $0-72
 	MOVQ a+0(FP), SI
 	MOVQ aStride+8(FP), AX
@@ -12057,393 +13931,233 @@ half:
 	VMOVUPS      16384(BX), Z22
 	VMOVUPS      24576(BX), Z23
 	VBROADCASTSS (SI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z0, Z0
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z1, Z1
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z2, Z2
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z3, Z3
+	VPDPWSSD     Z24, Z20, Z0
+	VPDPWSSD     Z24, Z21, Z1
+	VPDPWSSD     Z24, Z22, Z2
+	VPDPWSSD     Z24, Z23, Z3
 	VBROADCASTSS (SI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z4, Z4
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z5, Z5
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z6, Z6
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z7, Z7
+	VPDPWSSD     Z24, Z20, Z4
+	VPDPWSSD     Z24, Z21, Z5
+	VPDPWSSD     Z24, Z22, Z6
+	VPDPWSSD     Z24, Z23, Z7
 	VBROADCASTSS (SI)(AX*2), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z8, Z8
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z9, Z9
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z10, Z10
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z11, Z11
+	VPDPWSSD     Z24, Z20, Z8
+	VPDPWSSD     Z24, Z21, Z9
+	VPDPWSSD     Z24, Z22, Z10
+	VPDPWSSD     Z24, Z23, Z11
 	VBROADCASTSS (DI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z12, Z12
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z13, Z13
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z14, Z14
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z15, Z15
+	VPDPWSSD     Z24, Z20, Z12
+	VPDPWSSD     Z24, Z21, Z13
+	VPDPWSSD     Z24, Z22, Z14
+	VPDPWSSD     Z24, Z23, Z15
 	VBROADCASTSS (DI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z16, Z16
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z17, Z17
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z18, Z18
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z19, Z19
+	VPDPWSSD     Z24, Z20, Z16
+	VPDPWSSD     Z24, Z21, Z17
+	VPDPWSSD     Z24, Z22, Z18
+	VPDPWSSD     Z24, Z23, Z19
 	VMOVUPS      64(BX), Z20
 	VMOVUPS      8256(BX), Z21
 	VMOVUPS      16448(BX), Z22
 	VMOVUPS      24640(BX), Z23
 	VBROADCASTSS 4(SI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z0, Z0
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z1, Z1
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z2, Z2
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z3, Z3
+	VPDPWSSD     Z24, Z20, Z0
+	VPDPWSSD     Z24, Z21, Z1
+	VPDPWSSD     Z24, Z22, Z2
+	VPDPWSSD     Z24, Z23, Z3
 	VBROADCASTSS 4(SI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z4, Z4
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z5, Z5
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z6, Z6
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z7, Z7
+	VPDPWSSD     Z24, Z20, Z4
+	VPDPWSSD     Z24, Z21, Z5
+	VPDPWSSD     Z24, Z22, Z6
+	VPDPWSSD     Z24, Z23, Z7
 	VBROADCASTSS 4(SI)(AX*2), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z8, Z8
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z9, Z9
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z10, Z10
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z11, Z11
+	VPDPWSSD     Z24, Z20, Z8
+	VPDPWSSD     Z24, Z21, Z9
+	VPDPWSSD     Z24, Z22, Z10
+	VPDPWSSD     Z24, Z23, Z11
 	VBROADCASTSS 4(DI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z12, Z12
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z13, Z13
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z14, Z14
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z15, Z15
+	VPDPWSSD     Z24, Z20, Z12
+	VPDPWSSD     Z24, Z21, Z13
+	VPDPWSSD     Z24, Z22, Z14
+	VPDPWSSD     Z24, Z23, Z15
 	VBROADCASTSS 4(DI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z16, Z16
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z17, Z17
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z18, Z18
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z19, Z19
+	VPDPWSSD     Z24, Z20, Z16
+	VPDPWSSD     Z24, Z21, Z17
+	VPDPWSSD     Z24, Z22, Z18
+	VPDPWSSD     Z24, Z23, Z19
 	VMOVUPS      128(BX), Z20
 	VMOVUPS      8320(BX), Z21
 	VMOVUPS      16512(BX), Z22
 	VMOVUPS      24704(BX), Z23
 	VBROADCASTSS 8(SI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z0, Z0
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z1, Z1
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z2, Z2
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z3, Z3
+	VPDPWSSD     Z24, Z20, Z0
+	VPDPWSSD     Z24, Z21, Z1
+	VPDPWSSD     Z24, Z22, Z2
+	VPDPWSSD     Z24, Z23, Z3
 	VBROADCASTSS 8(SI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z4, Z4
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z5, Z5
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z6, Z6
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z7, Z7
+	VPDPWSSD     Z24, Z20, Z4
+	VPDPWSSD     Z24, Z21, Z5
+	VPDPWSSD     Z24, Z22, Z6
+	VPDPWSSD     Z24, Z23, Z7
 	VBROADCASTSS 8(SI)(AX*2), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z8, Z8
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z9, Z9
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z10, Z10
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z11, Z11
+	VPDPWSSD     Z24, Z20, Z8
+	VPDPWSSD     Z24, Z21, Z9
+	VPDPWSSD     Z24, Z22, Z10
+	VPDPWSSD     Z24, Z23, Z11
 	VBROADCASTSS 8(DI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z12, Z12
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z13, Z13
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z14, Z14
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z15, Z15
+	VPDPWSSD     Z24, Z20, Z12
+	VPDPWSSD     Z24, Z21, Z13
+	VPDPWSSD     Z24, Z22, Z14
+	VPDPWSSD     Z24, Z23, Z15
 	VBROADCASTSS 8(DI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z16, Z16
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z17, Z17
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z18, Z18
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z19, Z19
+	VPDPWSSD     Z24, Z20, Z16
+	VPDPWSSD     Z24, Z21, Z17
+	VPDPWSSD     Z24, Z22, Z18
+	VPDPWSSD     Z24, Z23, Z19
 	VMOVUPS      192(BX), Z20
 	VMOVUPS      8384(BX), Z21
 	VMOVUPS      16576(BX), Z22
 	VMOVUPS      24768(BX), Z23
 	VBROADCASTSS 12(SI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z0, Z0
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z1, Z1
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z2, Z2
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z3, Z3
+	VPDPWSSD     Z24, Z20, Z0
+	VPDPWSSD     Z24, Z21, Z1
+	VPDPWSSD     Z24, Z22, Z2
+	VPDPWSSD     Z24, Z23, Z3
 	VBROADCASTSS 12(SI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z4, Z4
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z5, Z5
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z6, Z6
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z7, Z7
+	VPDPWSSD     Z24, Z20, Z4
+	VPDPWSSD     Z24, Z21, Z5
+	VPDPWSSD     Z24, Z22, Z6
+	VPDPWSSD     Z24, Z23, Z7
 	VBROADCASTSS 12(SI)(AX*2), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z8, Z8
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z9, Z9
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z10, Z10
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z11, Z11
+	VPDPWSSD     Z24, Z20, Z8
+	VPDPWSSD     Z24, Z21, Z9
+	VPDPWSSD     Z24, Z22, Z10
+	VPDPWSSD     Z24, Z23, Z11
 	VBROADCASTSS 12(DI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z12, Z12
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z13, Z13
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z14, Z14
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z15, Z15
+	VPDPWSSD     Z24, Z20, Z12
+	VPDPWSSD     Z24, Z21, Z13
+	VPDPWSSD     Z24, Z22, Z14
+	VPDPWSSD     Z24, Z23, Z15
 	VBROADCASTSS 12(DI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z16, Z16
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z17, Z17
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z18, Z18
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z19, Z19
+	VPDPWSSD     Z24, Z20, Z16
+	VPDPWSSD     Z24, Z21, Z17
+	VPDPWSSD     Z24, Z22, Z18
+	VPDPWSSD     Z24, Z23, Z19
 	VMOVUPS      256(BX), Z20
 	VMOVUPS      8448(BX), Z21
 	VMOVUPS      16640(BX), Z22
 	VMOVUPS      24832(BX), Z23
 	VBROADCASTSS 16(SI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z0, Z0
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z1, Z1
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z2, Z2
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z3, Z3
+	VPDPWSSD     Z24, Z20, Z0
+	VPDPWSSD     Z24, Z21, Z1
+	VPDPWSSD     Z24, Z22, Z2
+	VPDPWSSD     Z24, Z23, Z3
 	VBROADCASTSS 16(SI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z4, Z4
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z5, Z5
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z6, Z6
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z7, Z7
+	VPDPWSSD     Z24, Z20, Z4
+	VPDPWSSD     Z24, Z21, Z5
+	VPDPWSSD     Z24, Z22, Z6
+	VPDPWSSD     Z24, Z23, Z7
 	VBROADCASTSS 16(SI)(AX*2), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z8, Z8
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z9, Z9
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z10, Z10
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z11, Z11
+	VPDPWSSD     Z24, Z20, Z8
+	VPDPWSSD     Z24, Z21, Z9
+	VPDPWSSD     Z24, Z22, Z10
+	VPDPWSSD     Z24, Z23, Z11
 	VBROADCASTSS 16(DI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z12, Z12
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z13, Z13
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z14, Z14
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z15, Z15
+	VPDPWSSD     Z24, Z20, Z12
+	VPDPWSSD     Z24, Z21, Z13
+	VPDPWSSD     Z24, Z22, Z14
+	VPDPWSSD     Z24, Z23, Z15
 	VBROADCASTSS 16(DI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z16, Z16
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z17, Z17
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z18, Z18
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z19, Z19
+	VPDPWSSD     Z24, Z20, Z16
+	VPDPWSSD     Z24, Z21, Z17
+	VPDPWSSD     Z24, Z22, Z18
+	VPDPWSSD     Z24, Z23, Z19
 	VMOVUPS      320(BX), Z20
 	VMOVUPS      8512(BX), Z21
 	VMOVUPS      16704(BX), Z22
 	VMOVUPS      24896(BX), Z23
 	VBROADCASTSS 20(SI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z0, Z0
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z1, Z1
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z2, Z2
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z3, Z3
+	VPDPWSSD     Z24, Z20, Z0
+	VPDPWSSD     Z24, Z21, Z1
+	VPDPWSSD     Z24, Z22, Z2
+	VPDPWSSD     Z24, Z23, Z3
 	VBROADCASTSS 20(SI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z4, Z4
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z5, Z5
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z6, Z6
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z7, Z7
+	VPDPWSSD     Z24, Z20, Z4
+	VPDPWSSD     Z24, Z21, Z5
+	VPDPWSSD     Z24, Z22, Z6
+	VPDPWSSD     Z24, Z23, Z7
 	VBROADCASTSS 20(SI)(AX*2), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z8, Z8
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z9, Z9
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z10, Z10
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z11, Z11
+	VPDPWSSD     Z24, Z20, Z8
+	VPDPWSSD     Z24, Z21, Z9
+	VPDPWSSD     Z24, Z22, Z10
+	VPDPWSSD     Z24, Z23, Z11
 	VBROADCASTSS 20(DI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z12, Z12
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z13, Z13
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z14, Z14
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z15, Z15
+	VPDPWSSD     Z24, Z20, Z12
+	VPDPWSSD     Z24, Z21, Z13
+	VPDPWSSD     Z24, Z22, Z14
+	VPDPWSSD     Z24, Z23, Z15
 	VBROADCASTSS 20(DI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z16, Z16
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z17, Z17
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z18, Z18
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z19, Z19
+	VPDPWSSD     Z24, Z20, Z16
+	VPDPWSSD     Z24, Z21, Z17
+	VPDPWSSD     Z24, Z22, Z18
+	VPDPWSSD     Z24, Z23, Z19
 	VMOVUPS      384(BX), Z20
 	VMOVUPS      8576(BX), Z21
 	VMOVUPS      16768(BX), Z22
 	VMOVUPS      24960(BX), Z23
 	VBROADCASTSS 24(SI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z0, Z0
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z1, Z1
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z2, Z2
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z3, Z3
+	VPDPWSSD     Z24, Z20, Z0
+	VPDPWSSD     Z24, Z21, Z1
+	VPDPWSSD     Z24, Z22, Z2
+	VPDPWSSD     Z24, Z23, Z3
 	VBROADCASTSS 24(SI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z4, Z4
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z5, Z5
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z6, Z6
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z7, Z7
+	VPDPWSSD     Z24, Z20, Z4
+	VPDPWSSD     Z24, Z21, Z5
+	VPDPWSSD     Z24, Z22, Z6
+	VPDPWSSD     Z24, Z23, Z7
 	VBROADCASTSS 24(SI)(AX*2), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z8, Z8
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z9, Z9
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z10, Z10
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z11, Z11
+	VPDPWSSD     Z24, Z20, Z8
+	VPDPWSSD     Z24, Z21, Z9
+	VPDPWSSD     Z24, Z22, Z10
+	VPDPWSSD     Z24, Z23, Z11
 	VBROADCASTSS 24(DI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z12, Z12
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z13, Z13
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z14, Z14
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z15, Z15
+	VPDPWSSD     Z24, Z20, Z12
+	VPDPWSSD     Z24, Z21, Z13
+	VPDPWSSD     Z24, Z22, Z14
+	VPDPWSSD     Z24, Z23, Z15
 	VBROADCASTSS 24(DI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z16, Z16
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z17, Z17
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z18, Z18
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z19, Z19
+	VPDPWSSD     Z24, Z20, Z16
+	VPDPWSSD     Z24, Z21, Z17
+	VPDPWSSD     Z24, Z22, Z18
+	VPDPWSSD     Z24, Z23, Z19
 	VMOVUPS      448(BX), Z20
 	VMOVUPS      8640(BX), Z21
 	VMOVUPS      16832(BX), Z22
 	VMOVUPS      25024(BX), Z23
 	VBROADCASTSS 28(SI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z0, Z0
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z1, Z1
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z2, Z2
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z3, Z3
+	VPDPWSSD     Z24, Z20, Z0
+	VPDPWSSD     Z24, Z21, Z1
+	VPDPWSSD     Z24, Z22, Z2
+	VPDPWSSD     Z24, Z23, Z3
 	VBROADCASTSS 28(SI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z4, Z4
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z5, Z5
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z6, Z6
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z7, Z7
+	VPDPWSSD     Z24, Z20, Z4
+	VPDPWSSD     Z24, Z21, Z5
+	VPDPWSSD     Z24, Z22, Z6
+	VPDPWSSD     Z24, Z23, Z7
 	VBROADCASTSS 28(SI)(AX*2), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z8, Z8
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z9, Z9
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z10, Z10
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z11, Z11
+	VPDPWSSD     Z24, Z20, Z8
+	VPDPWSSD     Z24, Z21, Z9
+	VPDPWSSD     Z24, Z22, Z10
+	VPDPWSSD     Z24, Z23, Z11
 	VBROADCASTSS 28(DI), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z12, Z12
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z13, Z13
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z14, Z14
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z15, Z15
+	VPDPWSSD     Z24, Z20, Z12
+	VPDPWSSD     Z24, Z21, Z13
+	VPDPWSSD     Z24, Z22, Z14
+	VPDPWSSD     Z24, Z23, Z15
 	VBROADCASTSS 28(DI)(AX*1), Z24
-	VPMADDWD     Z24, Z20, Z25
-	VPADDD       Z25, Z16, Z16
-	VPMADDWD     Z24, Z21, Z25
-	VPADDD       Z25, Z17, Z17
-	VPMADDWD     Z24, Z22, Z25
-	VPADDD       Z25, Z18, Z18
-	VPMADDWD     Z24, Z23, Z25
-	VPADDD       Z25, Z19, Z19
+	VPDPWSSD     Z24, Z20, Z16
+	VPDPWSSD     Z24, Z21, Z17
+	VPDPWSSD     Z24, Z22, Z18
+	VPDPWSSD     Z24, Z23, Z19
 	ADDQ         $+48, SI
 	ADDQ         $+48, DI
 	ADDQ         $+512, BX
@@ -12621,2138 +14335,8 @@ store:
 	RET
 
 // func avx512Integer6(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-// Requires: AVX, AVX512BW, AVX512F
+// Requires: AVX, AVX512F, AVX512VNNI
 TEXT ·avx512Integer6(SB), NOSPLIT, $0-72
-	MOVQ a+0(FP), SI
-	MOVQ aStride+8(FP), AX
-	MOVQ q+16(FP), BX
-	MOVQ scale+24(FP), CX
-	MOVQ minus+32(FP), DX
-	MOVQ groups+40(FP), R8
-	MOVQ halves+48(FP), R9
-	MOVQ dst+56(FP), R10
-	MOVQ dstStride+64(FP), R12
-	LEAQ (AX)(AX*2), DI
-	ADDQ SI, DI
-	LEAQ (R12)(R12*2), R11
-	ADDQ R10, R11
-
-group:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	VPXORD Z20, Z20, Z20
-	VPXORD Z21, Z21, Z21
-	VPXORD Z22, Z22, Z22
-	VPXORD Z23, Z23, Z23
-	MOVQ   R9, R13
-
-half:
-	VMOVUPS      (BX), Z24
-	VMOVUPS      8192(BX), Z25
-	VMOVUPS      16384(BX), Z26
-	VMOVUPS      24576(BX), Z27
-	VBROADCASTSS (SI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z0, Z0
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z1, Z1
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z2, Z2
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z3, Z3
-	VBROADCASTSS (SI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z4, Z4
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z5, Z5
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z6, Z6
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z7, Z7
-	VBROADCASTSS (SI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z8, Z8
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z9, Z9
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z10, Z10
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z11, Z11
-	VBROADCASTSS (DI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z12, Z12
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z13, Z13
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z14, Z14
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z15, Z15
-	VBROADCASTSS (DI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z16, Z16
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z17, Z17
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z18, Z18
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z19, Z19
-	VBROADCASTSS (DI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z20, Z20
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z21, Z21
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z22, Z22
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z23, Z23
-	VMOVUPS      64(BX), Z24
-	VMOVUPS      8256(BX), Z25
-	VMOVUPS      16448(BX), Z26
-	VMOVUPS      24640(BX), Z27
-	VBROADCASTSS 4(SI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z0, Z0
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z1, Z1
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z2, Z2
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z3, Z3
-	VBROADCASTSS 4(SI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z4, Z4
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z5, Z5
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z6, Z6
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z7, Z7
-	VBROADCASTSS 4(SI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z8, Z8
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z9, Z9
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z10, Z10
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z11, Z11
-	VBROADCASTSS 4(DI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z12, Z12
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z13, Z13
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z14, Z14
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z15, Z15
-	VBROADCASTSS 4(DI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z16, Z16
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z17, Z17
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z18, Z18
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z19, Z19
-	VBROADCASTSS 4(DI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z20, Z20
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z21, Z21
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z22, Z22
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z23, Z23
-	VMOVUPS      128(BX), Z24
-	VMOVUPS      8320(BX), Z25
-	VMOVUPS      16512(BX), Z26
-	VMOVUPS      24704(BX), Z27
-	VBROADCASTSS 8(SI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z0, Z0
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z1, Z1
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z2, Z2
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z3, Z3
-	VBROADCASTSS 8(SI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z4, Z4
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z5, Z5
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z6, Z6
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z7, Z7
-	VBROADCASTSS 8(SI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z8, Z8
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z9, Z9
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z10, Z10
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z11, Z11
-	VBROADCASTSS 8(DI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z12, Z12
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z13, Z13
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z14, Z14
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z15, Z15
-	VBROADCASTSS 8(DI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z16, Z16
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z17, Z17
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z18, Z18
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z19, Z19
-	VBROADCASTSS 8(DI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z20, Z20
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z21, Z21
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z22, Z22
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z23, Z23
-	VMOVUPS      192(BX), Z24
-	VMOVUPS      8384(BX), Z25
-	VMOVUPS      16576(BX), Z26
-	VMOVUPS      24768(BX), Z27
-	VBROADCASTSS 12(SI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z0, Z0
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z1, Z1
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z2, Z2
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z3, Z3
-	VBROADCASTSS 12(SI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z4, Z4
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z5, Z5
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z6, Z6
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z7, Z7
-	VBROADCASTSS 12(SI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z8, Z8
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z9, Z9
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z10, Z10
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z11, Z11
-	VBROADCASTSS 12(DI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z12, Z12
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z13, Z13
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z14, Z14
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z15, Z15
-	VBROADCASTSS 12(DI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z16, Z16
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z17, Z17
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z18, Z18
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z19, Z19
-	VBROADCASTSS 12(DI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z20, Z20
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z21, Z21
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z22, Z22
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z23, Z23
-	VMOVUPS      256(BX), Z24
-	VMOVUPS      8448(BX), Z25
-	VMOVUPS      16640(BX), Z26
-	VMOVUPS      24832(BX), Z27
-	VBROADCASTSS 16(SI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z0, Z0
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z1, Z1
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z2, Z2
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z3, Z3
-	VBROADCASTSS 16(SI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z4, Z4
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z5, Z5
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z6, Z6
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z7, Z7
-	VBROADCASTSS 16(SI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z8, Z8
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z9, Z9
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z10, Z10
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z11, Z11
-	VBROADCASTSS 16(DI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z12, Z12
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z13, Z13
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z14, Z14
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z15, Z15
-	VBROADCASTSS 16(DI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z16, Z16
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z17, Z17
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z18, Z18
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z19, Z19
-	VBROADCASTSS 16(DI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z20, Z20
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z21, Z21
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z22, Z22
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z23, Z23
-	VMOVUPS      320(BX), Z24
-	VMOVUPS      8512(BX), Z25
-	VMOVUPS      16704(BX), Z26
-	VMOVUPS      24896(BX), Z27
-	VBROADCASTSS 20(SI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z0, Z0
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z1, Z1
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z2, Z2
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z3, Z3
-	VBROADCASTSS 20(SI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z4, Z4
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z5, Z5
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z6, Z6
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z7, Z7
-	VBROADCASTSS 20(SI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z8, Z8
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z9, Z9
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z10, Z10
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z11, Z11
-	VBROADCASTSS 20(DI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z12, Z12
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z13, Z13
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z14, Z14
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z15, Z15
-	VBROADCASTSS 20(DI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z16, Z16
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z17, Z17
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z18, Z18
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z19, Z19
-	VBROADCASTSS 20(DI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z20, Z20
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z21, Z21
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z22, Z22
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z23, Z23
-	VMOVUPS      384(BX), Z24
-	VMOVUPS      8576(BX), Z25
-	VMOVUPS      16768(BX), Z26
-	VMOVUPS      24960(BX), Z27
-	VBROADCASTSS 24(SI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z0, Z0
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z1, Z1
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z2, Z2
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z3, Z3
-	VBROADCASTSS 24(SI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z4, Z4
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z5, Z5
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z6, Z6
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z7, Z7
-	VBROADCASTSS 24(SI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z8, Z8
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z9, Z9
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z10, Z10
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z11, Z11
-	VBROADCASTSS 24(DI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z12, Z12
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z13, Z13
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z14, Z14
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z15, Z15
-	VBROADCASTSS 24(DI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z16, Z16
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z17, Z17
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z18, Z18
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z19, Z19
-	VBROADCASTSS 24(DI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z20, Z20
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z21, Z21
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z22, Z22
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z23, Z23
-	VMOVUPS      448(BX), Z24
-	VMOVUPS      8640(BX), Z25
-	VMOVUPS      16832(BX), Z26
-	VMOVUPS      25024(BX), Z27
-	VBROADCASTSS 28(SI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z0, Z0
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z1, Z1
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z2, Z2
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z3, Z3
-	VBROADCASTSS 28(SI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z4, Z4
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z5, Z5
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z6, Z6
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z7, Z7
-	VBROADCASTSS 28(SI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z8, Z8
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z9, Z9
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z10, Z10
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z11, Z11
-	VBROADCASTSS 28(DI), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z12, Z12
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z13, Z13
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z14, Z14
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z15, Z15
-	VBROADCASTSS 28(DI)(AX*1), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z16, Z16
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z17, Z17
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z18, Z18
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z19, Z19
-	VBROADCASTSS 28(DI)(AX*2), Z28
-	VPMADDWD     Z28, Z24, Z29
-	VPADDD       Z29, Z20, Z20
-	VPMADDWD     Z28, Z25, Z29
-	VPADDD       Z29, Z21, Z21
-	VPMADDWD     Z28, Z26, Z29
-	VPADDD       Z29, Z22, Z22
-	VPMADDWD     Z28, Z27, Z29
-	VPADDD       Z29, Z23, Z23
-	ADDQ         $+48, SI
-	ADDQ         $+48, DI
-	ADDQ         $+512, BX
-	DECQ         R13
-	JNZ          half
-	VMOVUPS      (CX), Z24
-	VMOVUPS      1024(CX), Z25
-	VMOVUPS      2048(CX), Z26
-	VMOVUPS      3072(CX), Z27
-	VBROADCASTSS -16(SI), Z28
-	VMULPS       Z28, Z24, Z29
-	VCVTDQ2PS    Z0, Z0
-	VMULPS       Z29, Z0, Z0
-	VADDPS       (R10), Z0, Z0
-	VMULPS       Z28, Z25, Z29
-	VCVTDQ2PS    Z1, Z1
-	VMULPS       Z29, Z1, Z1
-	VADDPS       64(R10), Z1, Z1
-	VMULPS       Z28, Z26, Z29
-	VCVTDQ2PS    Z2, Z2
-	VMULPS       Z29, Z2, Z2
-	VADDPS       128(R10), Z2, Z2
-	VMULPS       Z28, Z27, Z29
-	VCVTDQ2PS    Z3, Z3
-	VMULPS       Z29, Z3, Z3
-	VADDPS       192(R10), Z3, Z3
-	VBROADCASTSS -16(SI)(AX*1), Z28
-	VMULPS       Z28, Z24, Z29
-	VCVTDQ2PS    Z4, Z4
-	VMULPS       Z29, Z4, Z4
-	VADDPS       (R10)(R12*1), Z4, Z4
-	VMULPS       Z28, Z25, Z29
-	VCVTDQ2PS    Z5, Z5
-	VMULPS       Z29, Z5, Z5
-	VADDPS       64(R10)(R12*1), Z5, Z5
-	VMULPS       Z28, Z26, Z29
-	VCVTDQ2PS    Z6, Z6
-	VMULPS       Z29, Z6, Z6
-	VADDPS       128(R10)(R12*1), Z6, Z6
-	VMULPS       Z28, Z27, Z29
-	VCVTDQ2PS    Z7, Z7
-	VMULPS       Z29, Z7, Z7
-	VADDPS       192(R10)(R12*1), Z7, Z7
-	VBROADCASTSS -16(SI)(AX*2), Z28
-	VMULPS       Z28, Z24, Z29
-	VCVTDQ2PS    Z8, Z8
-	VMULPS       Z29, Z8, Z8
-	VADDPS       (R10)(R12*2), Z8, Z8
-	VMULPS       Z28, Z25, Z29
-	VCVTDQ2PS    Z9, Z9
-	VMULPS       Z29, Z9, Z9
-	VADDPS       64(R10)(R12*2), Z9, Z9
-	VMULPS       Z28, Z26, Z29
-	VCVTDQ2PS    Z10, Z10
-	VMULPS       Z29, Z10, Z10
-	VADDPS       128(R10)(R12*2), Z10, Z10
-	VMULPS       Z28, Z27, Z29
-	VCVTDQ2PS    Z11, Z11
-	VMULPS       Z29, Z11, Z11
-	VADDPS       192(R10)(R12*2), Z11, Z11
-	VBROADCASTSS -16(DI), Z28
-	VMULPS       Z28, Z24, Z29
-	VCVTDQ2PS    Z12, Z12
-	VMULPS       Z29, Z12, Z12
-	VADDPS       (R11), Z12, Z12
-	VMULPS       Z28, Z25, Z29
-	VCVTDQ2PS    Z13, Z13
-	VMULPS       Z29, Z13, Z13
-	VADDPS       64(R11), Z13, Z13
-	VMULPS       Z28, Z26, Z29
-	VCVTDQ2PS    Z14, Z14
-	VMULPS       Z29, Z14, Z14
-	VADDPS       128(R11), Z14, Z14
-	VMULPS       Z28, Z27, Z29
-	VCVTDQ2PS    Z15, Z15
-	VMULPS       Z29, Z15, Z15
-	VADDPS       192(R11), Z15, Z15
-	VBROADCASTSS -16(DI)(AX*1), Z28
-	VMULPS       Z28, Z24, Z29
-	VCVTDQ2PS    Z16, Z16
-	VMULPS       Z29, Z16, Z16
-	VADDPS       (R11)(R12*1), Z16, Z16
-	VMULPS       Z28, Z25, Z29
-	VCVTDQ2PS    Z17, Z17
-	VMULPS       Z29, Z17, Z17
-	VADDPS       64(R11)(R12*1), Z17, Z17
-	VMULPS       Z28, Z26, Z29
-	VCVTDQ2PS    Z18, Z18
-	VMULPS       Z29, Z18, Z18
-	VADDPS       128(R11)(R12*1), Z18, Z18
-	VMULPS       Z28, Z27, Z29
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z29, Z19, Z19
-	VADDPS       192(R11)(R12*1), Z19, Z19
-	VBROADCASTSS -16(DI)(AX*2), Z28
-	VMULPS       Z28, Z24, Z29
-	VCVTDQ2PS    Z20, Z20
-	VMULPS       Z29, Z20, Z20
-	VADDPS       (R11)(R12*2), Z20, Z20
-	VMULPS       Z28, Z25, Z29
-	VCVTDQ2PS    Z21, Z21
-	VMULPS       Z29, Z21, Z21
-	VADDPS       64(R11)(R12*2), Z21, Z21
-	VMULPS       Z28, Z26, Z29
-	VCVTDQ2PS    Z22, Z22
-	VMULPS       Z29, Z22, Z22
-	VADDPS       128(R11)(R12*2), Z22, Z22
-	VMULPS       Z28, Z27, Z29
-	VCVTDQ2PS    Z23, Z23
-	VMULPS       Z29, Z23, Z23
-	VADDPS       192(R11)(R12*2), Z23, Z23
-	ADDQ         $+64, CX
-	TESTQ        DX, DX
-	JZ           store
-	VMOVUPS      (DX), Z24
-	VMOVUPS      1024(DX), Z25
-	VMOVUPS      2048(DX), Z26
-	VMOVUPS      3072(DX), Z27
-	ADDQ         $+64, DX
-	LEAQ         -16(SI)(R9*4), R13
-	LEAQ         -16(DI)(R9*4), R15
-	VBROADCASTSS (R13), Z28
-	VMULPS       Z28, Z24, Z29
-	VSUBPS       Z29, Z0, Z0
-	VMULPS       Z28, Z25, Z29
-	VSUBPS       Z29, Z1, Z1
-	VMULPS       Z28, Z26, Z29
-	VSUBPS       Z29, Z2, Z2
-	VMULPS       Z28, Z27, Z29
-	VSUBPS       Z29, Z3, Z3
-	VBROADCASTSS (R13)(AX*1), Z28
-	VMULPS       Z28, Z24, Z29
-	VSUBPS       Z29, Z4, Z4
-	VMULPS       Z28, Z25, Z29
-	VSUBPS       Z29, Z5, Z5
-	VMULPS       Z28, Z26, Z29
-	VSUBPS       Z29, Z6, Z6
-	VMULPS       Z28, Z27, Z29
-	VSUBPS       Z29, Z7, Z7
-	VBROADCASTSS (R13)(AX*2), Z28
-	VMULPS       Z28, Z24, Z29
-	VSUBPS       Z29, Z8, Z8
-	VMULPS       Z28, Z25, Z29
-	VSUBPS       Z29, Z9, Z9
-	VMULPS       Z28, Z26, Z29
-	VSUBPS       Z29, Z10, Z10
-	VMULPS       Z28, Z27, Z29
-	VSUBPS       Z29, Z11, Z11
-	VBROADCASTSS (R15), Z28
-	VMULPS       Z28, Z24, Z29
-	VSUBPS       Z29, Z12, Z12
-	VMULPS       Z28, Z25, Z29
-	VSUBPS       Z29, Z13, Z13
-	VMULPS       Z28, Z26, Z29
-	VSUBPS       Z29, Z14, Z14
-	VMULPS       Z28, Z27, Z29
-	VSUBPS       Z29, Z15, Z15
-	VBROADCASTSS (R15)(AX*1), Z28
-	VMULPS       Z28, Z24, Z29
-	VSUBPS       Z29, Z16, Z16
-	VMULPS       Z28, Z25, Z29
-	VSUBPS       Z29, Z17, Z17
-	VMULPS       Z28, Z26, Z29
-	VSUBPS       Z29, Z18, Z18
-	VMULPS       Z28, Z27, Z29
-	VSUBPS       Z29, Z19, Z19
-	VBROADCASTSS (R15)(AX*2), Z28
-	VMULPS       Z28, Z24, Z29
-	VSUBPS       Z29, Z20, Z20
-	VMULPS       Z28, Z25, Z29
-	VSUBPS       Z29, Z21, Z21
-	VMULPS       Z28, Z26, Z29
-	VSUBPS       Z29, Z22, Z22
-	VMULPS       Z28, Z27, Z29
-	VSUBPS       Z29, Z23, Z23
-
-store:
-	VMOVUPS Z0, (R10)
-	VMOVUPS Z1, 64(R10)
-	VMOVUPS Z2, 128(R10)
-	VMOVUPS Z3, 192(R10)
-	VMOVUPS Z4, (R10)(R12*1)
-	VMOVUPS Z5, 64(R10)(R12*1)
-	VMOVUPS Z6, 128(R10)(R12*1)
-	VMOVUPS Z7, 192(R10)(R12*1)
-	VMOVUPS Z8, (R10)(R12*2)
-	VMOVUPS Z9, 64(R10)(R12*2)
-	VMOVUPS Z10, 128(R10)(R12*2)
-	VMOVUPS Z11, 192(R10)(R12*2)
-	VMOVUPS Z12, (R11)
-	VMOVUPS Z13, 64(R11)
-	VMOVUPS Z14, 128(R11)
-	VMOVUPS Z15, 192(R11)
-	VMOVUPS Z16, (R11)(R12*1)
-	VMOVUPS Z17, 64(R11)(R12*1)
-	VMOVUPS Z18, 128(R11)(R12*1)
-	VMOVUPS Z19, 192(R11)(R12*1)
-	VMOVUPS Z20, (R11)(R12*2)
-	VMOVUPS Z21, 64(R11)(R12*2)
-	VMOVUPS Z22, 128(R11)(R12*2)
-	VMOVUPS Z23, 192(R11)(R12*2)
-	DECQ    R8
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func avx512IntegerVNNI1(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-// Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·avx512IntegerVNNI1(SB), NOSPLIT, $0-72
-	MOVQ a+0(FP), SI
-	MOVQ aStride+8(FP), AX
-	MOVQ q+16(FP), BX
-	MOVQ scale+24(FP), CX
-	MOVQ minus+32(FP), DX
-	MOVQ groups+40(FP), R8
-	MOVQ halves+48(FP), R9
-	MOVQ dst+56(FP), R10
-	MOVQ dstStride+64(FP), R12
-
-group:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	MOVQ   R9, R13
-
-half:
-	VMOVUPS      (BX), Z4
-	VBROADCASTSS (SI), Z5
-	VPDPWSSD     Z5, Z4, Z0
-	VMOVUPS      64(BX), Z4
-	VBROADCASTSS 4(SI), Z5
-	VPDPWSSD     Z5, Z4, Z1
-	VMOVUPS      128(BX), Z4
-	VBROADCASTSS 8(SI), Z5
-	VPDPWSSD     Z5, Z4, Z2
-	VMOVUPS      192(BX), Z4
-	VBROADCASTSS 12(SI), Z5
-	VPDPWSSD     Z5, Z4, Z3
-	VMOVUPS      256(BX), Z4
-	VBROADCASTSS 16(SI), Z5
-	VPDPWSSD     Z5, Z4, Z0
-	VMOVUPS      320(BX), Z4
-	VBROADCASTSS 20(SI), Z5
-	VPDPWSSD     Z5, Z4, Z1
-	VMOVUPS      384(BX), Z4
-	VBROADCASTSS 24(SI), Z5
-	VPDPWSSD     Z5, Z4, Z2
-	VMOVUPS      448(BX), Z4
-	VBROADCASTSS 28(SI), Z5
-	VPDPWSSD     Z5, Z4, Z3
-	ADDQ         $+48, SI
-	ADDQ         $+512, BX
-	DECQ         R13
-	JNZ          half
-	VPADDD       Z2, Z0, Z0
-	VPADDD       Z3, Z1, Z1
-	VPADDD       Z1, Z0, Z0
-	VMOVUPS      (CX), Z4
-	VBROADCASTSS -16(SI), Z5
-	VMULPS       Z5, Z4, Z6
-	VCVTDQ2PS    Z0, Z0
-	VMULPS       Z6, Z0, Z0
-	VADDPS       (R10), Z0, Z0
-	ADDQ         $+64, CX
-	TESTQ        DX, DX
-	JZ           store
-	VMOVUPS      (DX), Z4
-	ADDQ         $+64, DX
-	LEAQ         -16(SI)(R9*4), R13
-	VBROADCASTSS (R13), Z5
-	VMULPS       Z5, Z4, Z6
-	VSUBPS       Z6, Z0, Z0
-
-store:
-	VMOVUPS Z0, (R10)
-	DECQ    R8
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func avx512IntegerVNNI2(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-// Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·avx512IntegerVNNI2(SB), NOSPLIT, $0-72
-	MOVQ a+0(FP), SI
-	MOVQ aStride+8(FP), AX
-	MOVQ q+16(FP), BX
-	MOVQ scale+24(FP), CX
-	MOVQ minus+32(FP), DX
-	MOVQ groups+40(FP), R8
-	MOVQ halves+48(FP), R9
-	MOVQ dst+56(FP), R10
-	MOVQ dstStride+64(FP), R12
-
-group:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	MOVQ   R9, R13
-
-half:
-	VMOVUPS      (BX), Z8
-	VMOVUPS      8192(BX), Z9
-	VMOVUPS      16384(BX), Z10
-	VMOVUPS      24576(BX), Z11
-	VBROADCASTSS (SI), Z12
-	VPDPWSSD     Z12, Z8, Z0
-	VPDPWSSD     Z12, Z9, Z1
-	VPDPWSSD     Z12, Z10, Z2
-	VPDPWSSD     Z12, Z11, Z3
-	VBROADCASTSS (SI)(AX*1), Z12
-	VPDPWSSD     Z12, Z8, Z4
-	VPDPWSSD     Z12, Z9, Z5
-	VPDPWSSD     Z12, Z10, Z6
-	VPDPWSSD     Z12, Z11, Z7
-	VMOVUPS      64(BX), Z8
-	VMOVUPS      8256(BX), Z9
-	VMOVUPS      16448(BX), Z10
-	VMOVUPS      24640(BX), Z11
-	VBROADCASTSS 4(SI), Z12
-	VPDPWSSD     Z12, Z8, Z0
-	VPDPWSSD     Z12, Z9, Z1
-	VPDPWSSD     Z12, Z10, Z2
-	VPDPWSSD     Z12, Z11, Z3
-	VBROADCASTSS 4(SI)(AX*1), Z12
-	VPDPWSSD     Z12, Z8, Z4
-	VPDPWSSD     Z12, Z9, Z5
-	VPDPWSSD     Z12, Z10, Z6
-	VPDPWSSD     Z12, Z11, Z7
-	VMOVUPS      128(BX), Z8
-	VMOVUPS      8320(BX), Z9
-	VMOVUPS      16512(BX), Z10
-	VMOVUPS      24704(BX), Z11
-	VBROADCASTSS 8(SI), Z12
-	VPDPWSSD     Z12, Z8, Z0
-	VPDPWSSD     Z12, Z9, Z1
-	VPDPWSSD     Z12, Z10, Z2
-	VPDPWSSD     Z12, Z11, Z3
-	VBROADCASTSS 8(SI)(AX*1), Z12
-	VPDPWSSD     Z12, Z8, Z4
-	VPDPWSSD     Z12, Z9, Z5
-	VPDPWSSD     Z12, Z10, Z6
-	VPDPWSSD     Z12, Z11, Z7
-	VMOVUPS      192(BX), Z8
-	VMOVUPS      8384(BX), Z9
-	VMOVUPS      16576(BX), Z10
-	VMOVUPS      24768(BX), Z11
-	VBROADCASTSS 12(SI), Z12
-	VPDPWSSD     Z12, Z8, Z0
-	VPDPWSSD     Z12, Z9, Z1
-	VPDPWSSD     Z12, Z10, Z2
-	VPDPWSSD     Z12, Z11, Z3
-	VBROADCASTSS 12(SI)(AX*1), Z12
-	VPDPWSSD     Z12, Z8, Z4
-	VPDPWSSD     Z12, Z9, Z5
-	VPDPWSSD     Z12, Z10, Z6
-	VPDPWSSD     Z12, Z11, Z7
-	VMOVUPS      256(BX), Z8
-	VMOVUPS      8448(BX), Z9
-	VMOVUPS      16640(BX), Z10
-	VMOVUPS      24832(BX), Z11
-	VBROADCASTSS 16(SI), Z12
-	VPDPWSSD     Z12, Z8, Z0
-	VPDPWSSD     Z12, Z9, Z1
-	VPDPWSSD     Z12, Z10, Z2
-	VPDPWSSD     Z12, Z11, Z3
-	VBROADCASTSS 16(SI)(AX*1), Z12
-	VPDPWSSD     Z12, Z8, Z4
-	VPDPWSSD     Z12, Z9, Z5
-	VPDPWSSD     Z12, Z10, Z6
-	VPDPWSSD     Z12, Z11, Z7
-	VMOVUPS      320(BX), Z8
-	VMOVUPS      8512(BX), Z9
-	VMOVUPS      16704(BX), Z10
-	VMOVUPS      24896(BX), Z11
-	VBROADCASTSS 20(SI), Z12
-	VPDPWSSD     Z12, Z8, Z0
-	VPDPWSSD     Z12, Z9, Z1
-	VPDPWSSD     Z12, Z10, Z2
-	VPDPWSSD     Z12, Z11, Z3
-	VBROADCASTSS 20(SI)(AX*1), Z12
-	VPDPWSSD     Z12, Z8, Z4
-	VPDPWSSD     Z12, Z9, Z5
-	VPDPWSSD     Z12, Z10, Z6
-	VPDPWSSD     Z12, Z11, Z7
-	VMOVUPS      384(BX), Z8
-	VMOVUPS      8576(BX), Z9
-	VMOVUPS      16768(BX), Z10
-	VMOVUPS      24960(BX), Z11
-	VBROADCASTSS 24(SI), Z12
-	VPDPWSSD     Z12, Z8, Z0
-	VPDPWSSD     Z12, Z9, Z1
-	VPDPWSSD     Z12, Z10, Z2
-	VPDPWSSD     Z12, Z11, Z3
-	VBROADCASTSS 24(SI)(AX*1), Z12
-	VPDPWSSD     Z12, Z8, Z4
-	VPDPWSSD     Z12, Z9, Z5
-	VPDPWSSD     Z12, Z10, Z6
-	VPDPWSSD     Z12, Z11, Z7
-	VMOVUPS      448(BX), Z8
-	VMOVUPS      8640(BX), Z9
-	VMOVUPS      16832(BX), Z10
-	VMOVUPS      25024(BX), Z11
-	VBROADCASTSS 28(SI), Z12
-	VPDPWSSD     Z12, Z8, Z0
-	VPDPWSSD     Z12, Z9, Z1
-	VPDPWSSD     Z12, Z10, Z2
-	VPDPWSSD     Z12, Z11, Z3
-	VBROADCASTSS 28(SI)(AX*1), Z12
-	VPDPWSSD     Z12, Z8, Z4
-	VPDPWSSD     Z12, Z9, Z5
-	VPDPWSSD     Z12, Z10, Z6
-	VPDPWSSD     Z12, Z11, Z7
-	ADDQ         $+48, SI
-	ADDQ         $+512, BX
-	DECQ         R13
-	JNZ          half
-	VMOVUPS      (CX), Z8
-	VMOVUPS      1024(CX), Z9
-	VMOVUPS      2048(CX), Z10
-	VMOVUPS      3072(CX), Z11
-	VBROADCASTSS -16(SI), Z12
-	VMULPS       Z12, Z8, Z13
-	VCVTDQ2PS    Z0, Z0
-	VMULPS       Z13, Z0, Z0
-	VADDPS       (R10), Z0, Z0
-	VMULPS       Z12, Z9, Z13
-	VCVTDQ2PS    Z1, Z1
-	VMULPS       Z13, Z1, Z1
-	VADDPS       64(R10), Z1, Z1
-	VMULPS       Z12, Z10, Z13
-	VCVTDQ2PS    Z2, Z2
-	VMULPS       Z13, Z2, Z2
-	VADDPS       128(R10), Z2, Z2
-	VMULPS       Z12, Z11, Z13
-	VCVTDQ2PS    Z3, Z3
-	VMULPS       Z13, Z3, Z3
-	VADDPS       192(R10), Z3, Z3
-	VBROADCASTSS -16(SI)(AX*1), Z12
-	VMULPS       Z12, Z8, Z13
-	VCVTDQ2PS    Z4, Z4
-	VMULPS       Z13, Z4, Z4
-	VADDPS       (R10)(R12*1), Z4, Z4
-	VMULPS       Z12, Z9, Z13
-	VCVTDQ2PS    Z5, Z5
-	VMULPS       Z13, Z5, Z5
-	VADDPS       64(R10)(R12*1), Z5, Z5
-	VMULPS       Z12, Z10, Z13
-	VCVTDQ2PS    Z6, Z6
-	VMULPS       Z13, Z6, Z6
-	VADDPS       128(R10)(R12*1), Z6, Z6
-	VMULPS       Z12, Z11, Z13
-	VCVTDQ2PS    Z7, Z7
-	VMULPS       Z13, Z7, Z7
-	VADDPS       192(R10)(R12*1), Z7, Z7
-	ADDQ         $+64, CX
-	TESTQ        DX, DX
-	JZ           store
-	VMOVUPS      (DX), Z8
-	VMOVUPS      1024(DX), Z9
-	VMOVUPS      2048(DX), Z10
-	VMOVUPS      3072(DX), Z11
-	ADDQ         $+64, DX
-	LEAQ         -16(SI)(R9*4), R13
-	VBROADCASTSS (R13), Z12
-	VMULPS       Z12, Z8, Z13
-	VSUBPS       Z13, Z0, Z0
-	VMULPS       Z12, Z9, Z13
-	VSUBPS       Z13, Z1, Z1
-	VMULPS       Z12, Z10, Z13
-	VSUBPS       Z13, Z2, Z2
-	VMULPS       Z12, Z11, Z13
-	VSUBPS       Z13, Z3, Z3
-	VBROADCASTSS (R13)(AX*1), Z12
-	VMULPS       Z12, Z8, Z13
-	VSUBPS       Z13, Z4, Z4
-	VMULPS       Z12, Z9, Z13
-	VSUBPS       Z13, Z5, Z5
-	VMULPS       Z12, Z10, Z13
-	VSUBPS       Z13, Z6, Z6
-	VMULPS       Z12, Z11, Z13
-	VSUBPS       Z13, Z7, Z7
-
-store:
-	VMOVUPS Z0, (R10)
-	VMOVUPS Z1, 64(R10)
-	VMOVUPS Z2, 128(R10)
-	VMOVUPS Z3, 192(R10)
-	VMOVUPS Z4, (R10)(R12*1)
-	VMOVUPS Z5, 64(R10)(R12*1)
-	VMOVUPS Z6, 128(R10)(R12*1)
-	VMOVUPS Z7, 192(R10)(R12*1)
-	DECQ    R8
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func avx512IntegerVNNI3(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-// Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·avx512IntegerVNNI3(SB), NOSPLIT, $0-72
-	MOVQ a+0(FP), SI
-	MOVQ aStride+8(FP), AX
-	MOVQ q+16(FP), BX
-	MOVQ scale+24(FP), CX
-	MOVQ minus+32(FP), DX
-	MOVQ groups+40(FP), R8
-	MOVQ halves+48(FP), R9
-	MOVQ dst+56(FP), R10
-	MOVQ dstStride+64(FP), R12
-
-group:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	MOVQ   R9, R13
-
-half:
-	VMOVUPS      (BX), Z12
-	VMOVUPS      8192(BX), Z13
-	VMOVUPS      16384(BX), Z14
-	VMOVUPS      24576(BX), Z15
-	VBROADCASTSS (SI), Z16
-	VPDPWSSD     Z16, Z12, Z0
-	VPDPWSSD     Z16, Z13, Z1
-	VPDPWSSD     Z16, Z14, Z2
-	VPDPWSSD     Z16, Z15, Z3
-	VBROADCASTSS (SI)(AX*1), Z16
-	VPDPWSSD     Z16, Z12, Z4
-	VPDPWSSD     Z16, Z13, Z5
-	VPDPWSSD     Z16, Z14, Z6
-	VPDPWSSD     Z16, Z15, Z7
-	VBROADCASTSS (SI)(AX*2), Z16
-	VPDPWSSD     Z16, Z12, Z8
-	VPDPWSSD     Z16, Z13, Z9
-	VPDPWSSD     Z16, Z14, Z10
-	VPDPWSSD     Z16, Z15, Z11
-	VMOVUPS      64(BX), Z12
-	VMOVUPS      8256(BX), Z13
-	VMOVUPS      16448(BX), Z14
-	VMOVUPS      24640(BX), Z15
-	VBROADCASTSS 4(SI), Z16
-	VPDPWSSD     Z16, Z12, Z0
-	VPDPWSSD     Z16, Z13, Z1
-	VPDPWSSD     Z16, Z14, Z2
-	VPDPWSSD     Z16, Z15, Z3
-	VBROADCASTSS 4(SI)(AX*1), Z16
-	VPDPWSSD     Z16, Z12, Z4
-	VPDPWSSD     Z16, Z13, Z5
-	VPDPWSSD     Z16, Z14, Z6
-	VPDPWSSD     Z16, Z15, Z7
-	VBROADCASTSS 4(SI)(AX*2), Z16
-	VPDPWSSD     Z16, Z12, Z8
-	VPDPWSSD     Z16, Z13, Z9
-	VPDPWSSD     Z16, Z14, Z10
-	VPDPWSSD     Z16, Z15, Z11
-	VMOVUPS      128(BX), Z12
-	VMOVUPS      8320(BX), Z13
-	VMOVUPS      16512(BX), Z14
-	VMOVUPS      24704(BX), Z15
-	VBROADCASTSS 8(SI), Z16
-	VPDPWSSD     Z16, Z12, Z0
-	VPDPWSSD     Z16, Z13, Z1
-	VPDPWSSD     Z16, Z14, Z2
-	VPDPWSSD     Z16, Z15, Z3
-	VBROADCASTSS 8(SI)(AX*1), Z16
-	VPDPWSSD     Z16, Z12, Z4
-	VPDPWSSD     Z16, Z13, Z5
-	VPDPWSSD     Z16, Z14, Z6
-	VPDPWSSD     Z16, Z15, Z7
-	VBROADCASTSS 8(SI)(AX*2), Z16
-	VPDPWSSD     Z16, Z12, Z8
-	VPDPWSSD     Z16, Z13, Z9
-	VPDPWSSD     Z16, Z14, Z10
-	VPDPWSSD     Z16, Z15, Z11
-	VMOVUPS      192(BX), Z12
-	VMOVUPS      8384(BX), Z13
-	VMOVUPS      16576(BX), Z14
-	VMOVUPS      24768(BX), Z15
-	VBROADCASTSS 12(SI), Z16
-	VPDPWSSD     Z16, Z12, Z0
-	VPDPWSSD     Z16, Z13, Z1
-	VPDPWSSD     Z16, Z14, Z2
-	VPDPWSSD     Z16, Z15, Z3
-	VBROADCASTSS 12(SI)(AX*1), Z16
-	VPDPWSSD     Z16, Z12, Z4
-	VPDPWSSD     Z16, Z13, Z5
-	VPDPWSSD     Z16, Z14, Z6
-	VPDPWSSD     Z16, Z15, Z7
-	VBROADCASTSS 12(SI)(AX*2), Z16
-	VPDPWSSD     Z16, Z12, Z8
-	VPDPWSSD     Z16, Z13, Z9
-	VPDPWSSD     Z16, Z14, Z10
-	VPDPWSSD     Z16, Z15, Z11
-	VMOVUPS      256(BX), Z12
-	VMOVUPS      8448(BX), Z13
-	VMOVUPS      16640(BX), Z14
-	VMOVUPS      24832(BX), Z15
-	VBROADCASTSS 16(SI), Z16
-	VPDPWSSD     Z16, Z12, Z0
-	VPDPWSSD     Z16, Z13, Z1
-	VPDPWSSD     Z16, Z14, Z2
-	VPDPWSSD     Z16, Z15, Z3
-	VBROADCASTSS 16(SI)(AX*1), Z16
-	VPDPWSSD     Z16, Z12, Z4
-	VPDPWSSD     Z16, Z13, Z5
-	VPDPWSSD     Z16, Z14, Z6
-	VPDPWSSD     Z16, Z15, Z7
-	VBROADCASTSS 16(SI)(AX*2), Z16
-	VPDPWSSD     Z16, Z12, Z8
-	VPDPWSSD     Z16, Z13, Z9
-	VPDPWSSD     Z16, Z14, Z10
-	VPDPWSSD     Z16, Z15, Z11
-	VMOVUPS      320(BX), Z12
-	VMOVUPS      8512(BX), Z13
-	VMOVUPS      16704(BX), Z14
-	VMOVUPS      24896(BX), Z15
-	VBROADCASTSS 20(SI), Z16
-	VPDPWSSD     Z16, Z12, Z0
-	VPDPWSSD     Z16, Z13, Z1
-	VPDPWSSD     Z16, Z14, Z2
-	VPDPWSSD     Z16, Z15, Z3
-	VBROADCASTSS 20(SI)(AX*1), Z16
-	VPDPWSSD     Z16, Z12, Z4
-	VPDPWSSD     Z16, Z13, Z5
-	VPDPWSSD     Z16, Z14, Z6
-	VPDPWSSD     Z16, Z15, Z7
-	VBROADCASTSS 20(SI)(AX*2), Z16
-	VPDPWSSD     Z16, Z12, Z8
-	VPDPWSSD     Z16, Z13, Z9
-	VPDPWSSD     Z16, Z14, Z10
-	VPDPWSSD     Z16, Z15, Z11
-	VMOVUPS      384(BX), Z12
-	VMOVUPS      8576(BX), Z13
-	VMOVUPS      16768(BX), Z14
-	VMOVUPS      24960(BX), Z15
-	VBROADCASTSS 24(SI), Z16
-	VPDPWSSD     Z16, Z12, Z0
-	VPDPWSSD     Z16, Z13, Z1
-	VPDPWSSD     Z16, Z14, Z2
-	VPDPWSSD     Z16, Z15, Z3
-	VBROADCASTSS 24(SI)(AX*1), Z16
-	VPDPWSSD     Z16, Z12, Z4
-	VPDPWSSD     Z16, Z13, Z5
-	VPDPWSSD     Z16, Z14, Z6
-	VPDPWSSD     Z16, Z15, Z7
-	VBROADCASTSS 24(SI)(AX*2), Z16
-	VPDPWSSD     Z16, Z12, Z8
-	VPDPWSSD     Z16, Z13, Z9
-	VPDPWSSD     Z16, Z14, Z10
-	VPDPWSSD     Z16, Z15, Z11
-	VMOVUPS      448(BX), Z12
-	VMOVUPS      8640(BX), Z13
-	VMOVUPS      16832(BX), Z14
-	VMOVUPS      25024(BX), Z15
-	VBROADCASTSS 28(SI), Z16
-	VPDPWSSD     Z16, Z12, Z0
-	VPDPWSSD     Z16, Z13, Z1
-	VPDPWSSD     Z16, Z14, Z2
-	VPDPWSSD     Z16, Z15, Z3
-	VBROADCASTSS 28(SI)(AX*1), Z16
-	VPDPWSSD     Z16, Z12, Z4
-	VPDPWSSD     Z16, Z13, Z5
-	VPDPWSSD     Z16, Z14, Z6
-	VPDPWSSD     Z16, Z15, Z7
-	VBROADCASTSS 28(SI)(AX*2), Z16
-	VPDPWSSD     Z16, Z12, Z8
-	VPDPWSSD     Z16, Z13, Z9
-	VPDPWSSD     Z16, Z14, Z10
-	VPDPWSSD     Z16, Z15, Z11
-	ADDQ         $+48, SI
-	ADDQ         $+512, BX
-	DECQ         R13
-	JNZ          half
-	VMOVUPS      (CX), Z12
-	VMOVUPS      1024(CX), Z13
-	VMOVUPS      2048(CX), Z14
-	VMOVUPS      3072(CX), Z15
-	VBROADCASTSS -16(SI), Z16
-	VMULPS       Z16, Z12, Z17
-	VCVTDQ2PS    Z0, Z0
-	VMULPS       Z17, Z0, Z0
-	VADDPS       (R10), Z0, Z0
-	VMULPS       Z16, Z13, Z17
-	VCVTDQ2PS    Z1, Z1
-	VMULPS       Z17, Z1, Z1
-	VADDPS       64(R10), Z1, Z1
-	VMULPS       Z16, Z14, Z17
-	VCVTDQ2PS    Z2, Z2
-	VMULPS       Z17, Z2, Z2
-	VADDPS       128(R10), Z2, Z2
-	VMULPS       Z16, Z15, Z17
-	VCVTDQ2PS    Z3, Z3
-	VMULPS       Z17, Z3, Z3
-	VADDPS       192(R10), Z3, Z3
-	VBROADCASTSS -16(SI)(AX*1), Z16
-	VMULPS       Z16, Z12, Z17
-	VCVTDQ2PS    Z4, Z4
-	VMULPS       Z17, Z4, Z4
-	VADDPS       (R10)(R12*1), Z4, Z4
-	VMULPS       Z16, Z13, Z17
-	VCVTDQ2PS    Z5, Z5
-	VMULPS       Z17, Z5, Z5
-	VADDPS       64(R10)(R12*1), Z5, Z5
-	VMULPS       Z16, Z14, Z17
-	VCVTDQ2PS    Z6, Z6
-	VMULPS       Z17, Z6, Z6
-	VADDPS       128(R10)(R12*1), Z6, Z6
-	VMULPS       Z16, Z15, Z17
-	VCVTDQ2PS    Z7, Z7
-	VMULPS       Z17, Z7, Z7
-	VADDPS       192(R10)(R12*1), Z7, Z7
-	VBROADCASTSS -16(SI)(AX*2), Z16
-	VMULPS       Z16, Z12, Z17
-	VCVTDQ2PS    Z8, Z8
-	VMULPS       Z17, Z8, Z8
-	VADDPS       (R10)(R12*2), Z8, Z8
-	VMULPS       Z16, Z13, Z17
-	VCVTDQ2PS    Z9, Z9
-	VMULPS       Z17, Z9, Z9
-	VADDPS       64(R10)(R12*2), Z9, Z9
-	VMULPS       Z16, Z14, Z17
-	VCVTDQ2PS    Z10, Z10
-	VMULPS       Z17, Z10, Z10
-	VADDPS       128(R10)(R12*2), Z10, Z10
-	VMULPS       Z16, Z15, Z17
-	VCVTDQ2PS    Z11, Z11
-	VMULPS       Z17, Z11, Z11
-	VADDPS       192(R10)(R12*2), Z11, Z11
-	ADDQ         $+64, CX
-	TESTQ        DX, DX
-	JZ           store
-	VMOVUPS      (DX), Z12
-	VMOVUPS      1024(DX), Z13
-	VMOVUPS      2048(DX), Z14
-	VMOVUPS      3072(DX), Z15
-	ADDQ         $+64, DX
-	LEAQ         -16(SI)(R9*4), R13
-	VBROADCASTSS (R13), Z16
-	VMULPS       Z16, Z12, Z17
-	VSUBPS       Z17, Z0, Z0
-	VMULPS       Z16, Z13, Z17
-	VSUBPS       Z17, Z1, Z1
-	VMULPS       Z16, Z14, Z17
-	VSUBPS       Z17, Z2, Z2
-	VMULPS       Z16, Z15, Z17
-	VSUBPS       Z17, Z3, Z3
-	VBROADCASTSS (R13)(AX*1), Z16
-	VMULPS       Z16, Z12, Z17
-	VSUBPS       Z17, Z4, Z4
-	VMULPS       Z16, Z13, Z17
-	VSUBPS       Z17, Z5, Z5
-	VMULPS       Z16, Z14, Z17
-	VSUBPS       Z17, Z6, Z6
-	VMULPS       Z16, Z15, Z17
-	VSUBPS       Z17, Z7, Z7
-	VBROADCASTSS (R13)(AX*2), Z16
-	VMULPS       Z16, Z12, Z17
-	VSUBPS       Z17, Z8, Z8
-	VMULPS       Z16, Z13, Z17
-	VSUBPS       Z17, Z9, Z9
-	VMULPS       Z16, Z14, Z17
-	VSUBPS       Z17, Z10, Z10
-	VMULPS       Z16, Z15, Z17
-	VSUBPS       Z17, Z11, Z11
-
-store:
-	VMOVUPS Z0, (R10)
-	VMOVUPS Z1, 64(R10)
-	VMOVUPS Z2, 128(R10)
-	VMOVUPS Z3, 192(R10)
-	VMOVUPS Z4, (R10)(R12*1)
-	VMOVUPS Z5, 64(R10)(R12*1)
-	VMOVUPS Z6, 128(R10)(R12*1)
-	VMOVUPS Z7, 192(R10)(R12*1)
-	VMOVUPS Z8, (R10)(R12*2)
-	VMOVUPS Z9, 64(R10)(R12*2)
-	VMOVUPS Z10, 128(R10)(R12*2)
-	VMOVUPS Z11, 192(R10)(R12*2)
-	DECQ    R8
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func avx512IntegerVNNI4(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-// Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·avx512IntegerVNNI4(SB), NOSPLIT, $0-72
-	MOVQ a+0(FP), SI
-	MOVQ aStride+8(FP), AX
-	MOVQ q+16(FP), BX
-	MOVQ scale+24(FP), CX
-	MOVQ minus+32(FP), DX
-	MOVQ groups+40(FP), R8
-	MOVQ halves+48(FP), R9
-	MOVQ dst+56(FP), R10
-	MOVQ dstStride+64(FP), R12
-	LEAQ (AX)(AX*2), DI
-	ADDQ SI, DI
-	LEAQ (R12)(R12*2), R11
-	ADDQ R10, R11
-
-group:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	MOVQ   R9, R13
-
-half:
-	VMOVUPS      (BX), Z16
-	VMOVUPS      8192(BX), Z17
-	VMOVUPS      16384(BX), Z18
-	VMOVUPS      24576(BX), Z19
-	VBROADCASTSS (SI), Z20
-	VPDPWSSD     Z20, Z16, Z0
-	VPDPWSSD     Z20, Z17, Z1
-	VPDPWSSD     Z20, Z18, Z2
-	VPDPWSSD     Z20, Z19, Z3
-	VBROADCASTSS (SI)(AX*1), Z20
-	VPDPWSSD     Z20, Z16, Z4
-	VPDPWSSD     Z20, Z17, Z5
-	VPDPWSSD     Z20, Z18, Z6
-	VPDPWSSD     Z20, Z19, Z7
-	VBROADCASTSS (SI)(AX*2), Z20
-	VPDPWSSD     Z20, Z16, Z8
-	VPDPWSSD     Z20, Z17, Z9
-	VPDPWSSD     Z20, Z18, Z10
-	VPDPWSSD     Z20, Z19, Z11
-	VBROADCASTSS (DI), Z20
-	VPDPWSSD     Z20, Z16, Z12
-	VPDPWSSD     Z20, Z17, Z13
-	VPDPWSSD     Z20, Z18, Z14
-	VPDPWSSD     Z20, Z19, Z15
-	VMOVUPS      64(BX), Z16
-	VMOVUPS      8256(BX), Z17
-	VMOVUPS      16448(BX), Z18
-	VMOVUPS      24640(BX), Z19
-	VBROADCASTSS 4(SI), Z20
-	VPDPWSSD     Z20, Z16, Z0
-	VPDPWSSD     Z20, Z17, Z1
-	VPDPWSSD     Z20, Z18, Z2
-	VPDPWSSD     Z20, Z19, Z3
-	VBROADCASTSS 4(SI)(AX*1), Z20
-	VPDPWSSD     Z20, Z16, Z4
-	VPDPWSSD     Z20, Z17, Z5
-	VPDPWSSD     Z20, Z18, Z6
-	VPDPWSSD     Z20, Z19, Z7
-	VBROADCASTSS 4(SI)(AX*2), Z20
-	VPDPWSSD     Z20, Z16, Z8
-	VPDPWSSD     Z20, Z17, Z9
-	VPDPWSSD     Z20, Z18, Z10
-	VPDPWSSD     Z20, Z19, Z11
-	VBROADCASTSS 4(DI), Z20
-	VPDPWSSD     Z20, Z16, Z12
-	VPDPWSSD     Z20, Z17, Z13
-	VPDPWSSD     Z20, Z18, Z14
-	VPDPWSSD     Z20, Z19, Z15
-	VMOVUPS      128(BX), Z16
-	VMOVUPS      8320(BX), Z17
-	VMOVUPS      16512(BX), Z18
-	VMOVUPS      24704(BX), Z19
-	VBROADCASTSS 8(SI), Z20
-	VPDPWSSD     Z20, Z16, Z0
-	VPDPWSSD     Z20, Z17, Z1
-	VPDPWSSD     Z20, Z18, Z2
-	VPDPWSSD     Z20, Z19, Z3
-	VBROADCASTSS 8(SI)(AX*1), Z20
-	VPDPWSSD     Z20, Z16, Z4
-	VPDPWSSD     Z20, Z17, Z5
-	VPDPWSSD     Z20, Z18, Z6
-	VPDPWSSD     Z20, Z19, Z7
-	VBROADCASTSS 8(SI)(AX*2), Z20
-	VPDPWSSD     Z20, Z16, Z8
-	VPDPWSSD     Z20, Z17, Z9
-	VPDPWSSD     Z20, Z18, Z10
-	VPDPWSSD     Z20, Z19, Z11
-	VBROADCASTSS 8(DI), Z20
-	VPDPWSSD     Z20, Z16, Z12
-	VPDPWSSD     Z20, Z17, Z13
-	VPDPWSSD     Z20, Z18, Z14
-	VPDPWSSD     Z20, Z19, Z15
-	VMOVUPS      192(BX), Z16
-	VMOVUPS      8384(BX), Z17
-	VMOVUPS      16576(BX), Z18
-	VMOVUPS      24768(BX), Z19
-	VBROADCASTSS 12(SI), Z20
-	VPDPWSSD     Z20, Z16, Z0
-	VPDPWSSD     Z20, Z17, Z1
-	VPDPWSSD     Z20, Z18, Z2
-	VPDPWSSD     Z20, Z19, Z3
-	VBROADCASTSS 12(SI)(AX*1), Z20
-	VPDPWSSD     Z20, Z16, Z4
-	VPDPWSSD     Z20, Z17, Z5
-	VPDPWSSD     Z20, Z18, Z6
-	VPDPWSSD     Z20, Z19, Z7
-	VBROADCASTSS 12(SI)(AX*2), Z20
-	VPDPWSSD     Z20, Z16, Z8
-	VPDPWSSD     Z20, Z17, Z9
-	VPDPWSSD     Z20, Z18, Z10
-	VPDPWSSD     Z20, Z19, Z11
-	VBROADCASTSS 12(DI), Z20
-	VPDPWSSD     Z20, Z16, Z12
-	VPDPWSSD     Z20, Z17, Z13
-	VPDPWSSD     Z20, Z18, Z14
-	VPDPWSSD     Z20, Z19, Z15
-	VMOVUPS      256(BX), Z16
-	VMOVUPS      8448(BX), Z17
-	VMOVUPS      16640(BX), Z18
-	VMOVUPS      24832(BX), Z19
-	VBROADCASTSS 16(SI), Z20
-	VPDPWSSD     Z20, Z16, Z0
-	VPDPWSSD     Z20, Z17, Z1
-	VPDPWSSD     Z20, Z18, Z2
-	VPDPWSSD     Z20, Z19, Z3
-	VBROADCASTSS 16(SI)(AX*1), Z20
-	VPDPWSSD     Z20, Z16, Z4
-	VPDPWSSD     Z20, Z17, Z5
-	VPDPWSSD     Z20, Z18, Z6
-	VPDPWSSD     Z20, Z19, Z7
-	VBROADCASTSS 16(SI)(AX*2), Z20
-	VPDPWSSD     Z20, Z16, Z8
-	VPDPWSSD     Z20, Z17, Z9
-	VPDPWSSD     Z20, Z18, Z10
-	VPDPWSSD     Z20, Z19, Z11
-	VBROADCASTSS 16(DI), Z20
-	VPDPWSSD     Z20, Z16, Z12
-	VPDPWSSD     Z20, Z17, Z13
-	VPDPWSSD     Z20, Z18, Z14
-	VPDPWSSD     Z20, Z19, Z15
-	VMOVUPS      320(BX), Z16
-	VMOVUPS      8512(BX), Z17
-	VMOVUPS      16704(BX), Z18
-	VMOVUPS      24896(BX), Z19
-	VBROADCASTSS 20(SI), Z20
-	VPDPWSSD     Z20, Z16, Z0
-	VPDPWSSD     Z20, Z17, Z1
-	VPDPWSSD     Z20, Z18, Z2
-	VPDPWSSD     Z20, Z19, Z3
-	VBROADCASTSS 20(SI)(AX*1), Z20
-	VPDPWSSD     Z20, Z16, Z4
-	VPDPWSSD     Z20, Z17, Z5
-	VPDPWSSD     Z20, Z18, Z6
-	VPDPWSSD     Z20, Z19, Z7
-	VBROADCASTSS 20(SI)(AX*2), Z20
-	VPDPWSSD     Z20, Z16, Z8
-	VPDPWSSD     Z20, Z17, Z9
-	VPDPWSSD     Z20, Z18, Z10
-	VPDPWSSD     Z20, Z19, Z11
-	VBROADCASTSS 20(DI), Z20
-	VPDPWSSD     Z20, Z16, Z12
-	VPDPWSSD     Z20, Z17, Z13
-	VPDPWSSD     Z20, Z18, Z14
-	VPDPWSSD     Z20, Z19, Z15
-	VMOVUPS      384(BX), Z16
-	VMOVUPS      8576(BX), Z17
-	VMOVUPS      16768(BX), Z18
-	VMOVUPS      24960(BX), Z19
-	VBROADCASTSS 24(SI), Z20
-	VPDPWSSD     Z20, Z16, Z0
-	VPDPWSSD     Z20, Z17, Z1
-	VPDPWSSD     Z20, Z18, Z2
-	VPDPWSSD     Z20, Z19, Z3
-	VBROADCASTSS 24(SI)(AX*1), Z20
-	VPDPWSSD     Z20, Z16, Z4
-	VPDPWSSD     Z20, Z17, Z5
-	VPDPWSSD     Z20, Z18, Z6
-	VPDPWSSD     Z20, Z19, Z7
-	VBROADCASTSS 24(SI)(AX*2), Z20
-	VPDPWSSD     Z20, Z16, Z8
-	VPDPWSSD     Z20, Z17, Z9
-	VPDPWSSD     Z20, Z18, Z10
-	VPDPWSSD     Z20, Z19, Z11
-	VBROADCASTSS 24(DI), Z20
-	VPDPWSSD     Z20, Z16, Z12
-	VPDPWSSD     Z20, Z17, Z13
-	VPDPWSSD     Z20, Z18, Z14
-	VPDPWSSD     Z20, Z19, Z15
-	VMOVUPS      448(BX), Z16
-	VMOVUPS      8640(BX), Z17
-	VMOVUPS      16832(BX), Z18
-	VMOVUPS      25024(BX), Z19
-	VBROADCASTSS 28(SI), Z20
-	VPDPWSSD     Z20, Z16, Z0
-	VPDPWSSD     Z20, Z17, Z1
-	VPDPWSSD     Z20, Z18, Z2
-	VPDPWSSD     Z20, Z19, Z3
-	VBROADCASTSS 28(SI)(AX*1), Z20
-	VPDPWSSD     Z20, Z16, Z4
-	VPDPWSSD     Z20, Z17, Z5
-	VPDPWSSD     Z20, Z18, Z6
-	VPDPWSSD     Z20, Z19, Z7
-	VBROADCASTSS 28(SI)(AX*2), Z20
-	VPDPWSSD     Z20, Z16, Z8
-	VPDPWSSD     Z20, Z17, Z9
-	VPDPWSSD     Z20, Z18, Z10
-	VPDPWSSD     Z20, Z19, Z11
-	VBROADCASTSS 28(DI), Z20
-	VPDPWSSD     Z20, Z16, Z12
-	VPDPWSSD     Z20, Z17, Z13
-	VPDPWSSD     Z20, Z18, Z14
-	VPDPWSSD     Z20, Z19, Z15
-	ADDQ         $+48, SI
-	ADDQ         $+48, DI
-	ADDQ         $+512, BX
-	DECQ         R13
-	JNZ          half
-	VMOVUPS      (CX), Z16
-	VMOVUPS      1024(CX), Z17
-	VMOVUPS      2048(CX), Z18
-	VMOVUPS      3072(CX), Z19
-	VBROADCASTSS -16(SI), Z20
-	VMULPS       Z20, Z16, Z21
-	VCVTDQ2PS    Z0, Z0
-	VMULPS       Z21, Z0, Z0
-	VADDPS       (R10), Z0, Z0
-	VMULPS       Z20, Z17, Z21
-	VCVTDQ2PS    Z1, Z1
-	VMULPS       Z21, Z1, Z1
-	VADDPS       64(R10), Z1, Z1
-	VMULPS       Z20, Z18, Z21
-	VCVTDQ2PS    Z2, Z2
-	VMULPS       Z21, Z2, Z2
-	VADDPS       128(R10), Z2, Z2
-	VMULPS       Z20, Z19, Z21
-	VCVTDQ2PS    Z3, Z3
-	VMULPS       Z21, Z3, Z3
-	VADDPS       192(R10), Z3, Z3
-	VBROADCASTSS -16(SI)(AX*1), Z20
-	VMULPS       Z20, Z16, Z21
-	VCVTDQ2PS    Z4, Z4
-	VMULPS       Z21, Z4, Z4
-	VADDPS       (R10)(R12*1), Z4, Z4
-	VMULPS       Z20, Z17, Z21
-	VCVTDQ2PS    Z5, Z5
-	VMULPS       Z21, Z5, Z5
-	VADDPS       64(R10)(R12*1), Z5, Z5
-	VMULPS       Z20, Z18, Z21
-	VCVTDQ2PS    Z6, Z6
-	VMULPS       Z21, Z6, Z6
-	VADDPS       128(R10)(R12*1), Z6, Z6
-	VMULPS       Z20, Z19, Z21
-	VCVTDQ2PS    Z7, Z7
-	VMULPS       Z21, Z7, Z7
-	VADDPS       192(R10)(R12*1), Z7, Z7
-	VBROADCASTSS -16(SI)(AX*2), Z20
-	VMULPS       Z20, Z16, Z21
-	VCVTDQ2PS    Z8, Z8
-	VMULPS       Z21, Z8, Z8
-	VADDPS       (R10)(R12*2), Z8, Z8
-	VMULPS       Z20, Z17, Z21
-	VCVTDQ2PS    Z9, Z9
-	VMULPS       Z21, Z9, Z9
-	VADDPS       64(R10)(R12*2), Z9, Z9
-	VMULPS       Z20, Z18, Z21
-	VCVTDQ2PS    Z10, Z10
-	VMULPS       Z21, Z10, Z10
-	VADDPS       128(R10)(R12*2), Z10, Z10
-	VMULPS       Z20, Z19, Z21
-	VCVTDQ2PS    Z11, Z11
-	VMULPS       Z21, Z11, Z11
-	VADDPS       192(R10)(R12*2), Z11, Z11
-	VBROADCASTSS -16(DI), Z20
-	VMULPS       Z20, Z16, Z21
-	VCVTDQ2PS    Z12, Z12
-	VMULPS       Z21, Z12, Z12
-	VADDPS       (R11), Z12, Z12
-	VMULPS       Z20, Z17, Z21
-	VCVTDQ2PS    Z13, Z13
-	VMULPS       Z21, Z13, Z13
-	VADDPS       64(R11), Z13, Z13
-	VMULPS       Z20, Z18, Z21
-	VCVTDQ2PS    Z14, Z14
-	VMULPS       Z21, Z14, Z14
-	VADDPS       128(R11), Z14, Z14
-	VMULPS       Z20, Z19, Z21
-	VCVTDQ2PS    Z15, Z15
-	VMULPS       Z21, Z15, Z15
-	VADDPS       192(R11), Z15, Z15
-	ADDQ         $+64, CX
-	TESTQ        DX, DX
-	JZ           store
-	VMOVUPS      (DX), Z16
-	VMOVUPS      1024(DX), Z17
-	VMOVUPS      2048(DX), Z18
-	VMOVUPS      3072(DX), Z19
-	ADDQ         $+64, DX
-	LEAQ         -16(SI)(R9*4), R13
-	LEAQ         -16(DI)(R9*4), R15
-	VBROADCASTSS (R13), Z20
-	VMULPS       Z20, Z16, Z21
-	VSUBPS       Z21, Z0, Z0
-	VMULPS       Z20, Z17, Z21
-	VSUBPS       Z21, Z1, Z1
-	VMULPS       Z20, Z18, Z21
-	VSUBPS       Z21, Z2, Z2
-	VMULPS       Z20, Z19, Z21
-	VSUBPS       Z21, Z3, Z3
-	VBROADCASTSS (R13)(AX*1), Z20
-	VMULPS       Z20, Z16, Z21
-	VSUBPS       Z21, Z4, Z4
-	VMULPS       Z20, Z17, Z21
-	VSUBPS       Z21, Z5, Z5
-	VMULPS       Z20, Z18, Z21
-	VSUBPS       Z21, Z6, Z6
-	VMULPS       Z20, Z19, Z21
-	VSUBPS       Z21, Z7, Z7
-	VBROADCASTSS (R13)(AX*2), Z20
-	VMULPS       Z20, Z16, Z21
-	VSUBPS       Z21, Z8, Z8
-	VMULPS       Z20, Z17, Z21
-	VSUBPS       Z21, Z9, Z9
-	VMULPS       Z20, Z18, Z21
-	VSUBPS       Z21, Z10, Z10
-	VMULPS       Z20, Z19, Z21
-	VSUBPS       Z21, Z11, Z11
-	VBROADCASTSS (R15), Z20
-	VMULPS       Z20, Z16, Z21
-	VSUBPS       Z21, Z12, Z12
-	VMULPS       Z20, Z17, Z21
-	VSUBPS       Z21, Z13, Z13
-	VMULPS       Z20, Z18, Z21
-	VSUBPS       Z21, Z14, Z14
-	VMULPS       Z20, Z19, Z21
-	VSUBPS       Z21, Z15, Z15
-
-store:
-	VMOVUPS Z0, (R10)
-	VMOVUPS Z1, 64(R10)
-	VMOVUPS Z2, 128(R10)
-	VMOVUPS Z3, 192(R10)
-	VMOVUPS Z4, (R10)(R12*1)
-	VMOVUPS Z5, 64(R10)(R12*1)
-	VMOVUPS Z6, 128(R10)(R12*1)
-	VMOVUPS Z7, 192(R10)(R12*1)
-	VMOVUPS Z8, (R10)(R12*2)
-	VMOVUPS Z9, 64(R10)(R12*2)
-	VMOVUPS Z10, 128(R10)(R12*2)
-	VMOVUPS Z11, 192(R10)(R12*2)
-	VMOVUPS Z12, (R11)
-	VMOVUPS Z13, 64(R11)
-	VMOVUPS Z14, 128(R11)
-	VMOVUPS Z15, 192(R11)
-	DECQ    R8
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func avx512IntegerVNNI5(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-// Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·avx512IntegerVNNI5(SB), NOSPLIT, $0-72
-	MOVQ a+0(FP), SI
-	MOVQ aStride+8(FP), AX
-	MOVQ q+16(FP), BX
-	MOVQ scale+24(FP), CX
-	MOVQ minus+32(FP), DX
-	MOVQ groups+40(FP), R8
-	MOVQ halves+48(FP), R9
-	MOVQ dst+56(FP), R10
-	MOVQ dstStride+64(FP), R12
-	LEAQ (AX)(AX*2), DI
-	ADDQ SI, DI
-	LEAQ (R12)(R12*2), R11
-	ADDQ R10, R11
-
-group:
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	VPXORD Z14, Z14, Z14
-	VPXORD Z15, Z15, Z15
-	VPXORD Z16, Z16, Z16
-	VPXORD Z17, Z17, Z17
-	VPXORD Z18, Z18, Z18
-	VPXORD Z19, Z19, Z19
-	MOVQ   R9, R13
-
-half:
-	VMOVUPS      (BX), Z20
-	VMOVUPS      8192(BX), Z21
-	VMOVUPS      16384(BX), Z22
-	VMOVUPS      24576(BX), Z23
-	VBROADCASTSS (SI), Z24
-	VPDPWSSD     Z24, Z20, Z0
-	VPDPWSSD     Z24, Z21, Z1
-	VPDPWSSD     Z24, Z22, Z2
-	VPDPWSSD     Z24, Z23, Z3
-	VBROADCASTSS (SI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z4
-	VPDPWSSD     Z24, Z21, Z5
-	VPDPWSSD     Z24, Z22, Z6
-	VPDPWSSD     Z24, Z23, Z7
-	VBROADCASTSS (SI)(AX*2), Z24
-	VPDPWSSD     Z24, Z20, Z8
-	VPDPWSSD     Z24, Z21, Z9
-	VPDPWSSD     Z24, Z22, Z10
-	VPDPWSSD     Z24, Z23, Z11
-	VBROADCASTSS (DI), Z24
-	VPDPWSSD     Z24, Z20, Z12
-	VPDPWSSD     Z24, Z21, Z13
-	VPDPWSSD     Z24, Z22, Z14
-	VPDPWSSD     Z24, Z23, Z15
-	VBROADCASTSS (DI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z16
-	VPDPWSSD     Z24, Z21, Z17
-	VPDPWSSD     Z24, Z22, Z18
-	VPDPWSSD     Z24, Z23, Z19
-	VMOVUPS      64(BX), Z20
-	VMOVUPS      8256(BX), Z21
-	VMOVUPS      16448(BX), Z22
-	VMOVUPS      24640(BX), Z23
-	VBROADCASTSS 4(SI), Z24
-	VPDPWSSD     Z24, Z20, Z0
-	VPDPWSSD     Z24, Z21, Z1
-	VPDPWSSD     Z24, Z22, Z2
-	VPDPWSSD     Z24, Z23, Z3
-	VBROADCASTSS 4(SI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z4
-	VPDPWSSD     Z24, Z21, Z5
-	VPDPWSSD     Z24, Z22, Z6
-	VPDPWSSD     Z24, Z23, Z7
-	VBROADCASTSS 4(SI)(AX*2), Z24
-	VPDPWSSD     Z24, Z20, Z8
-	VPDPWSSD     Z24, Z21, Z9
-	VPDPWSSD     Z24, Z22, Z10
-	VPDPWSSD     Z24, Z23, Z11
-	VBROADCASTSS 4(DI), Z24
-	VPDPWSSD     Z24, Z20, Z12
-	VPDPWSSD     Z24, Z21, Z13
-	VPDPWSSD     Z24, Z22, Z14
-	VPDPWSSD     Z24, Z23, Z15
-	VBROADCASTSS 4(DI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z16
-	VPDPWSSD     Z24, Z21, Z17
-	VPDPWSSD     Z24, Z22, Z18
-	VPDPWSSD     Z24, Z23, Z19
-	VMOVUPS      128(BX), Z20
-	VMOVUPS      8320(BX), Z21
-	VMOVUPS      16512(BX), Z22
-	VMOVUPS      24704(BX), Z23
-	VBROADCASTSS 8(SI), Z24
-	VPDPWSSD     Z24, Z20, Z0
-	VPDPWSSD     Z24, Z21, Z1
-	VPDPWSSD     Z24, Z22, Z2
-	VPDPWSSD     Z24, Z23, Z3
-	VBROADCASTSS 8(SI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z4
-	VPDPWSSD     Z24, Z21, Z5
-	VPDPWSSD     Z24, Z22, Z6
-	VPDPWSSD     Z24, Z23, Z7
-	VBROADCASTSS 8(SI)(AX*2), Z24
-	VPDPWSSD     Z24, Z20, Z8
-	VPDPWSSD     Z24, Z21, Z9
-	VPDPWSSD     Z24, Z22, Z10
-	VPDPWSSD     Z24, Z23, Z11
-	VBROADCASTSS 8(DI), Z24
-	VPDPWSSD     Z24, Z20, Z12
-	VPDPWSSD     Z24, Z21, Z13
-	VPDPWSSD     Z24, Z22, Z14
-	VPDPWSSD     Z24, Z23, Z15
-	VBROADCASTSS 8(DI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z16
-	VPDPWSSD     Z24, Z21, Z17
-	VPDPWSSD     Z24, Z22, Z18
-	VPDPWSSD     Z24, Z23, Z19
-	VMOVUPS      192(BX), Z20
-	VMOVUPS      8384(BX), Z21
-	VMOVUPS      16576(BX), Z22
-	VMOVUPS      24768(BX), Z23
-	VBROADCASTSS 12(SI), Z24
-	VPDPWSSD     Z24, Z20, Z0
-	VPDPWSSD     Z24, Z21, Z1
-	VPDPWSSD     Z24, Z22, Z2
-	VPDPWSSD     Z24, Z23, Z3
-	VBROADCASTSS 12(SI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z4
-	VPDPWSSD     Z24, Z21, Z5
-	VPDPWSSD     Z24, Z22, Z6
-	VPDPWSSD     Z24, Z23, Z7
-	VBROADCASTSS 12(SI)(AX*2), Z24
-	VPDPWSSD     Z24, Z20, Z8
-	VPDPWSSD     Z24, Z21, Z9
-	VPDPWSSD     Z24, Z22, Z10
-	VPDPWSSD     Z24, Z23, Z11
-	VBROADCASTSS 12(DI), Z24
-	VPDPWSSD     Z24, Z20, Z12
-	VPDPWSSD     Z24, Z21, Z13
-	VPDPWSSD     Z24, Z22, Z14
-	VPDPWSSD     Z24, Z23, Z15
-	VBROADCASTSS 12(DI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z16
-	VPDPWSSD     Z24, Z21, Z17
-	VPDPWSSD     Z24, Z22, Z18
-	VPDPWSSD     Z24, Z23, Z19
-	VMOVUPS      256(BX), Z20
-	VMOVUPS      8448(BX), Z21
-	VMOVUPS      16640(BX), Z22
-	VMOVUPS      24832(BX), Z23
-	VBROADCASTSS 16(SI), Z24
-	VPDPWSSD     Z24, Z20, Z0
-	VPDPWSSD     Z24, Z21, Z1
-	VPDPWSSD     Z24, Z22, Z2
-	VPDPWSSD     Z24, Z23, Z3
-	VBROADCASTSS 16(SI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z4
-	VPDPWSSD     Z24, Z21, Z5
-	VPDPWSSD     Z24, Z22, Z6
-	VPDPWSSD     Z24, Z23, Z7
-	VBROADCASTSS 16(SI)(AX*2), Z24
-	VPDPWSSD     Z24, Z20, Z8
-	VPDPWSSD     Z24, Z21, Z9
-	VPDPWSSD     Z24, Z22, Z10
-	VPDPWSSD     Z24, Z23, Z11
-	VBROADCASTSS 16(DI), Z24
-	VPDPWSSD     Z24, Z20, Z12
-	VPDPWSSD     Z24, Z21, Z13
-	VPDPWSSD     Z24, Z22, Z14
-	VPDPWSSD     Z24, Z23, Z15
-	VBROADCASTSS 16(DI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z16
-	VPDPWSSD     Z24, Z21, Z17
-	VPDPWSSD     Z24, Z22, Z18
-	VPDPWSSD     Z24, Z23, Z19
-	VMOVUPS      320(BX), Z20
-	VMOVUPS      8512(BX), Z21
-	VMOVUPS      16704(BX), Z22
-	VMOVUPS      24896(BX), Z23
-	VBROADCASTSS 20(SI), Z24
-	VPDPWSSD     Z24, Z20, Z0
-	VPDPWSSD     Z24, Z21, Z1
-	VPDPWSSD     Z24, Z22, Z2
-	VPDPWSSD     Z24, Z23, Z3
-	VBROADCASTSS 20(SI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z4
-	VPDPWSSD     Z24, Z21, Z5
-	VPDPWSSD     Z24, Z22, Z6
-	VPDPWSSD     Z24, Z23, Z7
-	VBROADCASTSS 20(SI)(AX*2), Z24
-	VPDPWSSD     Z24, Z20, Z8
-	VPDPWSSD     Z24, Z21, Z9
-	VPDPWSSD     Z24, Z22, Z10
-	VPDPWSSD     Z24, Z23, Z11
-	VBROADCASTSS 20(DI), Z24
-	VPDPWSSD     Z24, Z20, Z12
-	VPDPWSSD     Z24, Z21, Z13
-	VPDPWSSD     Z24, Z22, Z14
-	VPDPWSSD     Z24, Z23, Z15
-	VBROADCASTSS 20(DI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z16
-	VPDPWSSD     Z24, Z21, Z17
-	VPDPWSSD     Z24, Z22, Z18
-	VPDPWSSD     Z24, Z23, Z19
-	VMOVUPS      384(BX), Z20
-	VMOVUPS      8576(BX), Z21
-	VMOVUPS      16768(BX), Z22
-	VMOVUPS      24960(BX), Z23
-	VBROADCASTSS 24(SI), Z24
-	VPDPWSSD     Z24, Z20, Z0
-	VPDPWSSD     Z24, Z21, Z1
-	VPDPWSSD     Z24, Z22, Z2
-	VPDPWSSD     Z24, Z23, Z3
-	VBROADCASTSS 24(SI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z4
-	VPDPWSSD     Z24, Z21, Z5
-	VPDPWSSD     Z24, Z22, Z6
-	VPDPWSSD     Z24, Z23, Z7
-	VBROADCASTSS 24(SI)(AX*2), Z24
-	VPDPWSSD     Z24, Z20, Z8
-	VPDPWSSD     Z24, Z21, Z9
-	VPDPWSSD     Z24, Z22, Z10
-	VPDPWSSD     Z24, Z23, Z11
-	VBROADCASTSS 24(DI), Z24
-	VPDPWSSD     Z24, Z20, Z12
-	VPDPWSSD     Z24, Z21, Z13
-	VPDPWSSD     Z24, Z22, Z14
-	VPDPWSSD     Z24, Z23, Z15
-	VBROADCASTSS 24(DI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z16
-	VPDPWSSD     Z24, Z21, Z17
-	VPDPWSSD     Z24, Z22, Z18
-	VPDPWSSD     Z24, Z23, Z19
-	VMOVUPS      448(BX), Z20
-	VMOVUPS      8640(BX), Z21
-	VMOVUPS      16832(BX), Z22
-	VMOVUPS      25024(BX), Z23
-	VBROADCASTSS 28(SI), Z24
-	VPDPWSSD     Z24, Z20, Z0
-	VPDPWSSD     Z24, Z21, Z1
-	VPDPWSSD     Z24, Z22, Z2
-	VPDPWSSD     Z24, Z23, Z3
-	VBROADCASTSS 28(SI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z4
-	VPDPWSSD     Z24, Z21, Z5
-	VPDPWSSD     Z24, Z22, Z6
-	VPDPWSSD     Z24, Z23, Z7
-	VBROADCASTSS 28(SI)(AX*2), Z24
-	VPDPWSSD     Z24, Z20, Z8
-	VPDPWSSD     Z24, Z21, Z9
-	VPDPWSSD     Z24, Z22, Z10
-	VPDPWSSD     Z24, Z23, Z11
-	VBROADCASTSS 28(DI), Z24
-	VPDPWSSD     Z24, Z20, Z12
-	VPDPWSSD     Z24, Z21, Z13
-	VPDPWSSD     Z24, Z22, Z14
-	VPDPWSSD     Z24, Z23, Z15
-	VBROADCASTSS 28(DI)(AX*1), Z24
-	VPDPWSSD     Z24, Z20, Z16
-	VPDPWSSD     Z24, Z21, Z17
-	VPDPWSSD     Z24, Z22, Z18
-	VPDPWSSD     Z24, Z23, Z19
-	ADDQ         $+48, SI
-	ADDQ         $+48, DI
-	ADDQ         $+512, BX
-	DECQ         R13
-	JNZ          half
-	VMOVUPS      (CX), Z20
-	VMOVUPS      1024(CX), Z21
-	VMOVUPS      2048(CX), Z22
-	VMOVUPS      3072(CX), Z23
-	VBROADCASTSS -16(SI), Z24
-	VMULPS       Z24, Z20, Z25
-	VCVTDQ2PS    Z0, Z0
-	VMULPS       Z25, Z0, Z0
-	VADDPS       (R10), Z0, Z0
-	VMULPS       Z24, Z21, Z25
-	VCVTDQ2PS    Z1, Z1
-	VMULPS       Z25, Z1, Z1
-	VADDPS       64(R10), Z1, Z1
-	VMULPS       Z24, Z22, Z25
-	VCVTDQ2PS    Z2, Z2
-	VMULPS       Z25, Z2, Z2
-	VADDPS       128(R10), Z2, Z2
-	VMULPS       Z24, Z23, Z25
-	VCVTDQ2PS    Z3, Z3
-	VMULPS       Z25, Z3, Z3
-	VADDPS       192(R10), Z3, Z3
-	VBROADCASTSS -16(SI)(AX*1), Z24
-	VMULPS       Z24, Z20, Z25
-	VCVTDQ2PS    Z4, Z4
-	VMULPS       Z25, Z4, Z4
-	VADDPS       (R10)(R12*1), Z4, Z4
-	VMULPS       Z24, Z21, Z25
-	VCVTDQ2PS    Z5, Z5
-	VMULPS       Z25, Z5, Z5
-	VADDPS       64(R10)(R12*1), Z5, Z5
-	VMULPS       Z24, Z22, Z25
-	VCVTDQ2PS    Z6, Z6
-	VMULPS       Z25, Z6, Z6
-	VADDPS       128(R10)(R12*1), Z6, Z6
-	VMULPS       Z24, Z23, Z25
-	VCVTDQ2PS    Z7, Z7
-	VMULPS       Z25, Z7, Z7
-	VADDPS       192(R10)(R12*1), Z7, Z7
-	VBROADCASTSS -16(SI)(AX*2), Z24
-	VMULPS       Z24, Z20, Z25
-	VCVTDQ2PS    Z8, Z8
-	VMULPS       Z25, Z8, Z8
-	VADDPS       (R10)(R12*2), Z8, Z8
-	VMULPS       Z24, Z21, Z25
-	VCVTDQ2PS    Z9, Z9
-	VMULPS       Z25, Z9, Z9
-	VADDPS       64(R10)(R12*2), Z9, Z9
-	VMULPS       Z24, Z22, Z25
-	VCVTDQ2PS    Z10, Z10
-	VMULPS       Z25, Z10, Z10
-	VADDPS       128(R10)(R12*2), Z10, Z10
-	VMULPS       Z24, Z23, Z25
-	VCVTDQ2PS    Z11, Z11
-	VMULPS       Z25, Z11, Z11
-	VADDPS       192(R10)(R12*2), Z11, Z11
-	VBROADCASTSS -16(DI), Z24
-	VMULPS       Z24, Z20, Z25
-	VCVTDQ2PS    Z12, Z12
-	VMULPS       Z25, Z12, Z12
-	VADDPS       (R11), Z12, Z12
-	VMULPS       Z24, Z21, Z25
-	VCVTDQ2PS    Z13, Z13
-	VMULPS       Z25, Z13, Z13
-	VADDPS       64(R11), Z13, Z13
-	VMULPS       Z24, Z22, Z25
-	VCVTDQ2PS    Z14, Z14
-	VMULPS       Z25, Z14, Z14
-	VADDPS       128(R11), Z14, Z14
-	VMULPS       Z24, Z23, Z25
-	VCVTDQ2PS    Z15, Z15
-	VMULPS       Z25, Z15, Z15
-	VADDPS       192(R11), Z15, Z15
-	VBROADCASTSS -16(DI)(AX*1), Z24
-	VMULPS       Z24, Z20, Z25
-	VCVTDQ2PS    Z16, Z16
-	VMULPS       Z25, Z16, Z16
-	VADDPS       (R11)(R12*1), Z16, Z16
-	VMULPS       Z24, Z21, Z25
-	VCVTDQ2PS    Z17, Z17
-	VMULPS       Z25, Z17, Z17
-	VADDPS       64(R11)(R12*1), Z17, Z17
-	VMULPS       Z24, Z22, Z25
-	VCVTDQ2PS    Z18, Z18
-	VMULPS       Z25, Z18, Z18
-	VADDPS       128(R11)(R12*1), Z18, Z18
-	VMULPS       Z24, Z23, Z25
-	VCVTDQ2PS    Z19, Z19
-	VMULPS       Z25, Z19, Z19
-	VADDPS       192(R11)(R12*1), Z19, Z19
-	ADDQ         $+64, CX
-	TESTQ        DX, DX
-	JZ           store
-	VMOVUPS      (DX), Z20
-	VMOVUPS      1024(DX), Z21
-	VMOVUPS      2048(DX), Z22
-	VMOVUPS      3072(DX), Z23
-	ADDQ         $+64, DX
-	LEAQ         -16(SI)(R9*4), R13
-	LEAQ         -16(DI)(R9*4), R15
-	VBROADCASTSS (R13), Z24
-	VMULPS       Z24, Z20, Z25
-	VSUBPS       Z25, Z0, Z0
-	VMULPS       Z24, Z21, Z25
-	VSUBPS       Z25, Z1, Z1
-	VMULPS       Z24, Z22, Z25
-	VSUBPS       Z25, Z2, Z2
-	VMULPS       Z24, Z23, Z25
-	VSUBPS       Z25, Z3, Z3
-	VBROADCASTSS (R13)(AX*1), Z24
-	VMULPS       Z24, Z20, Z25
-	VSUBPS       Z25, Z4, Z4
-	VMULPS       Z24, Z21, Z25
-	VSUBPS       Z25, Z5, Z5
-	VMULPS       Z24, Z22, Z25
-	VSUBPS       Z25, Z6, Z6
-	VMULPS       Z24, Z23, Z25
-	VSUBPS       Z25, Z7, Z7
-	VBROADCASTSS (R13)(AX*2), Z24
-	VMULPS       Z24, Z20, Z25
-	VSUBPS       Z25, Z8, Z8
-	VMULPS       Z24, Z21, Z25
-	VSUBPS       Z25, Z9, Z9
-	VMULPS       Z24, Z22, Z25
-	VSUBPS       Z25, Z10, Z10
-	VMULPS       Z24, Z23, Z25
-	VSUBPS       Z25, Z11, Z11
-	VBROADCASTSS (R15), Z24
-	VMULPS       Z24, Z20, Z25
-	VSUBPS       Z25, Z12, Z12
-	VMULPS       Z24, Z21, Z25
-	VSUBPS       Z25, Z13, Z13
-	VMULPS       Z24, Z22, Z25
-	VSUBPS       Z25, Z14, Z14
-	VMULPS       Z24, Z23, Z25
-	VSUBPS       Z25, Z15, Z15
-	VBROADCASTSS (R15)(AX*1), Z24
-	VMULPS       Z24, Z20, Z25
-	VSUBPS       Z25, Z16, Z16
-	VMULPS       Z24, Z21, Z25
-	VSUBPS       Z25, Z17, Z17
-	VMULPS       Z24, Z22, Z25
-	VSUBPS       Z25, Z18, Z18
-	VMULPS       Z24, Z23, Z25
-	VSUBPS       Z25, Z19, Z19
-
-store:
-	VMOVUPS Z0, (R10)
-	VMOVUPS Z1, 64(R10)
-	VMOVUPS Z2, 128(R10)
-	VMOVUPS Z3, 192(R10)
-	VMOVUPS Z4, (R10)(R12*1)
-	VMOVUPS Z5, 64(R10)(R12*1)
-	VMOVUPS Z6, 128(R10)(R12*1)
-	VMOVUPS Z7, 192(R10)(R12*1)
-	VMOVUPS Z8, (R10)(R12*2)
-	VMOVUPS Z9, 64(R10)(R12*2)
-	VMOVUPS Z10, 128(R10)(R12*2)
-	VMOVUPS Z11, 192(R10)(R12*2)
-	VMOVUPS Z12, (R11)
-	VMOVUPS Z13, 64(R11)
-	VMOVUPS Z14, 128(R11)
-	VMOVUPS Z15, 192(R11)
-	VMOVUPS Z16, (R11)(R12*1)
-	VMOVUPS Z17, 64(R11)(R12*1)
-	VMOVUPS Z18, 128(R11)(R12*1)
-	VMOVUPS Z19, 192(R11)(R12*1)
-	DECQ    R8
-	JNZ     group
-	VZEROUPPER
-	RET
-
-// func avx512IntegerVNNI6(a *uint32, aStride int, q *uint32, scale *float32, minus *float32, groups int, halves int, dst *float32, dstStride int)
-// Requires: AVX, AVX512F, AVX512VNNI
-TEXT ·avx512IntegerVNNI6(SB), NOSPLIT, $0-72
 	MOVQ a+0(FP), SI
 	MOVQ aStride+8(FP), AX
 	MOVQ q+16(FP), BX

@@ -57,6 +57,44 @@ func benchmarkProduct(b *testing.B, precision Precision, rows, out, in int) {
 	}
 }
 
+// BenchmarkBlocks reports for products with blocks of few bits the weights that pass
+// in a second, and the same fractions as BenchmarkProduct; the peak of arithmetic is
+// that of float32.
+func BenchmarkBlocks(b *testing.B) {
+	for _, precision := range []Precision{BF16, F32} {
+		for stored := range storedTypes {
+			if !stored.Blocks() {
+				continue
+			}
+			for _, rows := range []int{1, 4, 16, 512} {
+				b.Run(fmt.Sprintf("%s/%s/rows=%d", precision, stored, rows), func(b *testing.B) {
+					const out, in = 2560, 1024
+					random := rand.New(rand.NewPCG(1, 1))
+					view := randomBlocks(random, stored, out, in)
+					var copies []*Matrix
+					for total := 0; total < 200<<20; total += copies[0].Bytes() {
+						copies = append(copies, Pack(precision, view))
+					}
+					x, dst := make([]float32, rows*in), make([]float32, rows*out)
+					fill(random, x)
+					bound := peak()
+					n := 0
+					for b.Loop() {
+						Product(dst, x, rows, copies[n%len(copies)], nil)
+						n++
+					}
+					weights := out * in * float64(b.N) / b.Elapsed().Seconds()
+					b.ReportMetric(weights/1e9, "Gweights/s")
+					if bound.Multiply > 0 {
+						b.ReportMetric(2*float64(rows)*weights/bound.Multiply, "of-peak")
+						b.ReportMetric(weights/(out*in)*float64(copies[0].Bytes())/bound.Read, "of-read")
+					}
+				})
+			}
+		}
+	}
+}
+
 // BenchmarkVectors reports the bytes that each function reads and writes, as a
 // fraction of what memory could deliver: from 1 on it takes less time than
 // fetching its data would.

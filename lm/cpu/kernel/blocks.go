@@ -94,8 +94,7 @@ func (l blockLayout) form(_ *instructionSet, in int) form {
 func (l blockLayout) panel(p *product, panel, from, to int) {
 	out := panel * panelWidth
 	columns := min(panelWidth, p.out-out)
-	unpack := p.set.unpack[l.stored]
-	if unpack == nil {
+	if p.set.blocks.unpack[l.stored] == nil {
 		for c := range columns {
 			l.plain(p, out+c, from, to)
 		}
@@ -135,56 +134,52 @@ var noMinima [stretchInputs / 16 * unitOutputs]float32
 
 var stretches = sync.Pool{New: func() any { return new(stretchOfBlocks) }}
 
-// unpack unpacks inputs, from a multiple of the stretch on, of one unit.
-func (l blockLayout) unpack(p *product, s *stretchOfBlocks, to, out, first, inputs int) {
-	words, halves := l.parts(p.units(out, p.in), p.in)
+// recordsAt leads to those that begin at an input of one unit.
+func (l blockLayout) recordsAt(p *product, out, first int) (words *uint32, halves *uint16) {
+	allWords, allHalves := l.parts(p.units(out, p.in), p.in)
 	record := first / l.inputs
-	p.set.unpack[l.stored](&s.q[to][0], &s.scale[to][0], &s.minus[to][0],
-		&words[record*l.words()*unitOutputs], &halves[record*l.halves*unitOutputs], inputs/l.inputs)
+	return &allWords[record*l.words()*unitOutputs], &allHalves[record*l.halves*unitOutputs]
+}
+
+// unpack unpacks inputs, from a multiple of the stretch on, of a panel.
+func (l blockLayout) unpack(p *product, s *stretchOfBlocks, out, units, first, inputs int) {
+	for unit := range units {
+		words, halves := l.recordsAt(p, out+unit*unitOutputs, first)
+		p.set.blocks.unpack[l.stored](&s.q[unit][0], &s.scale[unit][0], &s.minus[unit][0], words, halves, inputs/l.inputs)
+	}
 }
 
 // integerPanel computes some rows of a panel with integers.
 func (l blockLayout) integerPanel(p *product, s *stretchOfBlocks, out, from, to int) {
 	columns := min(panelWidth, p.out-out)
+	units := (columns + unitOutputs - 1) / unitOutputs
+	width := units * unitOutputs // of what is computed
+	if to-from > 1 {
+		width = panelWidth
+	}
 	dst, stride := p.dst[from*p.stride+out:], p.stride
-	if columns%unitOutputs != 0 || columns < panelWidth && to-from > 1 {
+	if columns < width {
 		dst, stride = sized(&s.dst, (to-from)*panelWidth), panelWidth
 	}
 	for r := range to - from {
-		clear(dst[r*stride:][:min(stride, (columns+unitOutputs-1)&^(unitOutputs-1))])
+		clear(dst[r*stride:][:width])
 	}
-	units := (columns + unitOutputs - 1) / unitOutputs
 	padded := l.records(p.in) * l.inputs
-	halves := l.group / 16
-	a := func(row, first int) *uint32 { return &p.x[row*p.form.words+first/16*integerHalf] }
+	if to-from == 1 {
+		for unit := range units {
+			words, halves := l.recordsAt(p, out+unit*unitOutputs, 0)
+			p.set.blocks.row[l.stored](&dst[unit*unitOutputs], l.activations(p, from, 0), &s.scale[0][0], &s.minus[0][0], words, halves, padded/l.inputs)
+		}
+		padded = 0
+	}
 	for first := 0; first < padded; first += stretchInputs {
 		inputs := min(stretchInputs, padded-first)
-		if to-from == 1 {
-			for unit := range units {
-				l.unpack(p, s, 0, out+unit*unitOutputs, first, inputs)
-				p.set.integer[1](a(from, first), 0, &s.q[0][0], &s.scale[0][0], l.minima(s, 0), inputs/l.group, halves, &dst[unit*unitOutputs], 0)
-			}
-			continue
-		}
-		for unit := range units {
-			l.unpack(p, s, unit, out+unit*unitOutputs, first, inputs)
-		}
-		count := (to - from + tileRows - 1) / tileRows
-		for r := from; r < to; {
-			rows := (to - r + count - 1) / count // of equal height, nearly
-			tile, wide := p.set.integer[rows], p.set.integerUnits
-			if rows == 1 {
-				wide = 1
-			}
-			for unit := 0; unit < units; unit += wide {
-				tile(a(r, first), p.form.words*4, &s.q[unit][0], &s.scale[unit][0], l.minima(s, unit), inputs/l.group, halves, &dst[(r-from)*stride+unit*unitOutputs], stride*4)
-			}
-			r, count = r+rows, count-1
-		}
+		l.unpack(p, s, out, units, first, inputs)
+		l.integerTiles(p, s, from, to, first, inputs, units, dst, stride)
 	}
 	for r := range to - from {
 		row := p.dst[(from+r)*p.stride+out:][:columns]
-		if &row[0] != &dst[r*stride] {
+		if columns < width {
 			copy(row, dst[r*stride:])
 		}
 		if p.bias != nil {
@@ -195,14 +190,33 @@ func (l blockLayout) integerPanel(p *product, s *stretchOfBlocks, out, from, to 
 	}
 }
 
+// activations leads to those of a row from an input on.
+func (l blockLayout) activations(p *product, row, first int) *uint32 {
+	return &p.x[row*p.form.words+first/16*integerHalf]
+}
+
+// integerTiles multiplies two rows or more with what is unpacked.
+func (l blockLayout) integerTiles(p *product, s *stretchOfBlocks, from, to, first, inputs, units int, dst []float32, stride int) {
+	count := (to - from + tileRows - 1) / tileRows
+	for r := from; r < to; {
+		rows := (to - r + count - 1) / count // of equal height, nearly: never one alone
+		for unit := 0; unit < units; unit += p.set.blocks.units {
+			p.set.blocks.tile[rows](l.activations(p, r, first), p.form.words*4, &s.q[unit][0], &s.scale[unit][0], l.minima(s, unit),
+				inputs/l.group, l.group/16, &dst[(r-from)*stride+unit*unitOutputs], stride*4)
+		}
+		r, count = r+rows, count-1
+	}
+}
+
 // exactPanel computes some rows of a panel with activations as they are.
 func (l blockLayout) exactPanel(p *product, s *stretchOfBlocks, out, from, to int) {
 	columns := min(panelWidth, p.out-out)
+	units := (columns + unitOutputs - 1) / unitOutputs
 	for first := 0; first < p.in; first += stretchInputs {
 		padded := min(stretchInputs, l.records(p.in)*l.inputs-first)
-		for unit := range (columns + unitOutputs - 1) / unitOutputs {
-			l.unpack(p, s, unit, out+unit*unitOutputs, first, padded)
-			p.set.numbers(&s.numbers[unit][0], &s.q[unit][0], &s.scale[unit][0], cmp.Or(l.minima(s, unit), &noMinima[0]), padded/l.group, l.group/16)
+		l.unpack(p, s, out, units, first, padded)
+		for unit := range units {
+			p.set.blocks.numbers(&s.numbers[unit][0], &s.q[unit][0], &s.scale[unit][0], cmp.Or(l.minima(s, unit), &noMinima[0]), padded/l.group, l.group/16)
 		}
 		t := tiles{product: p, format: single, steps: min(stretchInputs, p.in-first), step: unitOutputs * 4, block: len(s.numbers[0]) * 4}
 		t.more, t.last = first > 0, first+t.steps == p.in

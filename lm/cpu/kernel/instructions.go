@@ -27,15 +27,7 @@ type instructionSet struct {
 	panel   [3]tileFunc
 	narrow  [tileRows + 1]narrowFunc
 
-	// Products with blocks of few bits. Records of a unit are unpacked to pairs of
-	// integers [pairs, 16] and, by group, scales and minima [groups, 16]; unless there
-	// are minima, what minus leads to stays as it is. An integer tile multiplies 1 to
-	// 6 rows with integerUnits units, or one row with one unit, and adds to dst.
-	integers     func(to *uint32, x *float32, blocks int)
-	unpack       [storedTypes]unpackFunc
-	numbers      func(dst *float32, q *uint32, scale, minus *float32, groups, halves int)
-	integer      [tileRows + 1]integerTileFunc
-	integerUnits int
+	blocks blockKernels
 
 	addScaled    func(dst, x *float32, n int, scale float32)
 	scale        func(x *float32, n int, scale float32)
@@ -74,7 +66,29 @@ type tileFunc = func(a *byte, aStride int, w *byte, wStep, wSpan, k int, dst *fl
 // A narrow tile has one vector, of which only some columns may exist.
 type narrowFunc = func(a *byte, aStride int, w *byte, wStep, wSpan, k int, dst *float32, dstStride int, more bool, bias *float32, columns int)
 
+// blockKernels are those of products with blocks of few bits, none or all.
+type blockKernels struct {
+	// integers prepares blocks of activations.
+	integers func(to *uint32, x *float32, blocks int)
+
+	// row adds to dst [16] the product of one row with records of a unit; scale and
+	// minus are scratch for those of a record.
+	row [storedTypes]rowFunc
+
+	// unpack writes records of a unit as pairs of integers [pairs, 16] and, by group,
+	// scales and minima [groups, 16]. Where there are no minima those stay as they are.
+	unpack [storedTypes]unpackFunc
+
+	// tile adds to dst the product of 2 to 6 rows with so many units, unpacked.
+	tile  [tileRows + 1]integerTileFunc
+	units int
+
+	// numbers writes what is unpacked of a unit as float32 [inputs, 16].
+	numbers func(dst *float32, q *uint32, scale, minus *float32, groups, halves int)
+}
+
 type (
+	rowFunc         = func(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
 	unpackFunc      = func(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
 	integerTileFunc = func(a *uint32, aStride int, q *uint32, scale, minus *float32, groups, halves int, dst *float32, dstStride int)
 )

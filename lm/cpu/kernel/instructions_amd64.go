@@ -14,7 +14,7 @@ func supported() []*instructionSet {
 			set.tile[half] = [...]tileFunc{nil, avx512Half1, avx512Half2, avx512Half3, avx512Half4, avx512Half5, avx512Half6}
 			set.pairPeak = avx512HalfPeak
 			if x.HasAVX512VNNI {
-				set.integer = [...]integerTileFunc{nil, avx512IntegerVNNI1, avx512IntegerVNNI2, avx512IntegerVNNI3, avx512IntegerVNNI4, avx512IntegerVNNI5, avx512IntegerVNNI6}
+				set.blocks = vnniBlocks
 			}
 			sets = append(sets, &set)
 		}
@@ -38,24 +38,7 @@ var avx512 = instructionSet{
 	narrow: [...]narrowFunc{
 		nil, avx512Narrow1, avx512Narrow2, avx512Narrow3, avx512Narrow4, avx512Narrow5, avx512Narrow6,
 	},
-	integers: avx2Integers,
-	unpack: [storedTypes]unpackFunc{
-		StoredQ4_0:   avx512UnpackQ4_0,
-		StoredQ4_1:   avx512UnpackQ4_1,
-		StoredQ5_0:   avx512UnpackQ5_0,
-		StoredQ5_1:   avx512UnpackQ5_1,
-		StoredQ8_0:   avx512UnpackQ8_0,
-		StoredQ2_K:   avx512UnpackQ2_K,
-		StoredQ3_K:   avx512UnpackQ3_K,
-		StoredQ4_K:   avx512UnpackQ4_K,
-		StoredQ5_K:   avx512UnpackQ5_K,
-		StoredQ6_K:   avx512UnpackQ6_K,
-		StoredIQ4_NL: avx512UnpackIQ4_NL,
-		StoredMXFP4:  avx512UnpackMXFP4,
-	},
-	numbers:      avx512UnpackedNumbers,
-	integer:      [...]integerTileFunc{nil, avx512Integer1, avx512Integer2, avx512Integer3, avx512Integer4, avx512Integer5, avx512Integer6},
-	integerUnits: 4,
+	blocks:       avx2Blocks,
 	addScaled:    avx512AddScaled,
 	scale:        avx512Scale,
 	sum:          avx512Sum,
@@ -88,24 +71,7 @@ var avx2 = instructionSet{
 	narrow: [...]narrowFunc{
 		nil, avx2Narrow1, avx2Narrow2, avx2Narrow3, avx2Narrow4, avx2Narrow5, avx2Narrow6,
 	},
-	integers: avx2Integers,
-	unpack: [storedTypes]unpackFunc{
-		StoredQ4_0:   avx2UnpackQ4_0,
-		StoredQ4_1:   avx2UnpackQ4_1,
-		StoredQ5_0:   avx2UnpackQ5_0,
-		StoredQ5_1:   avx2UnpackQ5_1,
-		StoredQ8_0:   avx2UnpackQ8_0,
-		StoredQ2_K:   avx2UnpackQ2_K,
-		StoredQ3_K:   avx2UnpackQ3_K,
-		StoredQ4_K:   avx2UnpackQ4_K,
-		StoredQ5_K:   avx2UnpackQ5_K,
-		StoredQ6_K:   avx2UnpackQ6_K,
-		StoredIQ4_NL: avx2UnpackIQ4_NL,
-		StoredMXFP4:  avx2UnpackMXFP4,
-	},
-	numbers:      avx2UnpackedNumbers,
-	integer:      [...]integerTileFunc{nil, avx2Integer1, avx2Integer2, avx2Integer3, avx2Integer4, avx2Integer5, avx2Integer6},
-	integerUnits: 1,
+	blocks:       avx2Blocks,
 	addScaled:    avx2AddScaled,
 	scale:        avx2Scale,
 	sum:          avx2Sum,
@@ -124,4 +90,74 @@ var avx2 = instructionSet{
 	transpose:    avx2Transpose,
 	multiplyPeak: avx2FMAPeak,
 	read:         avx2Read,
+}
+
+var avx2Blocks = blockKernels{
+	integers: avx2Integers,
+	row: [storedTypes]rowFunc{
+		StoredQ4_0:   avx2RowQ4_0,
+		StoredQ4_1:   avx2RowQ4_1,
+		StoredQ5_0:   avx2RowQ5_0,
+		StoredQ5_1:   avx2RowQ5_1,
+		StoredQ8_0:   avx2RowQ8_0,
+		StoredQ2_K:   avx2RowQ2_K,
+		StoredQ3_K:   avx2RowQ3_K,
+		StoredQ4_K:   avx2RowQ4_K,
+		StoredQ5_K:   avx2RowQ5_K,
+		StoredQ6_K:   avx2RowQ6_K,
+		StoredIQ4_NL: avx2RowIQ4_NL,
+		StoredMXFP4:  avx2RowMXFP4,
+	},
+	unpack: [storedTypes]unpackFunc{
+		StoredQ4_0:   avx2UnpackQ4_0,
+		StoredQ4_1:   avx2UnpackQ4_1,
+		StoredQ5_0:   avx2UnpackQ5_0,
+		StoredQ5_1:   avx2UnpackQ5_1,
+		StoredQ8_0:   avx2UnpackQ8_0,
+		StoredQ2_K:   avx2UnpackQ2_K,
+		StoredQ3_K:   avx2UnpackQ3_K,
+		StoredQ4_K:   avx2UnpackQ4_K,
+		StoredQ5_K:   avx2UnpackQ5_K,
+		StoredQ6_K:   avx2UnpackQ6_K,
+		StoredIQ4_NL: avx2UnpackIQ4_NL,
+		StoredMXFP4:  avx2UnpackMXFP4,
+	},
+	tile:    [...]integerTileFunc{2: avx2Integer2, avx2Integer3, avx2Integer4, avx2Integer5, avx2Integer6},
+	units:   1,
+	numbers: avx2UnpackedNumbers,
+}
+
+var vnniBlocks = blockKernels{
+	integers: avx2Integers,
+	row: [storedTypes]rowFunc{
+		StoredQ4_0:   avx512RowQ4_0,
+		StoredQ4_1:   avx512RowQ4_1,
+		StoredQ5_0:   avx512RowQ5_0,
+		StoredQ5_1:   avx512RowQ5_1,
+		StoredQ8_0:   avx512RowQ8_0,
+		StoredQ2_K:   avx512RowQ2_K,
+		StoredQ3_K:   avx512RowQ3_K,
+		StoredQ4_K:   avx512RowQ4_K,
+		StoredQ5_K:   avx512RowQ5_K,
+		StoredQ6_K:   avx512RowQ6_K,
+		StoredIQ4_NL: avx512RowIQ4_NL,
+		StoredMXFP4:  avx512RowMXFP4,
+	},
+	unpack: [storedTypes]unpackFunc{
+		StoredQ4_0:   avx512UnpackQ4_0,
+		StoredQ4_1:   avx512UnpackQ4_1,
+		StoredQ5_0:   avx512UnpackQ5_0,
+		StoredQ5_1:   avx512UnpackQ5_1,
+		StoredQ8_0:   avx512UnpackQ8_0,
+		StoredQ2_K:   avx512UnpackQ2_K,
+		StoredQ3_K:   avx512UnpackQ3_K,
+		StoredQ4_K:   avx512UnpackQ4_K,
+		StoredQ5_K:   avx512UnpackQ5_K,
+		StoredQ6_K:   avx512UnpackQ6_K,
+		StoredIQ4_NL: avx512UnpackIQ4_NL,
+		StoredMXFP4:  avx512UnpackMXFP4,
+	},
+	tile:    [...]integerTileFunc{2: avx512Integer2, avx512Integer3, avx512Integer4, avx512Integer5, avx512Integer6},
+	units:   4,
+	numbers: avx512UnpackedNumbers,
 }

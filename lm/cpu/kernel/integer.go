@@ -9,7 +9,8 @@ import "math"
 // A block of 32 inputs is integerBlock words, two halves of integerHalf. Eight words
 // hold the integers of 16 inputs, each four in the order 0, 2, 1, 3, the order in
 // which bytes of weights come apart. Then, as float32, come the scale of the block,
-// and scale times the sum of the integers: of the half, and of the whole block.
+// and scale times the sum of the integers: of the half, and of the whole block; and
+// the half's sum itself.
 const (
 	integerHalf  = 12
 	integerBlock = 2 * integerHalf
@@ -22,15 +23,15 @@ const mostInteger = 127 * 256
 
 // prepareIntegers writes x as blocks, filled up with zeros.
 func prepareIntegers(to []uint32, x []float32) {
-	if n := len(x) / 32; n > 0 && active.integers != nil {
-		active.integers(&to[0], &x[0], n)
+	if n := len(x) / 32; n > 0 && active.blocks.integers != nil {
+		active.blocks.integers(&to[0], &x[0], n)
 		to, x = to[n*integerBlock:], x[n*32:]
 	}
 	for len(to) >= integerBlock {
 		var block [32]float32
 		n := copy(block[:], x)
-		if active.integers != nil {
-			active.integers(&to[0], &block[0], 1)
+		if active.blocks.integers != nil {
+			active.blocks.integers(&to[0], &block[0], 1)
 		} else {
 			prepareBlock(to, &block)
 		}
@@ -69,7 +70,7 @@ func prepareBlock(to []uint32, x *[32]float32) {
 		for i, v := range []float32{scale, scale * float32(sum), scale * float32(sums[0]+sums[1])} {
 			to[half*integerHalf+scaleWord+i] = math.Float32bits(v)
 		}
-		to[half*integerHalf+integerHalf-1] = 0
+		to[half*integerHalf+integerHalf-1] = uint32(sum)
 	}
 }
 

@@ -112,11 +112,18 @@ var moeNames = []string{
 	"block_sparse_moe.gate", "ffn_gate_inp",
 }
 
+var deepNames = []string{
+	"mlp.gate.wg", "ffn_gate_inp", "mlp.gate", "ffn_gate_inp", "mlp.gate.e_score_correction_bias", "exp_probs_b", "mlp.moe_statics.e_score_correction_bias", "exp_probs_b",
+	"mlp.shared_experts.gate_proj", "ffn_gate_shexp", "mlp.shared_experts.up_proj", "ffn_up_shexp", "mlp.shared_experts.down_proj", "ffn_down_shexp",
+	"mlp.shared_mlp.gate_proj", "ffn_gate_shexp", "mlp.shared_mlp.up_proj", "ffn_up_shexp", "mlp.shared_mlp.down_proj", "ffn_down_shexp",
+	"self_attn.query_layernorm", "attn_q_norm", "self_attn.key_layernorm", "attn_k_norm",
+}
+
 // metadata settles the architecture and writes what it has to say.
 func (c *converter) metadata(weights *safetensors.File) error {
-	c.layers = int(c.number("num_hidden_layers", "n_layer"))
-	c.hidden = int(c.number("hidden_size", "n_embd"))
-	c.heads = int(c.number("num_attention_heads", "n_head"))
+	c.layers = int(c.number("num_hidden_layers", "n_layer", "n_layers"))
+	c.hidden = int(c.number("hidden_size", "n_embd", "d_model"))
+	c.heads = int(c.number("num_attention_heads", "n_head", "n_heads"))
 	c.keyHeads = int(c.number("num_key_value_heads"))
 	if c.keyHeads == 0 {
 		c.keyHeads = c.heads
@@ -175,6 +182,78 @@ func (c *converter) metadata(weights *safetensors.File) error {
 		turning *= c.number("partial_rotary_factor")
 	case "olmoe":
 		names = combineNames(moeNames, llamaNames)
+	case "glm4_moe", "dots1", "ernie4_5_moe", "hunyuan_v1_moe":
+		c.arch = map[string]string{"glm4_moe": "glm4moe", "dots1": "dots1", "ernie4_5_moe": "ernie4_5-moe", "hunyuan_v1_moe": "hunyuan-moe"}[modelType]
+		names = combineNames(deepNames, llamaNames)
+		if modelType == "glm4_moe" {
+			names = combineNames(afterNames[:2], names)
+			turning *= c.number("partial_rotary_factor")
+			extra["nextn_predict_layers"] = uint32(0)
+		}
+		for key, field := range map[string]string{
+			"expert_count": "moe_num_experts", "expert_used_count": "moe_k moe_topk", "expert_feed_forward_length": "moe_intermediate_size",
+			"expert_shared_count": "n_shared_experts moe_num_shared_experts", "leading_dense_block_count": "first_k_dense_replace moe_layer_start_index",
+			"interleave_moe_layer_step": "moe_layer_interval",
+		} {
+			if n := c.number(strings.Fields(field)...); n != 0 {
+				extra[key] = uint32(n)
+			}
+		}
+		if n := c.number("moe_num_shared_experts"); n != 0 {
+			extra["expert_shared_feed_forward_length"] = uint32(n * c.number("moe_intermediate_size"))
+		}
+		if n := c.number("n_routed_experts"); n != 0 {
+			extra["expert_count"], extra["expert_used_count"] = uint32(n), uint32(c.number("num_experts_per_tok"))
+			extra["expert_weights_scale"], extra["expert_weights_norm"] = float32(c.number("routed_scaling_factor")), c.is("norm_topk_prob")
+			extra["expert_gating_func"] = uint32(2)
+		}
+		if modelType == "hunyuan_v1_moe" {
+			extra["expert_feed_forward_length"], extra["expert_shared_feed_forward_length"] = uint32(inner), uint32(inner)
+		}
+	case "hunyuan_v1_dense":
+		c.arch = "hunyuan-dense"
+		names = combineNames(deepNames, llamaNames)
+	case "mpt":
+		layerNorm()
+		options, _ := c.config["attn_config"].(map[string]any)
+		if n, ok := options["alibi_bias_max"].(float64); ok {
+			extra["attention.max_alibi_bias"] = float32(n)
+		}
+		if n, ok := options["clip_qkv"].(float64); ok {
+			extra["attention.clamp_kqv"] = float32(n)
+		}
+		names = []string{
+			"transformer.wte", "token_embd", "transformer.norm_f", "output_norm", "lm_head", "output",
+			"norm_1", "attn_norm", "attn.Wqkv", "attn_qkv", "attn.out_proj", "attn_output", "norm_2", "ffn_norm", "ffn.up_proj", "ffn_up", "ffn.down_proj", "ffn_down",
+		}
+	case "lfm2":
+		epsilon = c.number("norm_eps")
+		extra["shortconv.l_cache"] = uint32(c.number("conv_L_cache"))
+		var keys []uint32
+		for _, kind := range c.config["layer_types"].([]any) {
+			if kind == "full_attention" {
+				keys = append(keys, uint32(c.keyHeads))
+			} else {
+				keys = append(keys, 0)
+			}
+		}
+		extra["attention.head_count_kv"] = keys
+		names = combineNames([]string{
+			"model.embedding_norm", "token_embd_norm", "operator_norm", "attn_norm", "ffn_norm", "ffn_norm",
+			"feed_forward.w1", "ffn_gate", "feed_forward.w3", "ffn_up", "feed_forward.w2", "ffn_down",
+			"self_attn.out_proj", "attn_output", "self_attn.q_layernorm", "attn_q_norm", "self_attn.k_layernorm", "attn_k_norm",
+			"conv.conv", "shortconv.conv", "conv.in_proj", "shortconv.in_proj", "conv.out_proj", "shortconv.out_proj",
+		}, llamaNames)
+	case "falcon_h1":
+		c.arch = "falcon-h1"
+		for key, field := range map[string]string{"conv_kernel": "mamba_d_conv", "inner_size": "mamba_d_ssm", "state_size": "mamba_d_state", "time_step_rank": "mamba_n_heads", "group_count": "mamba_n_groups"} {
+			extra["ssm."+key] = uint32(c.number(field))
+		}
+		names = combineNames([]string{
+			"model.final_layernorm", "output_norm", "pre_ff_layernorm", "ffn_norm",
+			"feed_forward.gate_proj", "ffn_gate", "feed_forward.up_proj", "ffn_up", "feed_forward.down_proj", "ffn_down",
+			"mamba.in_proj", "ssm_in", "mamba.conv1d", "ssm_conv1d", "mamba.dt_bias", "ssm_dt", "mamba.A_log", "ssm_a", "mamba.D", "ssm_d", "mamba.out_proj", "ssm_out",
+		}, llamaNames)
 	case "qwen2", "qwen3":
 	case "qwen2_moe", "qwen3_moe":
 		c.arch = strings.ReplaceAll(modelType, "_", "")
@@ -242,10 +321,14 @@ func (c *converter) metadata(weights *safetensors.File) error {
 	}
 	c.names = names
 
-	set := func(key string, value any) { c.file.Set(c.arch+"."+key, value) }
+	set := func(key string, value any) {
+		if _, own := extra[key]; !own {
+			c.file.Set(c.arch+"."+key, value)
+		}
+	}
 	c.file.Set("general.architecture", c.arch)
 	c.file.Set("general.name", "test")
-	context := c.number("max_position_embeddings", "n_positions")
+	context := c.number("max_position_embeddings", "n_positions", "max_seq_len")
 	if context == 0 {
 		context = 2048
 	}
@@ -260,7 +343,7 @@ func (c *converter) metadata(weights *safetensors.File) error {
 		set("attention.key_length", uint32(c.size))
 		set("attention.value_length", uint32(c.size))
 	}
-	if modelType != "gpt2" && modelType != "gpt_bigcode" && modelType != "bloom" {
+	if modelType != "gpt2" && modelType != "gpt_bigcode" && modelType != "bloom" && modelType != "mpt" {
 		set("rope.dimension_count", uint32(turning))
 		if theta := c.number("rope_theta"); theta != 0 {
 			set("rope.freq_base", float32(theta))
@@ -277,7 +360,7 @@ func (c *converter) metadata(weights *safetensors.File) error {
 		set("attention.sliding_window_pattern", uint32(n))
 	}
 	for _, key := range slices.Sorted(maps.Keys(extra)) {
-		set(key, extra[key])
+		c.file.Set(c.arch+"."+key, extra[key])
 	}
 	return c.scaling(set)
 }
@@ -350,7 +433,8 @@ func (c *converter) scaling(set func(string, any)) error {
 }
 
 var (
-	inBlock  = regexp.MustCompile(`^(?:model\.layers|transformer\.h|gpt_neox\.layers)\.(\d+)\.(.+)\.(weight|bias)$`)
+	inBlock  = regexp.MustCompile(`^(?:model\.layers|transformer\.h|transformer\.blocks|gpt_neox\.layers)\.(\d+)\.(.+)\.(weight|bias)$`)
+	bare     = regexp.MustCompile(`^model\.layers\.(\d+)\.(.+\.(?:A_log|D|dt_bias|e_score_correction_bias))$`)
 	outside  = regexp.MustCompile(`^(.+)\.(weight|bias)$`)
 	expertOf = regexp.MustCompile(`^(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)$`)
 	headOf   = regexp.MustCompile(`^self_attn\.([qk])_layernorm\.norms\.(\d+)$`)
@@ -361,6 +445,8 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 	layer, base, suffix := "", "", ""
 	if parts := inBlock.FindStringSubmatch(name); parts != nil {
 		layer, base, suffix = "blk."+parts[1]+".", parts[2], parts[3]
+	} else if parts := bare.FindStringSubmatch(name); parts != nil {
+		layer, base = "blk."+parts[1]+".", parts[2]
 	} else if parts := outside.FindStringSubmatch(name); parts != nil {
 		base, suffix = parts[1], parts[2]
 	}
@@ -407,6 +493,35 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 			m = c.separate(m)
 		}
 	}
+	switch to {
+	case "exp_probs_b", "ssm_dt":
+		suffix, m.shape = "bias", []int{len(m.values)}
+	case "ssm_a", "ssm_d":
+		m.shape = []int{len(m.values), 1}
+		if to == "ssm_a" {
+			m.values = slices.Clone(m.values)
+			for i, v := range m.values {
+				m.values[i] = float32(-math.Exp(float64(v)))
+			}
+		}
+		c.write(layer+to, stored, m)
+		return nil
+	case "ffn_norm":
+		if c.arch == "falcon-h1" {
+			c.write(layer+to, stored, m)
+			return nil
+		}
+	case "ssm_conv1d", "shortconv.conv":
+		if suffix == "weight" {
+			m.shape = []int{m.shape[0], m.shape[2]}
+		} else if !c.is("conv_bias") && to == "shortconv.conv" {
+			return nil // the format has none
+		}
+	case "shortconv.in_proj", "shortconv.out_proj":
+		if suffix == "bias" {
+			return nil
+		}
+	}
 	if to == "ffn_gate_inp_shexp" {
 		m.shape = []int{c.hidden}
 	}
@@ -417,7 +532,7 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 // write stores vectors and routers as F32 and matrices as asked for.
 func (c *converter) write(name string, stored safetensors.DType, m matrix) {
 	kind := gguf.F32
-	if len(m.shape) > 1 && !strings.Contains(name, "norm") && !strings.Contains(name, "ffn_gate_inp") {
+	if len(m.shape) > 1 && !strings.Contains(name, "norm") && !strings.Contains(name, "ffn_gate_inp") && !strings.Contains(name, "ssm_") && !strings.Contains(name, "shortconv.conv") {
 		switch {
 		case c.force:
 			kind = c.kind

@@ -110,7 +110,11 @@ func (d *drawing) decoder() {
 	d.drawRopes()
 	for layer := range layers {
 		d.prefix = fmt.Sprintf("layers.%d.", layer)
-		dec.Blocks = append(dec.Blocks, d.block())
+		b := d.block()
+		if d.note(d.chance(12), "layer: two blocks") {
+			d.first(&b, layer)
+		}
+		dec.Blocks = append(dec.Blocks, b)
 	}
 	d.prefix = ""
 	d.wrap()
@@ -162,22 +166,55 @@ func (d *drawing) block() arch.Block {
 	}
 	d.sites(&b)
 	if d.note(d.chance(20), "residual: scaled") {
-		b.ResidualScale = d.between(0.1, 1.5)
+		b.AttentionScale, b.MLPScale = d.between(0.1, 1.5), d.between(0.1, 1.5)
+	}
+	if d.note(d.chance(15), "residual: the stream is scaled") {
+		b.AttentionKeeps, b.MLPKeeps = d.between(0.5, 1.5), d.between(0.5, 1.5)
 	}
 	if !b.Parallel || b.BeforeMLP == nil {
 		b.ResidualAfterNorm = d.note(d.chance(15), "residual: after the norm")
 	}
-	if b.ResidualScale == 0 && b.AfterAttention == nil && b.AfterMLP == nil {
+	if b.AttentionScale == 0 && b.AttentionKeeps == 0 && b.AfterAttention == nil && b.AfterMLP == nil {
 		b.AttentionAddsResidual = d.note(d.chance(20), "residual: added by attention")
 		b.MLPAddsResidual = d.note(d.chance(20), "residual: added by the mlp")
 	}
-	b.Attention = d.attention()
+	switch kind := d.IntN(100); {
+	case d.note(kind < 18, "block: recurrence"):
+		b.Recurrence = d.recurrence()
+	case d.note(kind < 26, "block: recurrence beside attention"):
+		b.Attention, b.Recurrence = d.attention(), d.recurrence()
+		if d.note(d.chance(50), "recurrence: scaled") {
+			b.Recurrence.Scale = d.between(0.2, 1.5)
+		}
+	default:
+		b.Attention = d.attention()
+	}
 	b.MLP = d.mlp("mlp.")
 	if d.note(d.chance(12), "block: another mlp beside") {
 		beside := d.mlp("beside.")
 		b.MLPBeside = &beside
 	}
 	return b
+}
+
+// first puts another block before one. Each site is shown by one of them.
+func (d *drawing) first(b *arch.Block, layer int) {
+	d.prefix = fmt.Sprintf("layers.%d.first.", layer)
+	first := d.block()
+	first.Hidden = []arch.Site{arch.SelfAttn, arch.AttnHeads, arch.ResidualMid, arch.MLPOutput, arch.DecoderBlock}
+	for _, site := range []arch.Site{arch.InputLayerNorm, arch.PostAttentionLayerNorm} {
+		if of := oneOf(d, &first, b); d.chance(80) {
+			of.Hidden = append(of.Hidden, site)
+			continue
+		}
+		first.Hidden, b.Hidden = append(first.Hidden, site), append(b.Hidden, site)
+	}
+	if !first.Parallel && d.note(d.chance(60), "layer: shortcut") {
+		shortcut := d.mlp("shortcut.")
+		first.Shortcut = &shortcut
+		b.Hidden = append(b.Hidden, arch.MLPOutput)
+	}
+	b.First = &first
 }
 
 // sites gives each of the sites of norms to one norm.
@@ -231,6 +268,9 @@ func (d *drawing) attention() arch.Attention {
 			a.Heads = a.KVHeads * oneOf(d, 1, 2, 3)
 		}
 		d.projections(&a)
+		if a.Gated {
+			a.Gated, a.Query = false, d.linear("q", a.Heads*a.HeadSize, d.Decoder.Hidden)
+		}
 		a.Differential = &arch.Differential{Initial: d.between(0.2, 0.8), Norm: &arch.Norm{Kind: oneOf(d, arch.RMS, arch.Layer), Epsilon: 1e-5}}
 		for name, to := range map[string]*string{"q1": &a.Differential.Query1, "k1": &a.Differential.Key1, "q2": &a.Differential.Query2, "k2": &a.Differential.Key2} {
 			*to = d.vector("lambda_"+name, a.HeadSize, 0)
@@ -298,6 +338,9 @@ func (d *drawing) projections(a *arch.Attention) {
 	} else {
 		a.Query, a.Key, a.Value = d.linear("q", queries, hidden), d.linear("k", keys, hidden), d.linear("v", keys, hidden)
 	}
+	if a.Fused.Weight == "" && d.note(d.chance(20), "attention: gated") {
+		a.Gated, a.Query = true, d.linear("q", 2*queries, hidden)
+	}
 	a.Output = d.linear("o", hidden, queries)
 }
 
@@ -319,6 +362,9 @@ func (d *drawing) latent(a *arch.Attention) {
 		l.QueryDown, l.QueryNorm = d.linear("q_down", in, hidden), d.norm("q_latent_norm", in)
 	}
 	l.QueryUp = d.linear("q_up", a.Heads*(l.KeySize+l.RopeSize), in)
+	if d.note(d.chance(30), "latent: scaled") {
+		l.Scale = d.between(0.5, 2)
+	}
 	l.Down, l.Norm = d.linear("kv_down", l.Rank+l.RopeSize, hidden), d.norm("latent_norm", l.Rank)
 	l.Up = d.weight("kv_up", a.Heads*(l.KeySize+l.ValueSize), l.Rank)
 	a.Output = d.linear("o", hidden, a.OutputWidth())

@@ -16,8 +16,12 @@ func (d *drawing) mlp(name string) arch.MLP {
 	for _, part := range []*arch.Linear{&m.Gate, &m.Up, &m.Down, &m.GateUp} {
 		d.ofExperts(part, e.Count)
 	}
+	if e.Groups == 0 && d.note(d.chance(25), "experts: idle ones") {
+		e.Idle = 1 + d.IntN(3)
+		e.Router = d.linear(name+"router", e.Choices(), d.Decoder.Hidden)
+	}
 	if e.Scoring != arch.SparseMixer && d.note(d.chance(30), "experts: corrected scores") {
-		e.Correction = d.small(name+"correction", 0, oneOf(d, []int{e.Count}, []int{1, e.Count})...)
+		e.Correction = d.small(name+"correction", 0, oneOf(d, []int{e.Choices()}, []int{1, e.Choices()})...)
 	}
 	e.WeighInput = d.note(d.chance(25), "experts: the input is weighed")
 	if d.note(d.chance(50), "experts: shared") {
@@ -47,6 +51,9 @@ func (d *drawing) dense(name string) arch.MLP {
 		d.tensors[m.XIELU.Epsilon] = epsilon
 	}
 	m.Down = d.linear(name+"down", hidden, m.Inner)
+	if d.note(d.chance(15), "mlp: scaled") {
+		m.Scale = d.between(0.3, 1.5)
+	}
 	switch {
 	case !d.note(d.chance(60), "mlp: gated"):
 		m.Up = d.linear(name+"up", m.Inner, hidden)
@@ -59,6 +66,9 @@ func (d *drawing) dense(name string) arch.MLP {
 	}
 	if d.note(d.chance(20), "mlp: limited") {
 		m.GateLimit = d.between(0.3, 2)
+	}
+	if d.note(d.chance(15), "mlp: gate scaled") {
+		m.GateScale = d.between(0.3, 1.5)
 	}
 	if d.note(d.chance(20), "mlp: up with an offset") {
 		m.UpOffset = d.between(-1, 1)

@@ -10,7 +10,7 @@ import (
 // attention computes a token's queries, keys and values, keeps the latter two,
 // and attends over its ancestors and itself.
 func (t *token) attention(layer int, x []float64) []float64 {
-	a, b := &t.model.decoder.Blocks[layer].Attention, &t.model.blocks[layer]
+	a, b := &t.model.blocks[layer].Attention, &t.model.blocks[layer]
 	var queries [][]float64
 	var own cached
 	var chosen []choice
@@ -28,9 +28,16 @@ func (t *token) attention(layer int, x []float64) []float64 {
 			queries[h] = scaled(queries[h], float64(a.Temperature.At(t.position)))
 		}
 	}
-	t.cache[layer][t.slots[t.position]] = own
+	if !t.again {
+		t.cache[layer][t.slots[t.position]] = own
+	}
 
 	out := t.gatherAll(layer, queries)
+	if b.gate != nil {
+		for i, v := range t.model.product(b.gate, x) {
+			out[i] *= sigmoid(v)
+		}
+	}
 	t.reach(layer, arch.AttnHeads, out)
 	if b.mixed != nil {
 		return t.outputsOf(a, b.mixed, chosen, heads(a, out))
@@ -48,7 +55,7 @@ func (t *token) projected(a *arch.Attention, b *block, queries [][]float64, x []
 
 // gatherAll returns what the heads gather, one after the other.
 func (t *token) gatherAll(layer int, queries [][]float64) (out []float64) {
-	a, b := &t.model.decoder.Blocks[layer].Attention, &t.model.blocks[layer]
+	a, b := &t.model.blocks[layer].Attention, &t.model.blocks[layer]
 	d := a.Differential
 	if d == nil {
 		for h, query := range queries {
@@ -71,7 +78,7 @@ func (t *token) gatherAll(layer int, queries [][]float64) (out []float64) {
 // gather returns the values that belong to one head, weighed by the scores of
 // another, or the same.
 func (t *token) gather(layer, head int, query []float64, of int) []float64 {
-	a, b := &t.model.decoder.Blocks[layer].Attention, &t.model.blocks[layer]
+	a, b := &t.model.blocks[layer].Attention, &t.model.blocks[layer]
 	first := 0
 	if a.Window > 0 {
 		first = max(0, t.position-a.Window+1)

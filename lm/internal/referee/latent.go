@@ -41,7 +41,7 @@ func (l *loader) latent(a *arch.Attention, hidden int) *latent {
 // latent returns a query, a key and a value for each head.
 func (t *token) latent(a *arch.Attention, l *latent, x []float64) (queries [][]float64, own cached) {
 	short := t.model.product(l.down, x)
-	row := l.norm.of(short[:l.Rank])
+	row := scaled(l.norm.of(short[:l.Rank]), orOne(l.Scale))
 	turning := t.rotated(a, [][]float64{slices.Clone(short[l.Rank:])})[0]
 	if l.queryDown != nil {
 		x = l.queryNorm.of(t.model.product(l.queryDown, x))

@@ -14,11 +14,18 @@ import (
 	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
+// block is a loaded block; a layer may be two.
 type block struct {
+	*arch.Block
+	layer    int
+	shortcut *mlp // nil: none
+
 	beforeAttention, afterAttention, afterAttentionAdd *norm
 	query, key, value, output                          *linear
-	latent                                             *latent // in place of query, key and value; nil: none
-	mixed                                              *mixed  // in place of query and output; nil: none
+	latent                                             *latent     // in place of query, key and value; nil: none
+	mixed                                              *mixed      // in place of query and output; nil: none
+	gate                                               *linear     // of what the heads gather; nil: none
+	recurrence                                         *recurrence // nil: none
 	queryNorm, keyNorm                                 *headNorm
 	sinks                                              []float64 // [heads]; nil: none
 	lambda                                             float64   // of differential attention
@@ -56,8 +63,10 @@ func Load(ctx context.Context, d *arch.Decoder, source engine.Source, dtype engi
 		m.positions = l.matrix(d.Embedding.Positions, d.MaxPositions+d.Embedding.PositionOffset, d.Hidden)
 	}
 	m.embeddingNorm = l.norm(d.Embedding.Norm, d.Hidden)
-	for i := range d.Blocks {
-		m.blocks = append(m.blocks, l.block(&d.Blocks[i], d.Hidden))
+	for layer, b := range d.Passed() {
+		loaded := l.block(b, d.Hidden)
+		loaded.Block, loaded.layer = b, layer
+		m.blocks = append(m.blocks, loaded)
 	}
 	m.norm = l.norm(d.Norm, d.Hidden)
 	m.headProject = l.linear(d.Head.Project, width, d.Hidden)
@@ -216,6 +225,14 @@ func (l *loader) block(b *arch.Block, hidden int) block {
 		beside := l.mlp(b.MLPBeside, hidden)
 		out.beside = &beside
 	}
+	if b.Shortcut != nil {
+		shortcut := l.mlp(b.Shortcut, hidden)
+		out.shortcut = &shortcut
+	}
+	out.recurrence = l.recurrence(b.Recurrence, hidden)
+	if a.Heads == 0 {
+		return out
+	}
 	if a.Experts == nil {
 		out.output = l.linear(a.Output, hidden, a.OutputWidth())
 	}
@@ -231,6 +248,17 @@ func (l *loader) projections(b *block, a *arch.Attention, hidden int) {
 	queries, keys := a.Heads*a.HeadSize, a.KVHeads*a.HeadSize
 	if a.Experts != nil {
 		queries = 0
+	}
+	if a.Gated {
+		var both [2][]int // outputs that are queries, and that are gates
+		for o := 0; o < 2*queries; o += a.HeadSize {
+			which := o / a.HeadSize % 2
+			both[which] = append(both[which], numbers(o, a.HeadSize)...)
+		}
+		all := l.linear(a.Query, 2*queries, hidden)
+		b.query, b.gate = all.part(both[0]...), all.part(both[1]...)
+		b.key, b.value = l.linear(a.Key, keys, hidden), l.linear(a.Value, keys, hidden)
+		return
 	}
 	if a.Fused.Weight == "" {
 		b.query, b.key, b.value = l.linear(a.Query, queries, hidden), l.linear(a.Key, keys, hidden), l.linear(a.Value, keys, hidden)

@@ -24,11 +24,11 @@ func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
 }
 
 func (l *loader) router(e *arch.Experts, hidden int) router {
-	r := router{Experts: e, product: l.linear(e.Router, e.Count, hidden), bias: l.optional(e.Bias, hidden)}
+	r := router{Experts: e, product: l.linear(e.Router, e.Choices(), hidden), bias: l.optional(e.Bias, hidden)}
 	if t, ok := l.find(e.Correction); ok && len(t.Shape) == 2 {
-		r.correction = l.tensor(e.Correction, 1, e.Count)
+		r.correction = l.tensor(e.Correction, 1, e.Choices())
 	} else {
-		r.correction = l.optional(e.Correction, e.Count)
+		r.correction = l.optional(e.Correction, e.Choices())
 	}
 	return r
 }

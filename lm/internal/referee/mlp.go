@@ -24,21 +24,26 @@ func (s *Session) mlp(p *mlp, x []float64) []float64 {
 		for i, v := range inner {
 			inner[i] = p.activate(v)
 		}
-		return s.model.product(p.down, inner)
+		return scaled(s.model.product(p.down, inner), orOne(p.Scale))
 	}
 	for i, v := range s.model.product(p.gate, x) {
+		v *= orOne(p.GateScale)
 		if limit > 0 {
 			v = min(v, limit)
 		}
 		inner[i] *= p.activate(v)
 	}
-	return s.model.product(p.down, inner)
+	return scaled(s.model.product(p.down, inner), orOne(p.Scale))
 }
 
 // mixture adds up the experts that are chosen, weighted, and the shared one.
 func (s *Session) mixture(p *mlp, x []float64) []float64 {
 	out := make([]float64, s.model.decoder.Hidden)
 	for _, c := range s.choose(&p.router, x) {
+		if c.expert >= p.router.Count { // it gives what it reads
+			out = sum(out, scaled(x, c.weight))
+			continue
+		}
 		expert := &p.experts[c.expert]
 		if p.router.WeighInput {
 			out = sum(out, s.mlp(expert, scaled(x, c.weight)))
@@ -61,7 +66,19 @@ func (s *Session) mixture(p *mlp, x []float64) []float64 {
 type ielu struct{ positive, negative, beta, epsilon float64 }
 
 func (m *mlp) activate(x float64) float64 {
-	switch m.Activation {
+	if m.Activation != arch.LearnedIELU {
+		return activated(m.Activation, x)
+	}
+	c := m.ielu
+	if x > 0 {
+		return softplus(c.positive)*x*x + c.beta*x
+	}
+	return (c.beta+softplus(c.negative))*(math.Expm1(min(x, c.epsilon))-x) + c.beta*x
+}
+
+// activated is an activation without constants.
+func activated(kind arch.Activation, x float64) float64 {
+	switch kind {
 	case arch.SiLU:
 		return x * sigmoid(x)
 	case arch.GELU:
@@ -74,14 +91,10 @@ func (m *mlp) activate(x float64) float64 {
 		return max(x, 0) * max(x, 0)
 	case arch.QuickGELU:
 		return x * sigmoid(1.702*x)
-	case arch.LearnedIELU:
-		c := m.ielu
-		if x > 0 {
-			return softplus(c.positive)*x*x + c.beta*x
-		}
-		return (c.beta+softplus(c.negative))*(math.Expm1(min(x, c.epsilon))-x) + c.beta*x
+	case arch.Logistic:
+		return sigmoid(x)
 	}
-	panic("the activation " + string(m.Activation) + " is not known")
+	panic("the activation " + string(kind) + " is not known")
 }
 
 func softplus(x float64) float64 { return math.Log1p(math.Exp(x)) }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/engine"
@@ -58,7 +59,8 @@ func (m *Model) Check(int, arch.Site, engine.Operator) error { return nil }
 // Session holds keys and values by layer and slot.
 type Session struct {
 	model *Model
-	cache []map[int]cached // [layers]
+	cache []map[int]cached      // [layers]
+	left  []map[int]*remembered // [layers], by state
 
 	// closest is how near a router came to another choice of experts: the smallest
 	// difference between a probability that was chosen and one that was not. Where
@@ -75,12 +77,13 @@ func (m *Model) NewSession() engine.Session {
 	s := &Session{model: m, closest: math.Inf(1)}
 	for range m.blocks {
 		s.cache = append(s.cache, map[int]cached{})
+		s.left = append(s.left, map[int]*remembered{})
 	}
 	return s
 }
 
 // Close drops what the session holds.
-func (s *Session) Close() { s.cache = nil }
+func (s *Session) Close() { s.cache, s.left = nil, nil }
 
 // Run computes the nodes one after the other, each through all blocks.
 func (s *Session) Run(ctx context.Context, run *engine.Run) error {
@@ -91,15 +94,18 @@ func (s *Session) Run(ctx context.Context, run *engine.Run) error {
 	}
 	row := 0
 	for _, segment := range run.Segments {
-		slots := flat(segment.Path)
+		slots, states := flat(segment.Path), s.before(segment)
 		for i := range segment.Nodes {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			position := segment.Position + i
-			t := &token{Session: s, run: run, row: row, position: position, length: segment.Length, slots: slots[:position+1]}
+			t := &token{Session: s, run: run, row: row, position: position, length: segment.Length, slots: slots[:position+1], again: i < segment.Again, states: states}
 			if run.First > 0 {
-				for layer := range run.First {
+				for layer := range s.model.blocks {
+					if s.model.blocks[layer].layer >= run.First {
+						break
+					}
 					s.cache[layer][t.slots[position]] = s.cache[layer][segment.Twin.Slot(i)]
 				}
 				hidden := s.model.decoder.Hidden
@@ -107,14 +113,44 @@ func (s *Session) Run(ctx context.Context, run *engine.Run) error {
 			} else {
 				t.residual = s.model.embed(run.Tokens[row], position)
 			}
-			for layer := run.First; layer < len(s.model.blocks); layer++ {
-				t.block(layer)
+			for i := range s.model.blocks {
+				if s.model.blocks[i].layer >= run.First {
+					t.block(i)
+				}
 			}
 			t.logits()
 			row++
 		}
+		s.keep(run, segment, states)
 	}
 	return nil
+}
+
+// before returns what a segment goes on from in each block; nil where a block
+// remembers nothing.
+func (s *Session) before(segment engine.Segment) []*remembered {
+	states := make([]*remembered, len(s.left))
+	for layer := range s.left {
+		if r := s.model.blocks[layer].recurrence; r != nil && segment.Before == 0 {
+			states[layer] = r.empty()
+		} else if r != nil {
+			states[layer] = s.left[layer][segment.Before].clone()
+		}
+	}
+	return states
+}
+
+// keep keeps what a segment leaves.
+func (s *Session) keep(run *engine.Run, segment engine.Segment, states []*remembered) {
+	for layer, state := range states {
+		switch {
+		case segment.After == 0 || state == nil:
+		case s.model.blocks[layer].layer < run.First:
+			s.left[layer][segment.After] = s.left[layer][segment.TwinState]
+		default:
+			s.left[layer][segment.After] = state
+		}
+	}
 }
 
 // flat returns the slots of a path one by one.
@@ -133,9 +169,12 @@ type token struct {
 	run      *engine.Run
 	row      int
 	position int
-	length   int   // of its sequence
-	slots    []int // of its ancestors and itself, by position
+	length   int           // of its sequence
+	slots    []int         // of its ancestors and itself, by position
+	again    bool          // the slot keeps what it holds
+	states   []*remembered // of its segment [layers]
 	residual []float64
+	shortcut []float64 // what is added at the end of a layer of two blocks
 }
 
 // embed returns the residual stream that enters the first block.
@@ -158,31 +197,58 @@ func (m *Model) embed(token, position int) []float64 {
 
 // block takes the token through a block, as the formulas at [arch.Block] say.
 func (t *token) block(layer int) {
-	d, b := &t.model.decoder.Blocks[layer], &t.model.blocks[layer]
+	b := &t.model.blocks[layer]
+	d := b.Block
 	x := t.residual
 	input := t.normed(layer, b.beforeAttention, x)
 	if d.ResidualAfterNorm && b.beforeAttention != nil {
 		x = input
 	}
-	given := t.attention(layer, input)
+	given, recalled := t.mixed(layer, input)
 	if d.Parallel {
 		forMLP := input
 		if b.beforeMLP != nil {
 			forMLP = t.normed(layer, b.beforeMLP, x)
 		}
-		x = t.after(layer, arch.SelfAttn, x, given, nil, nil, nil)
+		x = t.after(layer, arch.SelfAttn, x, given, recalled, nil, nil)
 		t.residual = t.after(layer, arch.MLPOutput, x, t.mlp(&b.mlp, forMLP), t.beside(b, forMLP), nil, nil)
-		t.reach(layer, arch.DecoderBlock, t.residual)
+		t.leave(layer)
 		return
 	}
-	x = t.after(layer, arch.SelfAttn, x, given, nil, b.afterAttention, b.afterAttentionAdd)
+	x = t.after(layer, arch.SelfAttn, x, given, recalled, b.afterAttention, b.afterAttentionAdd)
 	t.reach(layer, arch.ResidualMid, x)
 	input = t.normed(layer, b.beforeMLP, x)
 	if d.ResidualAfterNorm && b.beforeMLP != nil {
 		x = input
 	}
+	if b.shortcut != nil {
+		t.shortcut = t.mlp(b.shortcut, input)
+		t.reachLayer(b.layer, arch.MLPOutput, t.shortcut)
+	}
 	t.residual = t.after(layer, arch.MLPOutput, x, t.mlp(&b.mlp, input), t.beside(b, input), b.afterMLP, b.afterMLPAdd)
+	t.leave(layer)
+}
+
+// leave is the end of a block, and of a shortcut.
+func (t *token) leave(layer int) {
+	if first := t.model.blocks[layer].First; first != nil && first.Shortcut != nil {
+		t.residual = sum(t.residual, t.shortcut)
+	}
 	t.reach(layer, arch.DecoderBlock, t.residual)
+}
+
+// mixed is what attention gives, or a recurrence in its place, and what one beside
+// it adds.
+func (t *token) mixed(layer int, x []float64) (given, beside []float64) {
+	b := &t.model.blocks[layer]
+	if t.model.blocks[layer].Attention.Heads == 0 {
+		return t.recurrence(layer, b.recurrence, x), nil
+	}
+	given = t.attention(layer, x)
+	if b.recurrence != nil {
+		beside = scaled(t.recurrence(layer, b.recurrence, x), orOne(b.recurrence.Scale))
+	}
+	return given, beside
 }
 
 // normed is the norm of a row, shown at its site.
@@ -206,7 +272,7 @@ func (t *token) beside(b *block, x []float64) []float64 {
 // after is the stream with what a sublayer gave, which is shown at the site, and
 // what another gave beside it, with the norms that stand there.
 func (t *token) after(layer int, site arch.Site, x, given, beside []float64, after, afterAdd *norm) []float64 {
-	d := &t.model.decoder.Blocks[layer]
+	d := t.model.blocks[layer].Block
 	adds := site == arch.SelfAttn && d.AttentionAddsResidual || site == arch.MLPOutput && d.MLPAddsResidual
 	if adds {
 		given = sum(x, given)
@@ -214,13 +280,23 @@ func (t *token) after(layer int, site arch.Site, x, given, beside []float64, aft
 	t.reach(layer, site, given)
 	given = t.normed(layer, after, sum(given, beside))
 	if !adds {
-		given = sum(x, scaled(given, orOne(d.ResidualScale)))
+		scale, keeps := d.AttentionScale, d.AttentionKeeps
+		if site == arch.MLPOutput {
+			scale, keeps = d.MLPScale, d.MLPKeeps
+		}
+		given = sum(scaled(x, orOne(keeps)), scaled(given, orOne(scale)))
 	}
 	return t.normed(layer, afterAdd, given)
 }
 
 // reach lets the edits of an address change a row in place and its taps read it.
 func (t *token) reach(layer int, site arch.Site, x []float64) {
+	if b := &t.model.blocks[layer]; !slices.Contains(b.Hidden, site) {
+		t.reachLayer(b.layer, site, x)
+	}
+}
+
+func (t *token) reachLayer(layer int, site arch.Site, x []float64) {
 	if site == "" {
 		return
 	}

@@ -21,6 +21,7 @@ type script struct {
 	free      []int // slots
 	slots     int
 	runs      []*planned
+	left      map[int]bool // nodes past which a state is kept, whose number is the node's plus 1
 
 	// whole computes, in a session of its own and from the first block on, the path
 	// that the run that begins higher computes from its twin; nil: there is none.
@@ -39,6 +40,7 @@ type planned struct {
 	engine.Run
 	name  string
 	nodes []int // of each row
+	again []int // rows of nodes that were computed before
 	taps  []address
 	rows  [][]int // [taps]
 	twin  []int   // of each row, the node that it equals below First
@@ -68,7 +70,7 @@ func (o operator) Delta(delta, activation, vector []float32) {
 }
 
 func newScript(seed uint64, d *arch.Decoder, nodes, positions int) *script {
-	s := &script{Rand: rand.New(rand.NewPCG(seed, 7)), decoder: d, positions: positions}
+	s := &script{Rand: rand.New(rand.NewPCG(seed, 7)), decoder: d, positions: positions, left: map[int]bool{}}
 	s.makeSlots(2*nodes + 32)
 	s.grow(nodes)
 	s.pack()
@@ -151,10 +153,8 @@ func (s *script) pack() {
 			for end < to && s.nodes[end].parent == end-1 && s.IntN(12) > 0 {
 				end++
 			}
-			run.Segments = append(run.Segments, s.segment(n, end))
-			for ; n < end; n++ {
-				run.nodes = append(run.nodes, n)
-			}
+			s.segment(run, n, end, s.IntN(5) > 0)
+			n = end
 		}
 		s.finish(run)
 		from = to
@@ -173,8 +173,39 @@ func (p *planned) endLower(layer int) {
 	}
 }
 
-func (s *script) segment(from, end int) engine.Segment {
-	return engine.Segment{Nodes: end - from, Position: s.nodes[from].position, Path: s.path(end - 1), Length: s.nodes[from].length}
+// segment adds the nodes from … end-1 to a run, and before them those that are to be
+// computed once more, from the last state on.
+func (s *script) segment(run *planned, from, end int, leaves bool) {
+	segment := engine.Segment{Nodes: end - from, Position: s.nodes[from].position, Path: s.path(end - 1), Length: s.nodes[from].length}
+	if s.decoder.StateWeight() > 0 {
+		path := s.ancestors(s.nodes[from].parent)
+		again := path[s.lastState(path):]
+		segment.Nodes, segment.Position, segment.Again = segment.Nodes+len(again), segment.Position-len(again), len(again)
+		for _, n := range again {
+			run.again = append(run.again, len(run.nodes))
+			run.nodes = append(run.nodes, n)
+		}
+		if before := len(path) - len(again); before > 0 {
+			segment.Before = path[before-1] + 1
+		}
+		if leaves {
+			s.left[end-1], segment.After = true, end
+		}
+	}
+	for n := from; n < end; n++ {
+		run.nodes = append(run.nodes, n)
+	}
+	run.Segments = append(run.Segments, segment)
+}
+
+// lastState returns how many nodes of a path there are up to the last state.
+func (s *script) lastState(path []int) int {
+	for i, n := range slices.Backward(path) {
+		if s.left[n] {
+			return i + 1
+		}
+	}
+	return 0
 }
 
 // finish gives a run its tokens, edits and readers.
@@ -182,9 +213,10 @@ func (s *script) finish(run *planned) {
 	for _, n := range run.nodes {
 		run.Tokens = append(run.Tokens, s.nodes[n].token)
 	}
-	run.Slots = s.slots
+	run.Slots, run.States = s.slots, s.slots
 	for range s.IntN(5) {
-		e := s.edit(run.First, s.some(len(run.nodes)))
+		rows := slices.DeleteFunc(s.some(len(run.nodes)), func(row int) bool { return slices.Contains(run.again, row) })
+		e := s.edit(run.First, rows)
 		run.Edits = append(run.Edits, e)
 		acts := e.Acts
 		e.Acts = nil // its rows are others in another run
@@ -192,6 +224,12 @@ func (s *script) finish(run *planned) {
 			if n := &s.nodes[run.nodes[row]]; acts == nil || acts(row) {
 				n.edits = append(n.edits, e)
 			}
+		}
+	}
+	for _, row := range run.again { // what acted on it acts on it again
+		for _, e := range s.nodes[run.nodes[row]].edits {
+			e.Rows = []int{row}
+			run.Edits = append(run.Edits, e)
 		}
 	}
 	for layer := run.First; layer < len(s.decoder.Blocks); layer++ {
@@ -242,7 +280,14 @@ func (s *script) some(n int) (rows []int) {
 // block on, with other edits, and one that goes on from there.
 func (s *script) beginHigher() {
 	of := s.ancestors(s.IntN(len(s.nodes)))
-	end := of[s.IntN(len(of)):]
+	first := s.IntN(len(of))
+	if s.decoder.StateWeight() > 0 {
+		if of = of[:s.lastState(of)]; len(of) == 0 {
+			return
+		}
+		first = s.lastState(of[:min(first, len(of)-1)])
+	}
+	end := of[first:]
 	run := &planned{name: "run that begins higher", twin: end}
 	run.First = 1 + s.IntN(len(s.decoder.Blocks)-1)
 	parent := s.nodes[end[0]].parent
@@ -255,11 +300,10 @@ func (s *script) beginHigher() {
 				s.nodes[parent].edits = append(s.nodes[parent].edits, e)
 			}
 		}
-		run.nodes = append(run.nodes, parent)
 		twin = twin.With(forest.Span{Slot: s.nodes[n].slot, Len: 1})
 	}
-	run.Segments = []engine.Segment{s.segment(run.nodes[0], parent+1)}
-	run.Segments[0].Twin = twin
+	s.segment(run, parent+1-len(end), parent+1, true)
+	run.Segments[0].Twin, run.Segments[0].TwinState = twin, end[len(end)-1]+1
 	s.finish(run)
 	s.whole = s.fromTheRoot(run)
 
@@ -267,8 +311,8 @@ func (s *script) beginHigher() {
 	if last.position+1 == last.length {
 		return
 	}
-	next := &planned{name: "run that goes on from there", nodes: []int{s.add(parent)}}
-	next.Segments = []engine.Segment{s.segment(next.nodes[0], next.nodes[0]+1)}
+	next, n := &planned{name: "run that goes on from there"}, s.add(parent)
+	s.segment(next, n, n+1, true)
 	s.finish(next)
 }
 
