@@ -245,3 +245,86 @@ func TestPromptsBecomeConversations(t *testing.T) {
 		t.Errorf("token ids made a conversation: %v", err)
 	}
 }
+
+// moodOf is how much likelier "happy" is than "sad" behind negative prompts, in nats.
+func moodOf(t *testing.T, m *lm.Model, samples []steer.Sample, of func(steer.Sample) string) float64 {
+	t.Helper()
+	sum := 0.0
+	for _, s := range samples {
+		p, err := m.Score(t.Context(), []lm.Continuation{{Prompt: lm.Input{Text: of(s)}, Text: " happy"}, {Prompt: lm.Input{Text: of(s)}, Text: " sad"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += p[0][0] - p[1][0]
+	}
+	return sum / float64(len(samples))
+}
+
+func negativeOf(s steer.Sample) string { return s.Negative }
+func positiveOf(s steer.Sample) string { return s.Positive }
+
+// What methods learn of some stories works on others: after something sad, "happy"
+// becomes likelier by far. An erasure brings both sides together.
+func TestMethodsSteerStoriesThatTheyHaveNotSeen(t *testing.T) {
+	m := openDemo(t)
+	training, held := eventSamples(trainedOn, 80), eventSamples(heldOut, 12)
+	train := func(aggregator steer.Aggregator, site lm.Site, layers ...int) *steer.Vector {
+		v, err := steer.Train(t.Context(), m, training, steer.TrainOptions{Layers: layers, Site: site, Aggregator: aggregator})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	steered := func(v *steer.Vector, multiplier float64) *lm.Model {
+		edit, err := v.Edit(multiplier, steer.OnTokens(steer.At(-1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		view, err := m.With(edit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return view
+	}
+	happy, sad := moodOf(t, m, held, positiveOf), moodOf(t, m, held, negativeOf)
+	mean := train(steer.Mean(), "", 2)
+	length := mean.Norms()[2]
+	for _, test := range []struct {
+		aggregator steer.Aggregator
+		site       lm.Site
+		layers     []int
+		multiplier float64
+		least      float64 // nats, of the 18 that lie between the sides
+	}{
+		{steer.Mean(), "", []int{2}, 1, 7},
+		{aggregators.MeanCentred(), "", []int{2}, 1, 7},
+		{steer.PCA(), "", []int{2}, length, 7},
+		{aggregators.PCA(aggregators.PCAOptions{Centred: aggregators.CentredActivations}), "", []int{2}, length, 7},
+		{steer.Logistic(), "", []int{2}, length, 7},
+		{aggregators.Discriminant(), "", []int{2}, length, 2}, // turned away from the mean difference
+		{aggregators.KMeans(2), "", []int{2}, 1, 6},
+		{aggregators.LinearAcT(), "", []int{2}, 1, 7},
+		{aggregators.Transport(), "", []int{2}, 1, 7},
+		{aggregators.Heads(aggregators.HeadOptions{Top: 8}), lm.AttnHeads, nil, 4, 12}, // in all layers
+	} {
+		v := train(test.aggregator, test.site, test.layers...)
+		after := moodOf(t, steered(v, test.multiplier), held, negativeOf)
+		t.Logf("%s: from %.2f to %.2f; positive stories have %.2f", v.Provenance.Aggregator, sad, after, happy)
+		if after < sad+test.least || after > happy {
+			t.Errorf("%s: from %.2f to %.2f; positive stories have %.2f", v.Provenance.Aggregator, sad, after, happy)
+		}
+	}
+
+	// Where it is erased, the sides have one mean; later layers still see earlier tokens.
+	erased := steered(train(aggregators.LEACE(), "", 2), 1)
+	if gap := moodOf(t, erased, held, positiveOf) - moodOf(t, erased, held, negativeOf); gap > happy-sad-3 {
+		t.Errorf("after the erasure %.2f nats lie between the sides, before %.2f", gap, happy-sad)
+	}
+	left, err := steer.Train(t.Context(), erased, training, steer.TrainOptions{Layers: []int{2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := left.Norms()[2]; n > 1e-3*length {
+		t.Errorf("the means of the sides are %g apart, before %g", n, length)
+	}
+}

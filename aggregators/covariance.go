@@ -3,6 +3,8 @@ package aggregators
 import (
 	"errors"
 
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/blas64"
 	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
 )
@@ -67,13 +69,7 @@ func shrink(x *mat.Dense) (*covariance, error) {
 	rows, width := x.Dims()
 	n := float64(rows)
 	c := &covariance{rows: x}
-	if rows < width {
-		c.gram = mat.NewSymDense(rows, nil)
-		c.gram.SymOuterK(1, x)
-	} else {
-		c.gram = mat.NewSymDense(width, nil)
-		c.gram.SymOuterK(1, x.T())
-	}
+	c.gram = outer(x, rows >= width)
 	trace, fourth := 0.0, 0.0
 	for i := range rows {
 		square := floats.Dot(x.RawRowView(i), x.RawRowView(i))
@@ -140,10 +136,23 @@ func (c *covariance) matrix() *mat.SymDense {
 	rows, width := c.rows.Dims()
 	full := c.gram
 	if rows < width {
-		full = mat.NewSymDense(width, nil)
-		full.SymOuterK(1, c.rows.T())
+		full = outer(c.rows, true)
 	}
 	return addDiagonal(full, c.scale, c.ridge)
+}
+
+// outer returns xxᵀ, or xᵀx of the transposed. It is a product of general matrices,
+// which runs on all cores; gonum's symmetric one does not, and is many times slower.
+func outer(x *mat.Dense, transposed bool) *mat.SymDense {
+	n, _ := x.Dims()
+	first, second := blas.NoTrans, blas.Trans
+	if transposed {
+		_, n = x.Dims()
+		first, second = second, first
+	}
+	out := blas64.General{Rows: n, Cols: n, Stride: n, Data: make([]float64, n*n)}
+	blas64.Gemm(first, second, 1, x.RawMatrix(), x.RawMatrix(), 0, out)
+	return mat.NewSymDense(n, out.Data)
 }
 
 // addDiagonal returns scale·a + ridge·I.

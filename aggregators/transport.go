@@ -129,9 +129,7 @@ func roots(a *mat.SymDense) (root, inverse *mat.SymDense, err error) {
 				scaled.Set(i, k, vectors.At(i, k)*factor)
 			}
 		}
-		out := mat.NewSymDense(n, nil)
-		out.SymOuterK(1, scaled)
-		return out
+		return outer(scaled, false)
 	}
 	return power(0.5), power(-0.5), nil
 }

@@ -471,3 +471,25 @@ func TestEditsKeepToPartsOfTheText(t *testing.T) {
 		}
 	}
 }
+
+// What evidence costs a token, beside its way through the model.
+func BenchmarkEvidence(b *testing.B) {
+	for _, width := range []int{576, 2048, 4096} {
+		h, v := make([]float32, width), make([]float32, width)
+		for i := range h {
+			h[i], v[i] = float32(i%7)-3, float32(i%5)-2
+		}
+		for _, measure := range []lm.Measure{lm.CAST, lm.Cosine, lm.Projection} {
+			of, err := measure.With(v, width)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Run(fmt.Sprintf("%s/%d", measure, width), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					of(h)
+				}
+			})
+		}
+	}
+}

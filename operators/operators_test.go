@@ -473,3 +473,23 @@ func narrow(x []float64) []float32 {
 	}
 	return out
 }
+
+// What can be read is printed as what is read again.
+func FuzzParse(f *testing.F) {
+	for _, k := range kinds {
+		f.Add(k.name())
+	}
+	for _, text := range []string{"ablate:share=0.5", "clamp:floor=-1,ceiling=1e300", "rotate:to=-0,only=positive", "multiply:by=0x1p-3"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		operator, err := Parse(text)
+		if err != nil {
+			return
+		}
+		again, err := Parse(operator.Name())
+		if err != nil || again != operator {
+			t.Fatalf("%q is named %s, which is read as %v, %v", text, operator.Name(), again, err)
+		}
+	})
+}

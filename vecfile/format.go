@@ -48,19 +48,16 @@ type format struct {
 
 const anyLayer = -maxLayer
 
-// formats are told apart by what files begin with, never by names. A table would
-// refer to itself through the functions in it, so it is one that is made.
-func formats() []format {
-	return []format{
-		{name: Native, extensions: []string{".safetensors"}, parse: parseSafetensors, write: writeNative, sites: true, ranks: true, behaviour: true, first: anyLayer},
-		{name: GGUF, extensions: []string{".gguf"}, parse: parseGGUF, write: written(encodeGGUF), first: 1},
-		{name: NPZ, extensions: []string{".npz"}, parse: parseNPZ, write: written(encodeNPZ), sites: true, ranks: true, behaviour: true, first: anyLayer},
-		{name: NPY, extensions: []string{".npy"}, parse: parseNPY},
-		{name: PyTorch, extensions: []string{".pt", ".bin", ".pth", ".pkl"}, parse: parseTorch, write: written(encodeTorch), sites: true, ranks: true, behaviour: true, first: anyLayer},
-		{name: SVEC, extensions: []string{".svec"}, parse: parseJSON, write: written(encodeSVEC), first: 0},
-		{name: SteeringLite, parse: parseSafetensors},
-		{name: JSON, extensions: []string{".json"}, parse: parseJSON, write: written(encodeJSON), sites: true, ranks: true, behaviour: true, first: anyLayer},
-	}
+// formats are told apart by what files begin with, never by names.
+var formats = []format{
+	{name: Native, extensions: []string{".safetensors"}, parse: parseSafetensors, write: writeNative, sites: true, ranks: true, behaviour: true, first: anyLayer},
+	{name: GGUF, extensions: []string{".gguf"}, parse: parseGGUF, write: written(encodeGGUF), first: 1},
+	{name: NPZ, extensions: []string{".npz"}, parse: parseNPZ, write: written(encodeNPZ), sites: true, ranks: true, behaviour: true, first: anyLayer},
+	{name: NPY, extensions: []string{".npy"}, parse: parseNPY},
+	{name: PyTorch, extensions: []string{".pt", ".bin", ".pth", ".pkl"}, parse: parseTorch, write: written(encodeTorch), sites: true, ranks: true, behaviour: true, first: anyLayer},
+	{name: SVEC, extensions: []string{".svec"}, parse: parseJSON, write: written(encodeSVEC), first: 0},
+	{name: SteeringLite, parse: parseSafetensors},
+	{name: JSON, extensions: []string{".json"}, parse: parseJSON, write: written(encodeJSON), sites: true, ranks: true, behaviour: true, first: anyLayer},
 }
 
 // written returns how a format is written whose files are made in memory.
@@ -84,7 +81,7 @@ func written(encode func(File) ([]byte, error)) func(path string, f File) error 
 
 // Formats returns the formats that are written.
 func Formats() (names []Format) {
-	for _, f := range formats() {
+	for _, f := range formats {
 		if f.write != nil {
 			names = append(names, f.name)
 		}
@@ -95,7 +92,7 @@ func Formats() (names []Format) {
 // FormatFor returns the format that files of a name's extension are written in.
 func FormatFor(path string) (Format, error) {
 	extension := strings.ToLower(filepath.Ext(path))
-	for _, f := range formats() {
+	for _, f := range formats {
 		if f.write != nil && slices.Contains(f.extensions, extension) {
 			return f.name, nil
 		}
@@ -104,7 +101,7 @@ func FormatFor(path string) (Format, error) {
 }
 
 func known(name Format) (format, error) {
-	for _, f := range formats() {
+	for _, f := range formats {
 		if f.name == name {
 			return f, nil
 		}
