@@ -18,6 +18,7 @@ import (
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/cpu/kernel"
 )
 
@@ -34,7 +35,7 @@ var shapes = []shape{
 }
 
 // benchParts are what is measured, in order.
-var benchParts = []string{"prefill", "decode", "batch", "train", "steer", "sweep", "serve", "memory"}
+var benchParts = []string{"prefill", "decode", "quantised", "batch", "train", "steer", "sweep", "serve", "memory"}
 
 // bench is one run of the measurements.
 type bench struct {
@@ -92,8 +93,8 @@ func benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure this machine and what is made of it",
-		Long: `Measure prefill, decoding, batches, training, steering, sweeps, the server and memory
-on Llama shapes with random weights, which are made on the spot: nothing is downloaded.
+		Long: `Measure prefill, decoding, weights of few bits, batches, training, steering, sweeps, the server
+and memory on Llama shapes with random weights, which are made on the spot: nothing is downloaded.
 
 Every figure is the median of several rounds and stands beside the machine's own
 peak, measured in the same rounds: the fused multiply-adds or bfloat16 dot products
@@ -166,7 +167,8 @@ func (b *bench) run(out io.Writer) error {
 				continue
 			}
 			measure := map[string]func(shape) error{
-				"prefill": b.prefill, "decode": b.decode, "batch": b.batch, "train": b.train, "steer": b.steer, "sweep": b.sweep, "serve": b.serve,
+				"prefill": b.prefill, "decode": b.decode, "quantised": b.quantised, "batch": b.batch, "train": b.train,
+				"steer": b.steer, "sweep": b.sweep, "serve": b.serve,
 			}[part]
 			if err := measure(s); err != nil {
 				return fmt.Errorf("%s of %s: %w", part, s.name, err)
@@ -200,14 +202,14 @@ func median(x []float64) float64 {
 	return (x[(len(x)-1)/2] + x[len(x)/2]) / 2
 }
 
-// open makes a model of the shape.
-func (b *bench) open(s shape, dtype lm.DType) (*lm.Model, error) {
+// open makes a model of the shape, with weights in blocks unless the type is F32.
+func (b *bench) open(s shape, dtype lm.DType, quantize gguf.Type) (*lm.Model, error) {
 	config := fmt.Sprintf(`{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": %d,
 		"num_hidden_layers": %d, "num_attention_heads": %d, "num_key_value_heads": %d, "intermediate_size": %d,
 		"vocab_size": %d, "hidden_act": "silu", "rms_norm_eps": 1e-5, "rope_theta": 10000,
 		"max_position_embeddings": 1048576, "tie_word_embeddings": true}`,
 		s.hidden, s.layers, s.heads, s.keyValueHeads, s.inner, s.vocabulary)
-	return lm.Random(b.ctx, "llama-"+s.name, []byte(config), lm.Compute(dtype))
+	return lm.Random(b.ctx, "llama-"+s.name, []byte(config), lm.Compute(dtype), lm.Quantize(quantize))
 }
 
 // linear returns the weights of the decoder blocks' linear layers.
@@ -230,7 +232,7 @@ var peakTime = 150 * time.Millisecond
 
 func (b *bench) prefill(s shape) error {
 	for _, dtype := range []lm.DType{lm.BFloat16, lm.Float32} {
-		m, err := b.open(s, dtype)
+		m, err := b.open(s, dtype, gguf.F32)
 		if err != nil {
 			return err
 		}
@@ -274,7 +276,7 @@ func finite(share float64) float64 {
 
 // decode measures the time of each step.
 func (b *bench) decode(s shape) error {
-	m, err := b.open(s, lm.Auto)
+	m, err := b.open(s, lm.Auto, gguf.F32)
 	if err != nil {
 		return err
 	}
@@ -327,7 +329,7 @@ func (b *bench) steps(m *lm.Model, s shape, batch, tokens int) (float64, error) 
 
 // train compares training with and without shared prefixes.
 func (b *bench) train(s shape) error {
-	m, err := b.open(s, lm.Auto)
+	m, err := b.open(s, lm.Auto, gguf.F32)
 	if err != nil {
 		return err
 	}
@@ -415,7 +417,7 @@ func (nowhere) Check(int) error       { return nil }
 
 // steer compares decoding with and without vectors, in turns.
 func (b *bench) steer(s shape) error {
-	m, err := b.open(s, lm.Auto)
+	m, err := b.open(s, lm.Auto, gguf.F32)
 	if err != nil {
 		return err
 	}
@@ -509,7 +511,7 @@ func (b *bench) memory() error {
 
 // trainOnly is what a process of memory does: it trains and tells its peak.
 func (b *bench) trainOnly() error {
-	m, err := b.open(shapes[0], lm.Auto)
+	m, err := b.open(shapes[0], lm.Auto, gguf.F32)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 )
 
 // What batch measures: texts of so many tokens after prompts of so many, and how
@@ -19,7 +20,7 @@ const (
 // batch measures whole calls of Generate, prompts included, and what it costs
 // those that write when another sequence comes and goes in mid-flight.
 func (b *bench) batch(s shape) error {
-	m, err := b.open(s, lm.Auto)
+	m, err := b.open(s, lm.Auto, gguf.F32)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/serve"
 )
 
@@ -30,7 +31,7 @@ const (
 // serve measures what a client sees of a server over loopback: all streams steered
 // differently beside the same unsteered, and beside a plain call of Generate.
 func (b *bench) serve(s shape) error {
-	m, err := b.open(s, lm.Auto)
+	m, err := b.open(s, lm.Auto, gguf.F32)
 	if err != nil {
 		return err
 	}

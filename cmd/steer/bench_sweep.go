@@ -6,6 +6,7 @@ import (
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 )
 
 // What a sweep measures: questions of so many tokens with two answers that differ
@@ -25,7 +26,7 @@ const (
 // shared at all. Every point takes the same time so, and is taken at the middle
 // layer.
 func (b *bench) sweep(s shape) error {
-	m, err := b.open(s, lm.Auto)
+	m, err := b.open(s, lm.Auto, gguf.F32)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 var exampleCommands = []string{
 	"demo", "train", "train-condition", "merge", "extract", "aggregate", "record", "generate", "score", "eval", "sweep", "calibrate",
 	"pairs", "project", "report", "bake",
-	"tokenize", "convert", "combine", "doctor", "inspect",
+	"tokenize", "convert", "combine", "doctor", "inspect", "quantize",
 }
 
 // Every command line that help, the README, the docs and the demonstration print
@@ -52,6 +52,7 @@ func TestEveryExampleThatIsPrintedWorks(t *testing.T) {
 	}
 	for name, path := range map[string]string{
 		"pairs.jsonl": "../../testdata/mood.jsonl", "held-out.jsonl": "../../testdata/held-out.jsonl", "neutral.txt": "../../testdata/neutral.txt", "suffixes.txt": "../../pairs/testdata/suffixes.txt", "persona.json": "../../pairs/testdata/persona.json",
+		"model.gguf": "../../lm/testdata/llamacpp/q4_0.gguf",
 	} {
 		data, err := os.ReadFile(path)
 		if err != nil {

@@ -29,13 +29,13 @@ func (f *modelFlags) add(c *cobra.Command) {
 		choice(flags, &f.dtype, "dtype", []string{"auto", "f32", "bf16"}, func(name string) lm.DType {
 			return map[string]lm.DType{"auto": lm.Auto, "f32": lm.Float32, "bf16": lm.BFloat16}[name]
 		}, "number format of the matrix products")
-		quantizeFlag(flags, &f.quantize, "quantize", "none", "round the weights when they are read, plainly, to blocks of few bits")
+		quantizeFlag(flags, &f.quantize, "quantize", []string{"none"}, "round the weights when they are read, plainly, to blocks of few bits")
 	})
 }
 
-// quantizeFlag is a flag for a type of blocks, F32 for what is named first.
-func quantizeFlag(flags *pflag.FlagSet, target *gguf.Type, name, first, help string) {
-	names, types := []string{first}, map[string]gguf.Type{}
+// quantizeFlag is a flag for a type of blocks, or for other names, which mean F32.
+func quantizeFlag(flags *pflag.FlagSet, target *gguf.Type, name string, names []string, help string) {
+	types := map[string]gguf.Type{}
 	for _, t := range gguf.Quantizable() {
 		name := strings.ToLower(t.String())
 		names, types[name] = append(names, name), t

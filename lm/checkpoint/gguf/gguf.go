@@ -18,12 +18,13 @@ import (
 // File is an open GGUF file. Any number of goroutines may read it; Close must
 // come after them.
 type File struct {
-	header   []byte
-	keys     []string // in the order of the file
-	metadata map[string]any
-	names    []string // in the order of the file
-	tensors  map[string]Tensor
-	bytes    mapped.Bytes
+	header                []byte
+	tensorsAt, fileTypeAt int      // where in it what is said of tensors begins, and the number of the file's type (0: none)
+	keys                  []string // in the order of the file
+	metadata              map[string]any
+	names                 []string // in the order of the file
+	tensors               map[string]Tensor
+	bytes                 mapped.Bytes
 }
 
 // Open maps the file at path into memory and checks its header. Where the

@@ -44,7 +44,11 @@ func parse(data []byte) (*File, error) {
 		}
 		f.keys = append(f.keys, key)
 		f.metadata[key] = value
+		if number, ok := value.(uint64); ok && key == "general.file_type" && number == uint64(binary.LittleEndian.Uint32(data[r.at-4:])) {
+			f.fileTypeAt = r.at - 4
+		}
 	}
+	f.tensorsAt = r.at
 	var placed []place
 	for i := range tensors {
 		p := r.tensor()

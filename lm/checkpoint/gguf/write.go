@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Contents is what a file is to hold.
@@ -45,14 +46,8 @@ func (c *Contents) Encode() ([]byte, error) {
 		if size, known := p.size(); !known || size != uint64(len(t.Data)) {
 			return nil, fmt.Errorf("tensor %q: shape %v of %v does not fit its %d bytes", t.Name, t.Shape, t.Type, len(t.Data))
 		}
-		out = appendText(out, t.Name)
-		out = binary.LittleEndian.AppendUint32(out, uint32(len(t.Shape)))
-		for d := len(t.Shape) - 1; d >= 0; d-- { // the format begins with the dimension whose neighbours lie side by side
-			out = binary.LittleEndian.AppendUint64(out, uint64(t.Shape[d]))
-		}
-		out = binary.LittleEndian.AppendUint32(out, uint32(t.Type))
-		out = binary.LittleEndian.AppendUint64(out, offset)
-		offset = aligned(offset + uint64(len(t.Data)))
+		out = appendTensor(out, t, t.Type, offset)
+		offset = aligned(offset+uint64(len(t.Data)), defaultAlignment)
 	}
 	for _, t := range c.Tensors {
 		out = append(pad(out), t.Data...)
@@ -60,12 +55,22 @@ func (c *Contents) Encode() ([]byte, error) {
 	return pad(out), nil
 }
 
-func aligned(n uint64) uint64 {
-	return (n + defaultAlignment - 1) / defaultAlignment * defaultAlignment
-}
+func aligned(n, alignment uint64) uint64 { return (n + alignment - 1) / alignment * alignment }
 
 func pad(out []byte) []byte {
-	return append(out, make([]byte, aligned(uint64(len(out)))-uint64(len(out)))...)
+	return append(out, make([]byte, aligned(uint64(len(out)), defaultAlignment)-uint64(len(out)))...)
+}
+
+// appendTensor appends what a header says of a tensor that has a type and begins at
+// an offset.
+func appendTensor(out []byte, t Tensor, kind Type, offset uint64) []byte {
+	out = appendText(out, t.Name)
+	out = binary.LittleEndian.AppendUint32(out, uint32(len(t.Shape)))
+	for _, n := range slices.Backward(t.Shape) { // the format begins with the dimension whose neighbours lie side by side
+		out = binary.LittleEndian.AppendUint64(out, uint64(n))
+	}
+	out = binary.LittleEndian.AppendUint32(out, uint32(kind))
+	return binary.LittleEndian.AppendUint64(out, offset)
 }
 
 func appendText(out []byte, text string) []byte {
