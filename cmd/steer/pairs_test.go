@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/steervec/steer/lm/demo"
 	"github.com/steervec/steer/pairs"
 )
 
@@ -94,6 +95,11 @@ func TestThePreviewMarksWhatIsRead(t *testing.T) {
 func TestPairsThatCannotBeBuiltAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	file := write(t, filepath.Join(dir, "pairs.jsonl"), `["a b", "a c"]`)
+	silent := filepath.Join(dir, "silent") // a model without a chat template
+	if err := os.CopyFS(silent, demo.Files()); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(silent, "tokenizer_config.json"), "{}")
 	for _, test := range []struct {
 		name string
 		args []string
@@ -107,7 +113,7 @@ func TestPairsThatCannotBeBuiltAreRefused(t *testing.T) {
 		{"shares that are not whole", []string{"--pairs", file, "--out", "x", "--split", "60/20/30"}, exitUsage, "not to 100"},
 		{"its own source", []string{"--pairs", file, "--out", file, "--force"}, exitUsage, "is what the command reads"},
 		{"no suffixes", []string{"--template", "{persona}", "--out", "x"}, exitUsage, "--suffixes is missing"},
-		{"no chat template", []string{"--model", "demo", "--persona", "../../pairs/testdata/persona.json", "--out", filepath.Join(dir, "x")}, exitFailure, "no chat template"},
+		{"no chat template", []string{"--model", silent, "--persona", "../../pairs/testdata/persona.json", "--out", filepath.Join(dir, "x")}, exitFailure, "no chat template"},
 	} {
 		code, _, diagnostics := steerWith(t.Context(), "", append([]string{"pairs"}, test.args...)...)
 		if code != test.code || !strings.Contains(diagnostics, test.want) {
