@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/tokenizer"
 )
 
@@ -26,18 +25,14 @@ type Rendering struct {
 	SystemNegative string `json:"system_negative,omitempty"`
 }
 
-// RenderChat makes a conversation of every prompt by the model's chat template: the
+// RenderChat makes a conversation of every prompt by the tokenizer's chat template: the
 // prompt is the user's message, up to where its response begins, and the response, where
 // the sample has one, begins the assistant's turn. What stands around a question in
 // prompts of CAA's form is left out. The samples that it returns have token ids; those
 // that are given stay. Errors name the sample, as prompts do that are given as token
 // ids.
-func RenderChat(ctx context.Context, model *lm.Model, samples []Sample, chat Chat) ([]Sample, Rendering, error) {
+func RenderChat(ctx context.Context, t *tokenizer.Tokenizer, samples []Sample, chat Chat) ([]Sample, Rendering, error) {
 	fail := func(err error) ([]Sample, Rendering, error) { return nil, Rendering{}, err }
-	t, err := model.Tokenizer()
-	if err != nil {
-		return fail(err)
-	}
 	if !t.HasChatTemplate() {
 		return fail(tokenizer.ErrNoChatTemplate)
 	}
@@ -52,11 +47,12 @@ func RenderChat(ctx context.Context, model *lm.Model, samples []Sample, chat Cha
 			{"positive", s.Positive, chat.SystemPositive, &s.PositiveIDs, &s.PositiveResponse},
 			{"negative", s.Negative, chat.SystemNegative, &s.NegativeIDs, &s.NegativeResponse},
 		} {
+			var err error
 			switch {
 			case *side.ids != nil:
 				err = errors.New("it is given as token ids, which make no conversation")
 			case side.text != "": // an empty one is for who reads the samples
-				*side.ids, *side.response, err = converse(ctx, model, side.system, side.text, *side.response)
+				*side.ids, *side.response, err = converse(ctx, t, side.system, side.text, *side.response)
 			}
 			if err == nil {
 				err = ctx.Err()
@@ -71,30 +67,31 @@ func RenderChat(ctx context.Context, model *lm.Model, samples []Sample, chat Cha
 
 // converse returns the tokens of a conversation and where in them the response begins,
 // 0 where the prompt has none.
-func converse(ctx context.Context, model *lm.Model, system, text string, response int) (ids []int, at int, err error) {
+func converse(ctx context.Context, t *tokenizer.Tokenizer, system, text string, response int) (ids []int, at int, err error) {
 	question, answer := text, ""
 	if response > 0 && response < len(text) {
-		question, answer = questionOf(text[:response]), text[response:]
+		question, answer = QuestionOf(text[:response]), text[response:]
 	}
-	var messages []lm.Message
+	var messages []tokenizer.Message
 	if system != "" {
-		messages = append(messages, lm.Message{Role: "system", Content: system})
+		messages = append(messages, tokenizer.Message{Role: "system", Content: system})
 	}
-	messages = append(messages, lm.Message{Role: "user", Content: question})
-	if ids, err = model.Chat(ctx, messages, lm.ChatOptions{AddGenerationPrompt: true}); err != nil || answer == "" {
+	messages = append(messages, tokenizer.Message{Role: "user", Content: question})
+	if _, ids, err = t.EncodeChat(ctx, messages, tokenizer.ChatOptions{AddGenerationPrompt: true}); err != nil || answer == "" {
 		return ids, 0, err
 	}
-	rest, err := model.TokenizeContinuation(answer)
+	rest, err := t.EncodeContinuation(answer)
 	return slices.Concat(ids, rest), len(ids), err
 }
 
-// questionOf returns the question of a prompt as files of CAA have it put together,
-// without what stands around it; other texts as they are.
-func questionOf(prompt string) string {
+// QuestionOf returns the question of a prompt as files of CAA have it put together,
+// without what stands around it; other texts without the space that parts them from
+// a response.
+func QuestionOf(prompt string) string {
 	rest, before := strings.CutPrefix(prompt, "Input: ")
 	question, after := strings.CutSuffix(rest, "\nResponse: ")
 	if before && after {
 		return question
 	}
-	return prompt
+	return strings.TrimSuffix(prompt, " ")
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/steervec/steer/aggregators"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/demo"
+	"github.com/steervec/steer/lm/tokenizer"
 )
 
 // moodSamples are pairs of beginnings of stories.
@@ -199,7 +200,7 @@ func TestPromptsBecomeConversations(t *testing.T) {
 		{Positive: "Input: Is it?\nResponse: Yes", Negative: "Input: Is it?\nResponse: No", PositiveResponse: 24, NegativeResponse: 24},
 	}
 	before := slices.Clone(given)
-	samples, rendering, err := steer.RenderChat(t.Context(), m, given, steer.Chat{SystemPositive: "Be happy.", SystemNegative: "Be sad."})
+	samples, rendering, err := steer.RenderChat(t.Context(), tokenizerOf(t, m), given, steer.Chat{SystemPositive: "Be happy.", SystemNegative: "Be sad."})
 	if err != nil || !reflect.DeepEqual(given, before) {
 		t.Fatalf("%v; the samples that were given are %v", err, given)
 	}
@@ -237,11 +238,11 @@ func TestPromptsBecomeConversations(t *testing.T) {
 		t.Error("statistics of other renderings were merged")
 	}
 
-	if _, _, err := steer.RenderChat(t.Context(), openDemo(t), given, steer.Chat{}); err == nil {
+	if _, _, err := steer.RenderChat(t.Context(), tokenizerOf(t, openDemo(t)), given, steer.Chat{}); err == nil {
 		t.Error("a model without a template rendered")
 	}
 	wrong := (*steer.SampleError)(nil)
-	if _, _, err := steer.RenderChat(t.Context(), m, []steer.Sample{{PositiveIDs: []int{1}, NegativeIDs: []int{2}}}, steer.Chat{}); !errors.As(err, &wrong) {
+	if _, _, err := steer.RenderChat(t.Context(), tokenizerOf(t, m), []steer.Sample{{PositiveIDs: []int{1}, NegativeIDs: []int{2}}}, steer.Chat{}); !errors.As(err, &wrong) {
 		t.Errorf("token ids made a conversation: %v", err)
 	}
 }
@@ -327,4 +328,14 @@ func TestMethodsSteerStoriesThatTheyHaveNotSeen(t *testing.T) {
 	if n := left.Norms()[2]; n > 1e-3*length {
 		t.Errorf("the means of the sides are %g apart, before %g", n, length)
 	}
+}
+
+// tokenizerOf returns a model's tokenizer.
+func tokenizerOf(t *testing.T, m *lm.Model) *tokenizer.Tokenizer {
+	t.Helper()
+	tokens, err := m.Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens
 }

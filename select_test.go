@@ -129,7 +129,7 @@ func TestASelectionThatLeavesNothingSaysWhy(t *testing.T) {
 // chat template.
 func TestPositionsBehindTheMessageAreTried(t *testing.T) {
 	m := talkingDemo(t)
-	samples, _, err := steer.RenderChat(t.Context(), m, eventSamples(trainedOn, 16), steer.Chat{})
+	samples, _, err := steer.RenderChat(t.Context(), tokenizerOf(t, m), eventSamples(trainedOn, 16), steer.Chat{})
 	if err != nil {
 		t.Fatal(err)
 	}

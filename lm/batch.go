@@ -123,19 +123,19 @@ func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Seque
 	return s, nil
 }
 
-// growth returns how many slots a sequence may come to take: whole pages for its
-// prompt, what it sets aside for its text, a page at each end, and states: where
-// it parts from others, at the prompt's end, at its own, and the next.
+// growth returns how many slots a sequence may come to take: its prompt in whole
+// pages, of which each chunk begins one, what it sets aside for its text, and states:
+// where it parts from others, at the prompt's end, at its own, and the next.
 func (b *Batch) growth(s *sequence, opts *GenerateOptions) int {
 	up := func(n, to int) int { return (n + to - 1) / to * to }
 	written := opts.MaxTokens
 	if d := b.model.Decoder(); d.Embedding.Positions != "" {
 		written = min(written, d.MaxPositions-len(s.tokens))
 	}
-	slots := up(len(s.tokens), forest.PageSlots) + up(written, ahead) + 2*forest.PageSlots
-	states := 4
-	if len(s.steering.undecided()) > 0 { // from an unsteered pass over the prompt
-		slots += up(s.prompt, forest.PageSlots) + forest.PageSlots
+	computed := func(n int) int { return up(n, forest.PageSlots) + (n/b.runTokens+2)*forest.PageSlots }
+	slots, states := computed(len(s.tokens))+up(written, ahead), 4
+	if len(s.steering.undecided()) > 0 { // by an unsteered pass over the prompt
+		slots += computed(s.prompt)
 		states += 2
 	}
 	return slots + states*b.model.Decoder().StateWeight()

@@ -42,15 +42,21 @@ var asGGUF = map[string]struct {
 	"olmo3":               {loose: true},
 	"olmoe":               {set: map[string]any{"clip_qkv": nil}},                           // the format has no word for it
 	"smollm3":             {set: map[string]any{"no_rope_layers": nil, "layer_types": nil}}, // every fourth, as llama.cpp takes it
-	"dots1":               {set: map[string]any{"layer_types": nil}},                        // no window, as llama.cpp takes it
-	"lfm2":                {set: map[string]any{"conv_bias": false}},                        // the format has no word for it
-	"falcon_h1":           {loose: true},
-	"glm4_moe":            {loose: true},
-	"gpt_neox_seq":        {set: map[string]any{"hidden_act": "gelu"}},
-	"llama_llama3rope":    {loose: true},
-	"phi3_longrope":       {loose: true},
-	"llama_yarnrope":      {loose: true},
-	"granite":             {loose: true},
+	"deepseek_v3": {loose: true, set: map[string]any{"rope_scaling": map[string]any{ // the format has one magnitude for both
+		"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 16, "mscale": 0.8, "mscale_all_dim": 0.8}}},
+	"deepseek_v2_group": {loose: true},
+	"dots1":             {set: map[string]any{"layer_types": nil}}, // no window, as llama.cpp takes it
+	"lfm2":              {set: map[string]any{"conv_bias": false}}, // the format has no word for it
+	"falcon_h1":         {loose: true},
+	"glm4_moe":          {loose: true},
+	"gpt_neox_seq":      {set: map[string]any{"hidden_act": "gelu"}},
+	"llama_llama3rope":  {loose: true},
+	"phi3_longrope":     {loose: true},
+	"llama_yarnrope":    {loose: true},
+	"granite":           {loose: true},
+	"granitemoe":        {loose: true},
+	"granitemoeshared":  {loose: true},
+	"granitemoehybrid":  {loose: true},
 }
 
 // sharedFolder is the folder of test data beside the project.

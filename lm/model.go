@@ -273,12 +273,8 @@ func (m *Model) Chat(ctx context.Context, messages []Message, opts ChatOptions) 
 	if err != nil {
 		return nil, err
 	}
-	text, err := t.Chat(ctx, messages, opts)
-	if err != nil {
-		return nil, fmt.Errorf("render the conversation: %w", err)
-	}
-	e, err := t.Encode(text, tokenizer.EncodeOptions{NoSpecialTokens: true})
-	return e.IDs, err
+	_, ids, err := t.EncodeChat(ctx, messages, opts)
+	return ids, err
 }
 
 // Layer resolves a layer number, negative ones from the last, and checks it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -405,6 +406,15 @@ func (w *world) add(r *rand.Rand, b *lm.Batch) *text {
 	if r.IntN(3) == 0 {
 		s.opts.RepetitionPenalty = 1.3
 	}
+	if r.IntN(3) == 0 {
+		s.opts.Logprobs, s.opts.TopLogprobs, s.opts.Echo = true, r.IntN(3), r.IntN(2) == 0
+	}
+	if r.IntN(4) == 0 {
+		s.in.Salt = "salt"
+	}
+	if r.IntN(4) == 0 {
+		s.opts.PresencePenalty, s.opts.FrequencyPenalty = r.Float64(), r.Float64()
+	}
 	for range r.IntN(4) {
 		s.opts.Stop = append(s.opts.Stop, []string{"e", "th", " a", "ing", "\n"}[r.IntN(5)])
 	}
@@ -437,6 +447,8 @@ func (w *world) compare(plain *lm.Model, s *text) {
 		if n := len(got.IDs); n > len(want.IDs) || !slices.Equal(got.IDs, want.IDs[:n]) {
 			w.Errorf("%s: wrote %v before it was cancelled, alone %v", w.name, got.IDs, want.IDs)
 		}
+	case !reflect.DeepEqual(got.Logprobs, want.Logprobs) || !reflect.DeepEqual(got.PromptLogprobs, want.PromptLogprobs):
+		w.Errorf("%s: %v of %v\nhas the log-probabilities %v, %v,\nalone %v, %v", w.name, s.opts, s.in, got.PromptLogprobs, got.Logprobs, want.PromptLogprobs, want.Logprobs)
 	case s.Err() != nil || got.Finish != want.Finish || got.Text != want.Text || !slices.Equal(got.IDs, want.IDs):
 		w.Errorf("%s: %v of %v\nwrote %v %q (%s, %v),\nalone %v %q (%s)", w.name, s.opts, s.in, got.IDs, got.Text, got.Finish, s.Err(), want.IDs, want.Text, want.Finish)
 	default:

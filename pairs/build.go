@@ -58,7 +58,8 @@ func (c Contrast) Build(ctx context.Context, t *tokenizer.Tokenizer) ([]steer.Sa
 	if !c.Chat {
 		return samples, nil
 	}
-	return samples, Chat(ctx, t, samples, c.System)
+	samples, _, err := steer.RenderChat(ctx, t, samples, steer.Chat{SystemPositive: c.System, SystemNegative: c.System})
+	return samples, err
 }
 
 const personaSlot, suffixSlot = "{persona}", "{suffix}"
@@ -153,7 +154,7 @@ func (p Persona) Build(ctx context.Context, t *tokenizer.Tokenizer) ([]steer.Sam
 					messages = []tokenizer.Message{{Role: "user", Content: side.instruction + "\n\n" + question}}
 				}
 				var err error
-				if *side.text, *side.ids, err = render(ctx, t, messages); errors.Is(err, tokenizer.ErrTemplateRefuses) && !p.InUser {
+				if *side.text, *side.ids, err = t.EncodeChat(ctx, messages, tokenizer.ChatOptions{AddGenerationPrompt: true}); errors.Is(err, tokenizer.ErrTemplateRefuses) && !p.InUser {
 					err = fmt.Errorf("%w: the template may know no system message; the instruction can stand in the user's message", err)
 				}
 				if err != nil {

@@ -126,9 +126,6 @@ func TestWhatNoPairsCanBeBuiltOfIsRefused(t *testing.T) {
 		{"one label only", func() error { _, err := pairs.Labelled([]pairs.Text{{Text: "x", Label: "a"}}, "a", 1); return err }, "1 texts have the label"},
 		{"a persona without questions", func() error { _, err := (pairs.Persona{}).Build(t.Context(), tokens); return err }, "0 and 0"},
 		{"a template without system messages", func() error { _, err := persona.Build(t.Context(), strict); return err }, "can stand in the user's message"},
-		{"token ids to render", func() error {
-			return pairs.Chat(t.Context(), tokens, []steer.Sample{{PositiveIDs: []int{1}, NegativeIDs: []int{2}}}, "")
-		}, "no conversation"},
 	} {
 		if err := test.build(); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: error %v does not say %q", test.name, err, test.want)
@@ -168,7 +165,7 @@ func TestQuestionsAreReadAtTheLetter(t *testing.T) {
 			t.Fatal(err)
 		}
 		if chat {
-			if err := pairs.Chat(t.Context(), tokens, samples, ""); err != nil {
+			if samples, _, err = steer.RenderChat(t.Context(), tokens, samples, steer.Chat{}); err != nil {
 				t.Fatal(err)
 			}
 		}

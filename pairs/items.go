@@ -262,7 +262,7 @@ func readPair(e entry, _ *Items) ([]Item, error) {
 	for i, side := range []steer.Sample{{Positive: s.Positive, PositiveResponse: s.PositiveResponse}, {Positive: s.Negative, PositiveResponse: s.NegativeResponse}} {
 		o := &item.Options[i]
 		o.Prompt, o.Answer = apart(side.Positive[:side.PositiveResponse], side.Positive[side.PositiveResponse:])
-		if question := questionOf(o.Prompt + " "); question != o.Prompt {
+		if question := steer.QuestionOf(o.Prompt + " "); question != o.Prompt {
 			o.Question = question
 		}
 		o.Matches = i == 0

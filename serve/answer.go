@@ -99,12 +99,13 @@ func (s *Server) chatLogprobs(list []lm.Logprob) *chatLogprobs {
 // textLogprobs lists log-probabilities of tokens whose text begins at an offset, and
 // returns where it ends. The alternatives are keyed by their text; where two have the
 // same, the likelier counts.
-func (s *Server) textLogprobs(list []lm.Logprob, prompt bool, offset int) (*textLogprobs, int) {
+func (j *job) textLogprobs(list []lm.Logprob, prompt bool, offset int) (*textLogprobs, int) {
+	texts := &j.server.texts
 	out := &textLogprobs{Tokens: []string{}, Logprobs: []*float64{}, Top: []map[string]float64{}, Offsets: []int{}}
 	for i, l := range list {
-		text := s.texts.of(l.Token)
+		text := texts.of(l.Token)
 		out.Tokens, out.Offsets = append(out.Tokens, text), append(out.Offsets, offset)
-		if !s.texts.special(l.Token) { // which the text leaves out
+		if !texts.special(l.Token) || !prompt && j.request.IgnoreEOS { // else the text leaves it out
 			offset += utf8.RuneCountInString(text)
 		}
 		if prompt && i == 0 {
@@ -113,7 +114,7 @@ func (s *Server) textLogprobs(list []lm.Logprob, prompt bool, offset int) (*text
 		}
 		top := map[string]float64{text: l.Logprob}
 		for _, a := range l.Top {
-			key := s.texts.of(a.Token)
+			key := texts.of(a.Token)
 			if known, there := top[key]; !there || a.Logprob > known {
 				top[key] = a.Logprob
 			}
@@ -220,7 +221,6 @@ func newPart(j *job, i int) *part {
 
 // next returns what is new of a completion.
 func (p *part) next(g lm.Generation) (text string, logprobs *textLogprobs) {
-	s := p.job.server
 	hidden := p.job.hidden
 	if hidden == 0 {
 		text = g.Text[p.bytes:]
@@ -230,11 +230,11 @@ func (p *part) next(g lm.Generation) (text string, logprobs *textLogprobs) {
 		written := g.Logprobs[min(p.tokens, len(g.Logprobs)):max(p.tokens, len(g.Logprobs)-hidden)]
 		p.tokens += len(written)
 		if !p.begun && p.job.opts.Echo {
-			logprobs, p.offset = s.textLogprobs(g.PromptLogprobs, true, p.offset)
+			logprobs, p.offset = p.job.textLogprobs(g.PromptLogprobs, true, p.offset)
 		}
 		if logprobs == nil || len(written) > 0 {
 			var more *textLogprobs
-			more, p.offset = s.textLogprobs(written, false, p.offset)
+			more, p.offset = p.job.textLogprobs(written, false, p.offset)
 			logprobs = logprobs.with(more)
 		}
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/forest"
 	"github.com/steervec/steer/lm/tokenizer"
 )
 
@@ -93,8 +94,9 @@ func New(model *lm.Model, opts Options) (*Server, error) {
 		registry: newRegistry(), presets: map[string]*steering{}, keys: newKeys(opts.Keys), metrics: newMetrics(opts.Name), training: make(chan struct{}, 1), passes: make(chan struct{}, 2),
 	}
 	s.texts.tokens = tokens
-	const spare = 256 // what a text may set aside, and more
-	if s.context = opts.Cache - spare; s.context < 1 {
+	// A text sets some slots aside, and each chunk of a prompt begins a page.
+	const spare = 192
+	if s.context = (opts.Cache - spare) * opts.RunTokens / (opts.RunTokens + forest.PageSlots); s.context < 1 {
 		return nil, fmt.Errorf("a cache of %d tokens is too small", opts.Cache)
 	}
 	if most := model.Decoder().MaxPositions; most > 0 {

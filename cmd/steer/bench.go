@@ -93,9 +93,8 @@ func benchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure this machine and what is made of it",
-		Long: `Measure prefill, decoding, weights in blocks of few bits, batches, training, steering,
-sweeps, the server and memory on Llama shapes with random weights, which are made on
-the spot: nothing is downloaded.
+		Long: `Measure prefill, decoding, weights of few bits, batches, training, steering, sweeps, the server
+and memory on Llama shapes with random weights, which are made on the spot: nothing is downloaded.
 
 Every figure is the median of several rounds and stands beside the machine's own
 peak, measured in the same rounds: the fused multiply-adds or bfloat16 dot products
@@ -168,7 +167,8 @@ func (b *bench) run(out io.Writer) error {
 				continue
 			}
 			measure := map[string]func(shape) error{
-				"prefill": b.prefill, "decode": b.decode, "quantised": b.quantised, "batch": b.batch, "train": b.train, "steer": b.steer, "sweep": b.sweep, "serve": b.serve,
+				"prefill": b.prefill, "decode": b.decode, "quantised": b.quantised, "batch": b.batch, "train": b.train,
+				"steer": b.steer, "sweep": b.sweep, "serve": b.serve,
 			}[part]
 			if err := measure(s); err != nil {
 				return fmt.Errorf("%s of %s: %w", part, s.name, err)

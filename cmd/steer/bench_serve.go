@@ -74,7 +74,7 @@ func (b *bench) streams(m *lm.Model, s shape, client *serveClient) error {
 		return out
 	}
 	for _, streams := range []int{1, 4, 16, 64} {
-		var plain, unsteered, steered []float64
+		var steered, onUnsteered, onPlain []float64
 		var times streamTimes
 		for range b.rounds {
 			var inputs []lm.Input
@@ -85,25 +85,26 @@ func (b *bench) streams(m *lm.Model, s shape, client *serveClient) error {
 			if _, err := m.Generate(b.ctx, inputs, lm.GenerateOptions{MaxTokens: serveTokens, IgnoreEnd: true}); err != nil {
 				return err
 			}
-			plain = append(plain, time.Since(begin).Seconds())
+			plain := time.Since(begin).Seconds()
 
 			begin = time.Now()
 			if _, err := client.write(some(streams), false); err != nil {
 				return err
 			}
-			unsteered = append(unsteered, time.Since(begin).Seconds())
+			unsteered := time.Since(begin).Seconds()
 
 			begin = time.Now()
 			measured, err := client.write(some(streams), true)
 			if err != nil {
 				return err
 			}
-			steered = append(steered, time.Since(begin).Seconds())
+			took := time.Since(begin).Seconds()
+			steered, onUnsteered, onPlain = append(steered, took), append(onUnsteered, took/unsteered), append(onPlain, took/plain)
 			times.add(measured)
 		}
 		f := figure{Part: "serve", Model: s.name, Case: fmt.Sprintf("%d streams", streams), Seconds: median(steered)}
 		f.TokensPerSecond = float64(streams*serveTokens) / f.Seconds
-		f.Ratio, f.PlainRatio = f.Seconds/median(unsteered), f.Seconds/median(plain)
+		f.Ratio, f.PlainRatio = median(onUnsteered), median(onPlain)
 		f.First, f.Between = quantiles(times.first), quantiles(times.between)
 		b.tell(f, "%2d streams, each steered differently: %.1f tokens/s; time %+.1f %% on unsteered, %+.1f %% on Generate; first token %.0f ms (99th percentile %.0f), then %.1f ms (%.1f)",
 			streams, f.TokensPerSecond, 100*(f.Ratio-1), 100*(f.PlainRatio-1), 1e3*f.First[0], 1e3*f.First[1], 1e3*f.Between[0], 1e3*f.Between[1])

@@ -23,7 +23,7 @@ func TestBenchMeasuresEveryPart(t *testing.T) {
 			t.Errorf("%d of %d tokens are computed, want %d of 3200", f.ComputedTokens, f.GivenTokens, 16*(98+4))
 		}
 	}
-	for part, want := range map[string]int{"prefill": 2, "decode": 4, "quantised": 12, "batch": 4, "train": 2, "steer": 4, "sweep": 2, "serve": 5} {
+	for part, want := range map[string]int{"prefill": 2, "decode": 4, "quantised": 12, "batch": 4, "train": 2, "steer": 6, "sweep": 2, "serve": 5} {
 		if cases[part] != want {
 			t.Errorf("%d figures of %s, want %d", cases[part], part, want)
 		}

@@ -109,7 +109,7 @@ when all went well, 1 after a failure or an interrupt, 2 when the command line i
 	root.SetVersionTemplate("steer {{.Version}}\n")
 	root.AddCommand(demoCommand(), trainCommand(), trainConditionCommand(), extractCommand(), aggregateCommand(), mergeCommand(), recordCommand(),
 		generateCommand(), scoreCommand(), serveCommand(), evalCommand(), sweepCommand(), calibrateCommand(), pairsCommand(), projectCommand(), reportCommand(),
-		bakeCommand(), tokenizeCommand(), inspectCommand(), doctorCommand(), convertCommand(), combineCommand(), quantizeCommand(), benchCommand(), versionCommand())
+		bakeCommand(), quantizeCommand(), tokenizeCommand(), inspectCommand(), doctorCommand(), convertCommand(), combineCommand(), benchCommand(), versionCommand())
 	for _, c := range root.Commands() {
 		onlyOnce(c)
 	}

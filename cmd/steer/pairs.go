@@ -292,7 +292,7 @@ func (f *pairsFlags) source(c *cobra.Command, t *tokenizer.Tokenizer) (*pairsSou
 		return sourceOf(ctx, items.Items, func(i pairs.Item) string { return i.Options[0].Question }, func(ctx context.Context, part []pairs.Item) ([]steer.Sample, error) {
 			samples, err := pairs.Samples(part)
 			if err == nil && f.chat {
-				err = pairs.Chat(ctx, t, samples, f.system)
+				samples, err = f.render(ctx, t, samples)
 			}
 			return samples, err
 		}, &evaluated[pairs.Item]{"A/B questions", pairs.SaveQuestions})
@@ -307,7 +307,7 @@ func (f *pairsFlags) source(c *cobra.Command, t *tokenizer.Tokenizer) (*pairsSou
 		return sourceOf(ctx, texts, func(t pairs.Text) string { return t.Prompt + t.Text }, func(ctx context.Context, part []pairs.Text) ([]steer.Sample, error) {
 			samples, err := pairs.Labelled(part, f.label, f.seed)
 			if err == nil && f.chat {
-				err = pairs.Chat(ctx, t, samples, f.system)
+				samples, err = f.render(ctx, t, samples)
 			}
 			return samples, err
 		}, &evaluated[pairs.Text]{"labelled texts", func(path string, part []pairs.Text) error { return pairs.SaveTexts(path, part, f.label) }})
@@ -320,13 +320,18 @@ func (f *pairsFlags) source(c *cobra.Command, t *tokenizer.Tokenizer) (*pairsSou
 		if !f.chat {
 			return part, nil
 		}
-		rendered := append([]steer.Sample{}, part...)
-		return rendered, pairs.Chat(ctx, t, rendered, f.system)
+		return f.render(ctx, t, part)
 	}, &evaluated[steer.Sample]{"pairs", pairs.Save})
 	if err == nil {
 		source.read, source.note = file.Read, file.Note
 	}
 	return source, err
+}
+
+// render makes conversations of the prompts.
+func (f *pairsFlags) render(ctx context.Context, t *tokenizer.Tokenizer, samples []steer.Sample) ([]steer.Sample, error) {
+	rendered, _, err := steer.RenderChat(ctx, t, samples, steer.Chat{SystemPositive: f.system, SystemNegative: f.system})
+	return rendered, err
 }
 
 // evaluated is what the parts that are not trained on are written as.

@@ -88,7 +88,11 @@ func (f *selectFlags) run(c *cobra.Command, of *selectionFlags, p *prepared, rec
 		}
 		opts.Validation = file.Samples
 		if of.chat {
-			if opts.Validation, _, err = steer.RenderChat(c.Context(), p.model, opts.Validation, of.conversation()); err != nil {
+			t, err := p.model.Tokenizer()
+			if err != nil {
+				return err
+			}
+			if opts.Validation, _, err = steer.RenderChat(c.Context(), t, opts.Validation, of.conversation()); err != nil {
 				return fmt.Errorf("%s: %w", f.pairs, err)
 			}
 		}

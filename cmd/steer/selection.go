@@ -135,7 +135,11 @@ func (f *selectionFlags) prepare(c *cobra.Command) (p *prepared, err error) {
 
 // render makes a conversation of every prompt.
 func (f *selectionFlags) render(ctx context.Context, p *prepared) (err error) {
-	p.samples, p.rendering, err = steer.RenderChat(ctx, p.model, p.samples, f.conversation())
+	t, err := p.model.Tokenizer()
+	if err != nil {
+		return err
+	}
+	p.samples, p.rendering, err = steer.RenderChat(ctx, t, p.samples, f.conversation())
 	return err
 }
 

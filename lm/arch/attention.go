@@ -79,6 +79,10 @@ type Latent struct {
 	Scale float32 // multiplies the latent past its norm; 0: 1
 	Up    Linear  // [heads*(KeySize+ValueSize), Rank], head by head keys, then values
 
+	// KeyUp [Rank, KeySize] and ValueUp [ValueSize, Rank] stand in place of Up where each
+	// head has tensors of its own, {head} in their names standing for its number.
+	KeyUp, ValueUp string
+
 	KeySize, RopeSize, ValueSize int // of a head
 }
 

@@ -147,6 +147,8 @@ func (a *Attention) checkLatent() error {
 	switch {
 	case a.KVHeads != 1 || a.HeadSize != l.Rank+l.RopeSize:
 		return fmt.Errorf("%d latents of %d elements are cached, not one of %d", a.KVHeads, a.HeadSize, l.Rank+l.RopeSize)
+	case (l.Up.Weight == "") != (l.KeyUp != "") || (l.KeyUp == "") != (l.ValueUp == ""):
+		return errors.New("keys and values of a latent are made twice, or not at all")
 	case l.Norm == nil || l.QueryDown.Weight != "" && l.QueryNorm == nil:
 		return errors.New("a latent lacks its norm")
 	case a.Fused.Weight != "" || a.Query.Weight != "" || a.Key.Weight != "" || a.Value.Weight != "":

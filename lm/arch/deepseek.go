@@ -74,6 +74,9 @@ func latentAttentions(c *Config, interleaved bool) func(p string) Attention {
 		one.Down, one.Norm = linear(p+"kv_a_proj_with_mqa", bias), rms(c, p+"kv_a_layernorm", "")
 		one.Norm.Epsilon = 1e-6 // whatever rms_norm_eps says
 		one.Up = linear(p+"kv_b_proj", false)
+		if c.Bool("heads_apart", false) { // as a GGUF file has them
+			one.Up, one.KeyUp, one.ValueUp = Linear{}, p+"k_b_proj.{head}.weight", p+"v_b_proj.{head}.weight"
+		}
 		one.QueryUp = linear(p+"q_proj", false)
 		if l.QueryRank > 0 {
 			one.QueryDown, one.QueryNorm = linear(p+"q_a_proj", bias), rms(c, p+"q_a_layernorm", "")

@@ -26,6 +26,11 @@ func gptOSS(c *Config) *Decoder {
 				Router: linear(p+"router", true), Count: c.Int("num_local_experts"), PerToken: c.Int("num_experts_per_tok"), Normalize: true,
 			},
 		}
+		if c.Bool("experts_apart", false) { // as a GGUF file has them
+			m := &d.Blocks[i].MLP
+			m.GateUp, m.Alternating = Linear{}, false
+			m.Gate, m.Up, m.Down = linear(p+"experts.{expert}.gate_proj", true), linear(p+"experts.{expert}.up_proj", true), linear(p+"experts.{expert}.down_proj", true)
+		}
 	}
 	return d
 }

@@ -1,6 +1,9 @@
 package cpu
 
 import (
+	"strconv"
+	"strings"
+
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/cpu/kernel"
 )
@@ -27,6 +30,17 @@ func (l *loader) latent(a *arch.Attention, hidden int) *latent {
 		m.queryNorm, in = l.norm(d.QueryNorm, d.QueryRank), d.QueryRank
 	}
 	m.queryUp = l.linear(d.QueryUp, a.Heads*(d.KeySize+d.RopeSize), in)
+	if d.KeyUp != "" {
+		for h := 0; h < a.Heads && l.err == nil; h++ {
+			of := func(name string) arch.Linear {
+				return arch.Linear{Weight: strings.ReplaceAll(name, "{head}", strconv.Itoa(h))}
+			}
+			if key, value := l.weight(of(d.KeyUp), d.Rank, d.KeySize), l.weight(of(d.ValueUp), d.ValueSize, d.Rank); l.err == nil {
+				m.keys, m.values = append(m.keys, l.pack(key)), append(m.values, l.pack(value))
+			}
+		}
+		return m
+	}
 	up := l.numbers(d.Up, a.Heads*(d.KeySize+d.ValueSize), d.Rank)
 	for h := 0; h < a.Heads && l.err == nil; h++ {
 		key := up.Slice(h*(d.KeySize+d.ValueSize), d.KeySize)

@@ -105,6 +105,16 @@ func (t *Tokenizer) Chat(ctx context.Context, messages []Message, options ChatOp
 	return text, nil
 }
 
+// EncodeChat renders a conversation as [Tokenizer.Chat] does and returns its text and
+// its tokens; the template has written the special tokens itself.
+func (t *Tokenizer) EncodeChat(ctx context.Context, messages []Message, options ChatOptions) (text string, ids []int, err error) {
+	if text, err = t.Chat(ctx, messages, options); err != nil {
+		return "", nil, fmt.Errorf("render the conversation: %w", err)
+	}
+	e, err := t.Encode(text, EncodeOptions{NoSpecialTokens: true})
+	return text, e.IDs, err
+}
+
 // template is the source of a template by its name, or the source itself.
 func (t *Tokenizer) template(name string) (string, error) {
 	if name == "" {

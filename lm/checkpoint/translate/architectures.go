@@ -1,5 +1,10 @@
 package translate
 
+import (
+	"maps"
+	"slices"
+)
+
 // architecture says what a converter did to a model type of Hugging Face.
 type architecture struct {
 	modelType  string
@@ -10,6 +15,7 @@ type architecture struct {
 	keys map[string]string
 	// constants are fields of the config that the format leaves unsaid.
 	constants map[string]any
+	scaling   map[string]any // the same of rope_scaling
 	// settle does what neither table can say.
 	settle func(*translation)
 
@@ -30,19 +36,21 @@ type part struct {
 type change uint8
 
 const (
-	asItIs      change = iota
-	pairedQ            // rows of each query head reordered so that pairs which turn together are neighbours
-	pairedK            // the same for key heads
-	unfusedQKV         // rows of groups of queries, keys, values sorted into all queries, all keys, all values
-	fusedQKV           // three tensors put one below the other; the name holds {qkv}
-	plusOne            // 1 added
-	transposed         // [in, out] turned into [out, in]
-	stacked            // one tensor for each expert or head
-	asVector           // [1, n] stored as [n]
-	asTaps             // [n, 1, taps] stored as [n, taps]
-	asRow              // [n] in any shape, the name without .weight or .bias
-	fading             // asRow, of which the exponential was taken and its sign turned
-	factorTable        // not a weight: read with the metadata
+	asItIs     change = iota
+	pairedQ           // rows of each query head reordered so that pairs which turn together are neighbours
+	pairedK           // the same for key heads
+	unfusedQKV        // rows of groups of queries, keys, values sorted into all queries, all keys, all values
+	fusedQKV          // three tensors put one below the other; the name holds {qkv}
+	plusOne           // 1 added
+	transposed        // [in, out] turned into [out, in]
+	stacked           // one tensor for each expert or head
+	asVector          // [1, n] stored as [n]
+	asTaps            // [n, 1, taps] stored as [n, taps]
+	upper             // of two tensors, whose rows are one's again, for each expert one after the other
+	lower
+	asRow       // [n] in any shape, the name without .weight or .bias
+	fading      // asRow, of which the exponential was taken and its sign turned
+	factorTable // not a weight: read with the metadata
 )
 
 // combine returns tables of parts one after the other.
@@ -155,6 +163,37 @@ var hunyuanParts = combine(llamaParts, []part{
 
 const mptBlock = "transformer.blocks.{num}."
 
+// graniteExperts are those of granitemoe, the shared one included.
+var graniteExperts = []part{
+	{blk + "ffn_gate_inp", layers + "block_sparse_moe.router.layer", asItIs},
+	{blk + "ffn_gate_exps", layers + "block_sparse_moe.input_linear", upper},
+	{blk + "ffn_up_exps", layers + "block_sparse_moe.input_linear", lower},
+	{blk + "ffn_down_exps", layers + "block_sparse_moe.output_linear", asItIs},
+	{blk + "ffn_gate_shexp", layers + "shared_mlp.input_linear", upper},
+	{blk + "ffn_up_shexp", layers + "shared_mlp.input_linear", lower},
+	{blk + "ffn_down_shexp", layers + "shared_mlp.output_linear", asItIs},
+}
+
+var graniteKeys = map[string]string{
+	"attention.scale": "attention_multiplier", "embedding_scale": "embedding_multiplier",
+	"residual_scale": "residual_multiplier", "logit_scale": "logits_scaling", "expert_shared_feed_forward_length": "shared_intermediate_size",
+}
+
+var mambaKeys = map[string]string{
+	"ssm.conv_kernel": "mamba_d_conv", "ssm.inner_size": "mamba_d_ssm", "ssm.state_size": "mamba_d_state",
+	"ssm.time_step_rank": "mamba_n_heads", "ssm.group_count": "mamba_n_groups",
+}
+
+var mambaParts = []part{
+	{blk + "ssm_in", layers + "mamba.in_proj", asItIs},
+	{blk + "ssm_conv1d", layers + "mamba.conv1d", asTaps},
+	{blk + "ssm_dt", layers + "mamba.dt_bias", asRow},
+	{blk + "ssm_a", layers + "mamba.A_log", fading},
+	{blk + "ssm_d", layers + "mamba.D", asRow},
+	{blk + "ssm_norm", layers + "mamba.norm.weight", asRow},
+	{blk + "ssm_out", layers + "mamba.out_proj", asItIs},
+}
+
 var gpt2Parts = []part{
 	{"token_embd", "transformer.wte", asItIs},
 	{"position_embd", "transformer.wpe", asItIs},
@@ -193,11 +232,25 @@ var architectures = map[string]architecture{
 		parts: combine(pairedParts, mixtralExperts),
 	},
 	"granite": {
-		modelType: "granite", words: "refact", settle: settleBiases, parts: pairedParts,
-		keys: map[string]string{
-			"attention.scale": "attention_multiplier", "embedding_scale": "embedding_multiplier",
-			"residual_scale": "residual_multiplier", "logit_scale": "logits_scaling",
+		modelType: "granite", words: "refact", settle: settleBiases, parts: pairedParts, keys: graniteKeys,
+	},
+	"granitemoe": {
+		modelType: "granitemoe", otherTypes: []string{"granitemoeshared"}, words: "refact", keys: graniteKeys,
+		settle: func(t *translation) {
+			settleBiases(t)
+			if t.has("blk.0.ffn_gate_shexp.weight") {
+				t.config["model_type"] = "granitemoeshared"
+			}
 		},
+		parts: combine(without(pairedParts, "ffn_gate", "ffn_up", "ffn_down"), graniteExperts),
+	},
+	"granitehybrid": {
+		modelType: "granitemoehybrid", words: "refact", settle: settleGraniteHybrid, keys: joined(graniteKeys, mambaKeys),
+		parts: combine(without(pairedParts, "ffn_gate", "ffn_up", "ffn_down"), graniteExperts, mambaParts, []part{
+			{blk + "ffn_gate", layers + "shared_mlp.input_linear", upper}, // of a model without experts
+			{blk + "ffn_up", layers + "shared_mlp.input_linear", lower},
+			{blk + "ffn_down", layers + "shared_mlp.output_linear", asItIs},
+		}),
 	},
 	"olmo": {
 		modelType: "olmo", words: "olmo", parts: pairedParts,
@@ -268,6 +321,30 @@ var architectures = map[string]architecture{
 		},
 		parts: combine(without(llamaParts, "ffn_norm"), headNorms, deepExperts, []part{{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs}}),
 	},
+	"gpt-oss": {
+		modelType: "gpt_oss", words: "gpt-4o", settle: settleBiases, scaling: map[string]any{"truncate": false},
+		constants: map[string]any{"experts_apart": true}, keys: map[string]string{"expert_feed_forward_length": "intermediate_size"},
+		parts: combine(without(llamaParts, "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"), deepExperts[2:5], []part{
+			{blk + "attn_sinks", layers + "self_attn.sinks", asRow},
+			{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs},
+			{blk + "ffn_gate_inp", layers + "mlp.router", asItIs},
+		}),
+	},
+	"deepseek2": {
+		modelType: "deepseek_v3", otherTypes: []string{"deepseek_v2"}, words: "deepseek-v3", settle: settleDeepSeek, constants: map[string]any{"heads_apart": true},
+		keys: joined(deepKeys, map[string]string{
+			"attention.q_lora_rank": "q_lora_rank", "attention.kv_lora_rank": "kv_lora_rank", "rope.dimension_count": "qk_rope_head_dim", "attention.value_length_mla": "v_head_dim",
+		}),
+		parts: combine(without(llamaParts, "attn_k", "attn_v"), deepExperts, []part{
+			{blk + "attn_q_a", layers + "self_attn.q_a_proj", asItIs},
+			{blk + "attn_q_a_norm", layers + "self_attn.q_a_layernorm", asItIs},
+			{blk + "attn_q_b", layers + "self_attn.q_b_proj", asItIs},
+			{blk + "attn_kv_a_mqa", layers + "self_attn.kv_a_proj_with_mqa", asItIs},
+			{blk + "attn_kv_a_norm", layers + "self_attn.kv_a_layernorm", asItIs},
+			{blk + "attn_k_b", layers + "self_attn.k_b_proj.{head}", stacked},
+			{blk + "attn_v_b", layers + "self_attn.v_b_proj.{head}", stacked},
+		}),
+	},
 	"dots1": {modelType: "dots1", words: "qwen2", keys: deepKeys, parts: combine(llamaParts, headNorms, deepExperts)},
 	"ernie4_5-moe": {
 		modelType: "ernie4_5_moe", settle: settleErnieMoE,
@@ -328,24 +405,13 @@ var architectures = map[string]architecture{
 		},
 	},
 	"falcon-h1": {
-		modelType: "falcon_h1", words: "falcon-h1", settle: settleFalconH1,
-		keys: map[string]string{
-			"ssm.conv_kernel": "mamba_d_conv", "ssm.inner_size": "mamba_d_ssm", "ssm.state_size": "mamba_d_state",
-			"ssm.time_step_rank": "mamba_n_heads", "ssm.group_count": "mamba_n_groups",
-		},
-		parts: combine(without(llamaParts, "output_norm", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"), []part{
+		modelType: "falcon_h1", words: "falcon-h1", settle: settleFalconH1, keys: mambaKeys,
+		parts: combine(without(llamaParts, "output_norm", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"), mambaParts, []part{
 			{"output_norm", "model.final_layernorm", asItIs},
 			{blk + "ffn_norm", layers + "pre_ff_layernorm.weight", asRow}, // stored without .weight
 			{blk + "ffn_gate", layers + "feed_forward.gate_proj", asItIs},
 			{blk + "ffn_up", layers + "feed_forward.up_proj", asItIs},
 			{blk + "ffn_down", layers + "feed_forward.down_proj", asItIs},
-			{blk + "ssm_in", layers + "mamba.in_proj", asItIs},
-			{blk + "ssm_conv1d", layers + "mamba.conv1d", asTaps},
-			{blk + "ssm_dt", layers + "mamba.dt_bias", asRow},
-			{blk + "ssm_a", layers + "mamba.A_log", fading},
-			{blk + "ssm_d", layers + "mamba.D", asRow},
-			{blk + "ssm_norm", layers + "mamba.norm.weight", asRow},
-			{blk + "ssm_out", layers + "mamba.out_proj", asItIs},
 		}),
 	},
 	"qwen2":    {modelType: "qwen2", words: "qwen2", parts: llamaParts},
@@ -449,6 +515,21 @@ func settleOlmo2(t *translation) {
 	}
 }
 
+// settleDeepSeek tells DeepSeek-V2 from V3 by how experts are scored.
+func settleDeepSeek(t *translation) {
+	if t.value("attention.key_length_mla") == nil {
+		t.fail("metadata %s.attention.key_length_mla is missing: files from before heads were stored apart are not supported", t.name)
+		return
+	}
+	t.config["qk_nope_head_dim"] = t.size("attention.key_length_mla") - t.size("rope.dimension_count")
+	if function, _ := t.value("expert_gating_func").(uint64); function != 2 {
+		t.config["model_type"] = "deepseek_v2"
+	}
+	if grow, _ := t.value("rope.scaling.yarn_log_multiplier").(float64); grow != 0 {
+		t.arch.scaling = map[string]any{"mscale": 10 * grow, "mscale_all_dim": 10 * grow}
+	}
+}
+
 // settleErnieMoE counts the shared experts, which stand in one MLP.
 func settleErnieMoE(t *translation) {
 	t.config["use_bias"] = t.has("blk.0.attn_q.bias")
@@ -482,6 +563,44 @@ func settleLFM2(t *translation) {
 		}
 	}
 	t.config["layer_types"] = types
+}
+
+// settleGraniteHybrid finds which layers have a state space, and positions, by what
+// the file has of them.
+func settleGraniteHybrid(t *translation) {
+	settleBiases(t)
+	var types []string
+	for layer := range t.shape.layers {
+		if !t.has(block(layer, "ssm_in.weight")) {
+			types = append(types, "attention")
+			continue
+		}
+		types = append(types, "mamba")
+		t.config["mamba_conv_bias"] = t.has(block(layer, "ssm_conv1d.bias"))
+		t.config["mamba_proj_bias"] = t.has(block(layer, "ssm_in.bias"))
+	}
+	t.config["layer_types"] = types
+	if slices.Contains(types, "mamba") {
+		inner := t.size("ssm.inner_size")
+		if inner%t.shape.hidden != 0 {
+			t.fail("metadata %s.ssm.inner_size is %d, no multiple of %d", t.name, inner, t.shape.hidden)
+		}
+		t.config["mamba_expand"], t.config["mamba_d_head"] = inner/t.shape.hidden, inner/t.size("ssm.time_step_rank")
+	}
+	t.config["position_embedding_type"] = "rope"
+	if turns, ok := t.value("rope.scaling.finetuned").(bool); ok && !turns {
+		t.config["position_embedding_type"] = "nope"
+	}
+	if dense, ok := t.file.Tensor("blk.0.ffn_up.weight"); ok {
+		t.config["shared_intermediate_size"] = dense.Shape[0]
+	}
+}
+
+// joined returns the entries of both tables.
+func joined(a, b map[string]string) map[string]string {
+	out := maps.Clone(a)
+	maps.Copy(out, b)
+	return out
 }
 
 // settleFalconH1 finds what the tensors say; the multipliers are in the weights.

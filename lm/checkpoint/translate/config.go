@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -119,7 +120,7 @@ func (t *translation) settings() {
 	t.shape.size = t.shape.hidden / t.shape.heads
 	if t.value("attention.key_length") != nil {
 		t.shape.size = t.size("attention.key_length")
-		if v := t.value("attention.value_length"); v != nil && v != t.value("attention.key_length") {
+		if v := t.value("attention.value_length"); t.value("attention.key_length_mla") == nil && v != nil && v != t.value("attention.key_length") {
 			t.fail("keys of %d elements and values of %v are not supported", t.shape.size, v)
 		}
 	}
@@ -191,7 +192,7 @@ func (t *translation) rope() {
 		switch {
 		case t.arch.partial != "":
 			t.config[t.arch.partial] = fraction(turning, t.shape.size)
-		case turning != t.shape.size:
+		case turning != t.shape.size && t.value("attention.key_length_mla") == nil:
 			t.fail("metadata %s.rope.dimension_count is %d; heads of %d elements turn whole", t.name, turning, t.shape.size)
 		}
 	}
@@ -236,6 +237,7 @@ func (t *translation) rope() {
 	default:
 		t.fail("metadata %s.rope.scaling.type is %q, which is not supported; known are none, linear, yarn, longrope", t.name, kind)
 	}
+	maps.Copy(scaling, t.arch.scaling)
 	t.config["rope_scaling"] = scaling
 }
 

@@ -3,6 +3,7 @@ package translate
 import (
 	"math"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,10 @@ type source struct {
 	// order, all from first on.
 	first, rows, width int
 	order              func(row int) int // nil: as stored
+
+	// below has, after every so many rows of the tensor, as many of its own; 0: none.
+	below gguf.Tensor
+	every int
 }
 
 // parts finds the source of every tensor.
@@ -70,6 +75,9 @@ func (t *translation) parts() {
 			return
 		}
 	}
+	for name := range t.halves {
+		t.fail("of tensor %q one half is missing", name)
+	}
 }
 
 // add makes the sources of one stored tensor.
@@ -94,6 +102,9 @@ func (t *translation) add(tensor gguf.Tensor, how change, name string) {
 	}
 	switch how {
 	case factorTable:
+		return
+	case upper, lower:
+		t.join(tensor, how, name)
 		return
 	case pairedQ:
 		expect(queries)
@@ -145,6 +156,47 @@ func (t *translation) add(tensor gguf.Tensor, how change, name string) {
 		}
 	}
 	t.put(name, s)
+}
+
+// join makes one tensor of two, once both are there.
+func (t *translation) join(tensor gguf.Tensor, how change, name string) {
+	halves := t.halves[name]
+	if halves[how-upper].Data != nil {
+		t.fail("tensor %q comes twice, in other forms", tensor.Name)
+	}
+	halves[how-upper] = tensor
+	t.halves[name] = halves
+	above, below := halves[0], halves[1]
+	if above.Data == nil || below.Data == nil {
+		return
+	}
+	if !slices.Equal(above.Shape, below.Shape) || len(above.Shape) < 2 || above.Type != below.Type {
+		t.fail("tensors %q and %q, %v of %v and %v of %v, do not make one", above.Name, below.Name, above.Shape, above.Type, below.Shape, below.Type)
+		return
+	}
+	delete(t.halves, name)
+	s := source{tensor: above, below: below, how: how, shape: slices.Clone(above.Shape), width: above.Shape[len(above.Shape)-1], rows: 2}
+	s.every = s.shape[len(s.shape)-2]
+	s.shape[len(s.shape)-2] *= 2
+	for _, n := range above.Shape[:len(above.Shape)-1] {
+		s.rows *= n
+	}
+	t.put(name, s)
+}
+
+// row returns the bytes of a row, wherever it is stored.
+func (s *source) row(r int) []byte {
+	from, at := s.tensor.Data, s.first+r
+	if s.every > 0 {
+		part, i := r/(2*s.every), r%(2*s.every)
+		if at = part*s.every + i; i >= s.every {
+			from, at = s.below.Data, at-s.every
+		}
+	}
+	if s.order != nil {
+		at = s.order(at)
+	}
+	return from[at*s.rowBytes() : (at+1)*s.rowBytes()]
 }
 
 func (t *translation) put(name string, s source) {
@@ -203,7 +255,7 @@ func (s *source) rowBytes() int {
 // stored returns the bytes in the file where they are the tensor's already; nil
 // where it has to be made.
 func (s *source) stored() []byte {
-	if s.tensor.Type.Blocks() || s.order != nil || s.how == plusOne || s.how == fading || s.how == transposed && len(s.shape) == 2 {
+	if s.tensor.Type.Blocks() || s.order != nil || s.how == plusOne || s.how == fading || s.every > 0 || s.how == transposed && len(s.shape) == 2 {
 		return nil
 	}
 	from, n := s.first*s.rowBytes(), s.rows*s.rowBytes()
@@ -213,7 +265,7 @@ func (s *source) stored() []byte {
 // blocks returns the rows as they are stored, in blocks; false where they are not,
 // or are no matrix.
 func (s *source) blocks() (gguf.Rows, bool) {
-	if !s.tensor.Type.Blocks() || len(s.shape) != 2 || s.how == plusOne || s.how == fading {
+	if !s.tensor.Type.Blocks() || len(s.shape) != 2 || s.how == plusOne || s.how == fading || s.every > 0 {
 		return gguf.Rows{}, false
 	}
 	rows := gguf.Rows{Type: s.tensor.Type, Count: s.rows, Width: s.width, Order: s.order, Turned: s.how == transposed}
@@ -239,15 +291,11 @@ func (s *source) make(dtype safetensors.DType) []byte {
 // makeRows makes the rows [from, to) of the tensor, of its columns where it is
 // transposed.
 func (s *source) makeRows(out []byte, dtype safetensors.DType, from, to int) {
-	size, bytes := dtype.Size(), s.rowBytes()
+	size := dtype.Size()
 	values := make([]float32, s.width)
 	row := make([]byte, 0, s.width*size)
 	for r := from; r < to; r++ {
-		at := s.first + r
-		if s.order != nil {
-			at = s.order(at)
-		}
-		stored := s.tensor.Data[at*bytes : (at+1)*bytes]
+		stored := s.row(r)
 		switch {
 		case s.tensor.Type.Blocks() || s.how == plusOne || s.how == fading:
 			s.tensor.Type.Expand(values, stored)

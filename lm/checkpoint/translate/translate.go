@@ -40,7 +40,7 @@ func New(file *gguf.File, expand safetensors.DType) (*Checkpoint, error) {
 	if expand != safetensors.BF16 && expand != safetensors.F32 {
 		return nil, fmt.Errorf("blocks can be expanded to BF16 or F32, not to %s", expand)
 	}
-	t := &translation{file: file, config: map[string]any{}, sources: map[string]source{}}
+	t := &translation{file: file, config: map[string]any{}, sources: map[string]source{}, halves: map[string][2]gguf.Tensor{}}
 	if err := t.run(); err != nil {
 		return nil, err
 	}
@@ -141,6 +141,7 @@ type translation struct {
 	arch    architecture
 	config  map[string]any
 	sources map[string]source
+	halves  map[string][2]gguf.Tensor // of a tensor that two make, the one that is there so far
 	shape   headShape
 	err     error
 }

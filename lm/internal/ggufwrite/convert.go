@@ -119,6 +119,86 @@ var deepNames = []string{
 	"self_attn.query_layernorm", "attn_q_norm", "self_attn.key_layernorm", "attn_k_norm",
 }
 
+var mambaNames = []string{
+	"mamba.in_proj", "ssm_in", "mamba.conv1d", "ssm_conv1d", "mamba.dt_bias", "ssm_dt", "mamba.A_log", "ssm_a", "mamba.D", "ssm_d", "mamba.norm", "ssm_norm", "mamba.out_proj", "ssm_out",
+}
+
+// mamba writes the sizes of state spaces; layers of other kinds than attention have
+// no keys.
+func (c *converter) mamba(extra map[string]any, kinds []any) {
+	for key, field := range map[string]string{"conv_kernel": "mamba_d_conv", "inner_size": "mamba_d_ssm", "state_size": "mamba_d_state", "time_step_rank": "mamba_n_heads", "group_count": "mamba_n_groups"} {
+		extra["ssm."+key] = uint32(c.number(field))
+	}
+	var keys []uint32
+	for _, kind := range kinds {
+		if kind == "attention" {
+			keys = append(keys, uint32(c.keyHeads))
+		} else {
+			keys = append(keys, 0)
+		}
+	}
+	if keys != nil {
+		extra["attention.head_count_kv"] = keys
+	}
+}
+
+func (c *converter) granite(extra map[string]any) {
+	extra["attention.scale"] = float32(c.number("attention_multiplier"))
+	extra["embedding_scale"] = float32(c.number("embedding_multiplier"))
+	extra["residual_scale"] = float32(c.number("residual_multiplier"))
+	extra["logit_scale"] = float32(c.number("logits_scaling"))
+}
+
+// halves writes gate and up of a tensor in which, for each expert, one stands below
+// the other.
+func (c *converter) halves(layer, of string, stored safetensors.DType, m matrix) {
+	n := m.shape[len(m.shape)-2] / 2
+	each := n * m.shape[len(m.shape)-1]
+	shape := slices.Clone(m.shape)
+	shape[len(shape)-2] = n
+	for i, part := range []string{"gate", "up"} {
+		var values []float32
+		for at := i * each; at < len(m.values); at += 2 * each {
+			values = append(values, m.values[at:at+each]...)
+		}
+		c.write(layer+"ffn_"+part+"_"+of+".weight", stored, matrix{values, shape})
+	}
+}
+
+// headsApart writes each head's keys, turned, and its values.
+func (c *converter) headsApart(layer string, stored safetensors.DType, m matrix) {
+	keys, values, rank := int(c.number("qk_nope_head_dim")), int(c.number("v_head_dim")), m.shape[1]
+	var k, v []float32
+	for h := range c.heads {
+		of := m.values[h*(keys+values)*rank:]
+		k = append(k, transpose(matrix{of[:keys*rank], []int{keys, rank}}).values...)
+		v = append(v, of[keys*rank:(keys+values)*rank]...)
+	}
+	c.write(layer+"attn_k_b.weight", stored, matrix{k, []int{c.heads, rank, keys}})
+	c.write(layer+"attn_v_b.weight", stored, matrix{v, []int{c.heads, values, rank}})
+}
+
+// turned writes experts that are stored as [experts, in, out], gate and up of every
+// other output.
+func (c *converter) turned(layer, to string, stored safetensors.DType, m matrix) {
+	experts, in, out := m.shape[0], m.shape[1], m.shape[2]
+	parts, step := []string{"down"}, 1
+	if to == "gate_up_exps" {
+		parts, step = []string{"gate", "up"}, 2
+	}
+	for first, part := range parts {
+		var values []float32
+		for e := range experts {
+			for o := first; o < out; o += step {
+				for i := range in {
+					values = append(values, m.values[(e*in+i)*out+o])
+				}
+			}
+		}
+		c.write(layer+"ffn_"+part+"_exps.weight", stored, matrix{values, []int{experts, out / step, in}})
+	}
+}
+
 // metadata settles the architecture and writes what it has to say.
 func (c *converter) metadata(weights *safetensors.File) error {
 	c.layers = int(c.number("num_hidden_layers", "n_layer", "n_layers"))
@@ -147,11 +227,23 @@ func (c *converter) metadata(weights *safetensors.File) error {
 	case "llama", "mistral", "mixtral":
 		c.arch = "llama"
 		names = combineNames(moeNames, llamaNames)
+	case "granitemoe", "granitemoeshared", "granitemoehybrid":
+		c.arch = map[bool]string{true: "granitehybrid", false: "granitemoe"}[modelType == "granitemoehybrid"]
+		names = combineNames([]string{
+			"block_sparse_moe.router.layer", "ffn_gate_inp", "block_sparse_moe.input_linear", "exps", "block_sparse_moe.output_linear", "ffn_down_exps",
+			"shared_mlp.input_linear", "shexp", "shared_mlp.output_linear", "ffn_down_shexp",
+		}, mambaNames, llamaNames)
+		if n := c.number("shared_intermediate_size"); n != 0 {
+			extra["expert_shared_feed_forward_length"] = uint32(n)
+		}
+		if kinds, ok := c.config["layer_types"].([]any); ok {
+			c.mamba(extra, kinds)
+			extra["ssm.inner_size"] = uint32(c.number("mamba_expand") * float64(c.hidden))
+			extra["rope.scaling.finetuned"] = c.config["position_embedding_type"] == "rope"
+		}
+		c.granite(extra)
 	case "granite":
-		extra["attention.scale"] = float32(c.number("attention_multiplier"))
-		extra["embedding_scale"] = float32(c.number("embedding_multiplier"))
-		extra["residual_scale"] = float32(c.number("residual_multiplier"))
-		extra["logit_scale"] = float32(c.number("logits_scaling"))
+		c.granite(extra)
 	case "olmo":
 		layerNorm()
 		epsilon = 1e-5
@@ -210,6 +302,39 @@ func (c *converter) metadata(weights *safetensors.File) error {
 		if modelType == "hunyuan_v1_moe" {
 			extra["expert_feed_forward_length"], extra["expert_shared_feed_forward_length"] = uint32(inner), uint32(inner)
 		}
+	case "deepseek_v2", "deepseek_v3":
+		c.arch = "deepseek2"
+		names = combineNames([]string{
+			"self_attn.q_a_proj", "attn_q_a", "self_attn.q_a_layernorm", "attn_q_a_norm", "self_attn.q_b_proj", "attn_q_b",
+			"self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa", "self_attn.kv_a_layernorm", "attn_kv_a_norm", "self_attn.kv_b_proj", "kv_b",
+		}, deepNames, llamaNames)
+		rank, turns := c.number("kv_lora_rank"), c.number("qk_rope_head_dim")
+		turning = turns
+		for key, n := range map[string]float64{
+			"attention.q_lora_rank": c.number("q_lora_rank"), "attention.kv_lora_rank": rank, "attention.key_length": rank + turns, "attention.value_length": rank,
+			"attention.key_length_mla": c.number("qk_nope_head_dim") + turns, "attention.value_length_mla": c.number("v_head_dim"), "attention.head_count_kv": 1,
+			"leading_dense_block_count": c.number("first_k_dense_replace"), "expert_feed_forward_length": c.number("moe_intermediate_size"),
+			"expert_count": c.number("n_routed_experts"), "expert_used_count": c.number("num_experts_per_tok"), "expert_shared_count": c.number("n_shared_experts"),
+			"expert_group_count": c.number("n_group"), "expert_group_used_count": c.number("topk_group"),
+		} {
+			if n != 0 {
+				extra[key] = uint32(n)
+			}
+		}
+		extra["expert_weights_scale"], extra["expert_weights_norm"] = float32(c.number("routed_scaling_factor")), c.is("norm_topk_prob")
+		extra["expert_gating_func"] = uint32(map[string]int{"deepseek_v2": 1, "deepseek_v3": 2}[modelType])
+		if scaling, ok := c.config["rope_scaling"].(map[string]any); ok {
+			if all, ok := scaling["mscale_all_dim"].(float64); ok {
+				extra["rope.scaling.yarn_log_multiplier"] = float32(0.1 * all)
+			}
+		}
+	case "gpt_oss":
+		c.arch = "gpt-oss"
+		extra["expert_feed_forward_length"] = uint32(inner)
+		names = combineNames(afterNames[:2], []string{
+			"mlp.router", "ffn_gate_inp", "self_attn.sinks", "attn_sinks", "mlp.experts.gate_up_proj", "gate_up_exps", "mlp.experts.down_proj", "down_exps",
+			"mlp.experts.gate_up_proj_bias", "gate_up_exps_bias", "mlp.experts.down_proj_bias", "down_exps_bias",
+		}, llamaNames)
 	case "hunyuan_v1_dense":
 		c.arch = "hunyuan-dense"
 		names = combineNames(deepNames, llamaNames)
@@ -246,14 +371,11 @@ func (c *converter) metadata(weights *safetensors.File) error {
 		}, llamaNames)
 	case "falcon_h1":
 		c.arch = "falcon-h1"
-		for key, field := range map[string]string{"conv_kernel": "mamba_d_conv", "inner_size": "mamba_d_ssm", "state_size": "mamba_d_state", "time_step_rank": "mamba_n_heads", "group_count": "mamba_n_groups"} {
-			extra["ssm."+key] = uint32(c.number(field))
-		}
+		c.mamba(extra, nil)
 		names = combineNames([]string{
 			"model.final_layernorm", "output_norm", "pre_ff_layernorm", "ffn_norm",
 			"feed_forward.gate_proj", "ffn_gate", "feed_forward.up_proj", "ffn_up", "feed_forward.down_proj", "ffn_down",
-			"mamba.in_proj", "ssm_in", "mamba.conv1d", "ssm_conv1d", "mamba.dt_bias", "ssm_dt", "mamba.A_log", "ssm_a", "mamba.D", "ssm_d", "mamba.out_proj", "ssm_out",
-		}, llamaNames)
+		}, mambaNames, llamaNames)
 	case "qwen2", "qwen3":
 	case "qwen2_moe", "qwen3_moe":
 		c.arch = strings.ReplaceAll(modelType, "_", "")
@@ -434,7 +556,7 @@ func (c *converter) scaling(set func(string, any)) error {
 
 var (
 	inBlock  = regexp.MustCompile(`^(?:model\.layers|transformer\.h|transformer\.blocks|gpt_neox\.layers)\.(\d+)\.(.+)\.(weight|bias)$`)
-	bare     = regexp.MustCompile(`^model\.layers\.(\d+)\.(.+\.(?:A_log|D|dt_bias|e_score_correction_bias))$`)
+	bare     = regexp.MustCompile(`^model\.layers\.(\d+)\.(.+\.(?:A_log|D|dt_bias|e_score_correction_bias|sinks|gate_up_proj|down_proj|gate_up_proj_bias|down_proj_bias))$`)
 	outside  = regexp.MustCompile(`^(.+)\.(weight|bias)$`)
 	expertOf = regexp.MustCompile(`^(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)$`)
 	headOf   = regexp.MustCompile(`^self_attn\.([qk])_layernorm\.norms\.(\d+)$`)
@@ -470,7 +592,7 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 		return fmt.Errorf("llama.cpp has no name for %s", name)
 	}
 	switch c.arch {
-	case "llama", "granite", "olmo", "smollm3", "arcee":
+	case "llama", "granite", "granitemoe", "granitehybrid", "olmo", "smollm3", "arcee":
 		switch to {
 		case "attn_q":
 			m = pair(m, c.heads)
@@ -494,6 +616,31 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 		}
 	}
 	switch to {
+	case "kv_b":
+		c.headsApart(layer, stored, m)
+		return nil
+	case "attn_sinks":
+		suffix = "weight"
+	case "gate_up_exps", "down_exps": // [experts, in, out], gate and up alternating
+		c.turned(layer, to, stored, m)
+		return nil
+	case "down_exps_bias":
+		c.write(layer+"ffn_down_exps.bias", stored, m)
+		return nil
+	case "gate_up_exps_bias":
+		for i, part := range []string{"gate", "up"} {
+			var values []float32
+			for at := i; at < len(m.values); at += 2 {
+				values = append(values, m.values[at])
+			}
+			c.write(layer+"ffn_"+part+"_exps.bias", stored, matrix{values, []int{m.shape[0], m.shape[1] / 2}})
+		}
+		return nil
+	case "exps", "shexp":
+		c.halves(layer, to, stored, m)
+		return nil
+	case "ssm_norm":
+		m.shape = []int{int(c.number("mamba_n_groups")), len(m.values) / int(c.number("mamba_n_groups"))}
 	case "exp_probs_b", "ssm_dt":
 		suffix, m.shape = "bias", []int{len(m.values)}
 	case "ssm_a", "ssm_d":
@@ -532,7 +679,7 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 // write stores vectors and routers as F32 and matrices as asked for.
 func (c *converter) write(name string, stored safetensors.DType, m matrix) {
 	kind := gguf.F32
-	if len(m.shape) > 1 && !strings.Contains(name, "norm") && !strings.Contains(name, "ffn_gate_inp") && !strings.Contains(name, "ssm_") && !strings.Contains(name, "shortconv.conv") {
+	if len(m.shape) > 1 && !strings.Contains(name, "norm") && !strings.Contains(name, "ffn_gate_inp") && !strings.HasSuffix(name, ".bias") && !strings.Contains(name, "ssm_") && !strings.Contains(name, "shortconv.conv") {
 		switch {
 		case c.force:
 			kind = c.kind

@@ -366,7 +366,14 @@ func (d *drawing) latent(a *arch.Attention) {
 		l.Scale = d.between(0.5, 2)
 	}
 	l.Down, l.Norm = d.linear("kv_down", l.Rank+l.RopeSize, hidden), d.norm("latent_norm", l.Rank)
-	l.Up = d.weight("kv_up", a.Heads*(l.KeySize+l.ValueSize), l.Rank)
+	if d.note(d.chance(30), "latent: heads apart") {
+		spread := 1 / math.Sqrt(float64(l.Rank))
+		d.each("k_up.{head}", "{head}", a.Heads, tensor{shape: []int{l.Rank, l.KeySize}, spread: spread})
+		d.each("v_up.{head}", "{head}", a.Heads, tensor{shape: []int{l.ValueSize, l.Rank}, spread: spread})
+		l.KeyUp, l.ValueUp = d.prefix+"k_up.{head}", d.prefix+"v_up.{head}"
+	} else {
+		l.Up = d.weight("kv_up", a.Heads*(l.KeySize+l.ValueSize), l.Rank)
+	}
 	a.Output = d.linear("o", hidden, a.OutputWidth())
 }
 

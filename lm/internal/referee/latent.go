@@ -2,6 +2,8 @@ package referee
 
 import (
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/steervec/steer/lm/arch"
 )
@@ -29,6 +31,16 @@ func (l *loader) latent(a *arch.Attention, hidden int) *latent {
 		in, m.queryNorm = d.QueryRank, l.norm(d.QueryNorm, d.QueryRank)
 	}
 	m.queryUp = l.linear(d.QueryUp, a.Heads*(d.KeySize+d.RopeSize), in)
+	if d.KeyUp != "" {
+		for h := range a.Heads {
+			of := func(name string, turned bool) arch.Linear {
+				return arch.Linear{Weight: strings.ReplaceAll(name, "{head}", strconv.Itoa(h)), Transposed: turned}
+			}
+			m.keyUp = append(m.keyUp, l.linear(of(d.KeyUp, true), d.KeySize, d.Rank))
+			m.valueUp = append(m.valueUp, l.linear(of(d.ValueUp, false), d.ValueSize, d.Rank))
+		}
+		return m
+	}
 	up := l.linear(d.Up, a.Heads*(d.KeySize+d.ValueSize), d.Rank)
 	for h := range a.Heads {
 		from := h * (d.KeySize + d.ValueSize)
