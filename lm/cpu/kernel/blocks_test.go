@@ -109,7 +109,7 @@ func TestPackedBlocksAreNoLargerThanStored(t *testing.T) {
 // activations to rounding, with integers to what the integers leave out. A row has
 // the same bits alone, and with integers the same bits with every instruction set.
 func TestProductsWithBlocksAreRight(t *testing.T) {
-	shapes := []struct{ rows, out int }{{1, 64}, {1, 5}, {2, 130}, {3, 33}, {4, 64}, {5, 16}, {6, 200}, {13, 70}, {33, 65}}
+	shapes := []struct{ rows, out int }{{1, 69}, {2, 130}, {3, 5}, {4, 64}, {6, 65}, {5, 16}, {13, 70}}
 	eachBlock(t, func(t *testing.T, stored Stored) {
 		random := rand.New(rand.NewPCG(2, uint64(stored)))
 		for i, shape := range shapes {
