@@ -31,8 +31,11 @@ func TestTheToolsAreInNoUsersSums(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, module := range []string{"github.com/mmcloughlin/avo", "honnef.co/go/tools"} {
-			if bytes.Contains(data, []byte(module)) {
-				t.Errorf("%s names %s, which belongs into tools/%s", name, module, name)
+			for line := range bytes.Lines(data) {
+				// that of a go.mod alone means that some module's graph names it, which fetches nothing
+				if bytes.Contains(line, []byte(module)) && !bytes.Contains(line, []byte("/go.mod h1:")) {
+					t.Errorf("%s names %s, which belongs into tools/%s", name, module, name)
+				}
 			}
 		}
 	}
