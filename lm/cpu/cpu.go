@@ -95,13 +95,14 @@ func (s *Session) grow(slots int) {
 	}
 }
 
-// lengthen makes s n elements long; a little room is kept beyond, so that
-// decoding token by token does not copy each time.
+// lengthen makes s n elements long. As much room is kept beyond, so that each element
+// is copied about once on the way to any length; memory that is not written to yet
+// costs nothing but addresses.
 func lengthen(s []float32, n int) []float32 {
 	if n <= cap(s) {
 		return s[:max(n, len(s))]
 	}
-	larger := make([]float32, n, n+n/8)
+	larger := make([]float32, n, 2*n)
 	copy(larger, s)
 	return larger
 }
