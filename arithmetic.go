@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/steervec/steer/internal/finite"
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/operators"
 )
 
@@ -84,7 +85,7 @@ func (v *Vector) Normalise() (*Vector, error) {
 			if err := checkDirection(row); err != nil {
 				return nil, err
 			}
-			norm := length(row)
+			norm := linear.Norm(row)
 			for _, x := range row {
 				out = append(out, float32(float64(x)/norm))
 			}
@@ -117,7 +118,7 @@ func Average(vectors ...*Vector) (*Vector, error) {
 		if err := finite.Check(mean); err != nil {
 			return nil, fmt.Errorf("the average at layer %d is not finite: %w", layer, err)
 		}
-		if zero(mean) {
+		if linear.IsZero(mean) {
 			return nil, fmt.Errorf("nothing is left at layer %d: the vectors cancel each other", layer)
 		}
 		out.Layers[layer] = mean
@@ -158,7 +159,7 @@ func (v *Vector) plus(other *Vector, sign float32, word string) (*Vector, error)
 		if err := finite.Check(sum); err != nil {
 			return nil, fmt.Errorf("the sum at layer %d is not finite: %w", layer, err)
 		}
-		if zero(sum) {
+		if linear.IsZero(sum) {
 			return nil, fmt.Errorf("nothing is left at layer %d: the vectors cancel each other", layer)
 		}
 		out.Layers[layer] = sum
@@ -285,8 +286,4 @@ func (v *Vector) matches(other *Vector) error {
 		}
 	}
 	return nil
-}
-
-func zero(vector []float32) bool {
-	return !slices.ContainsFunc(vector, func(x float32) bool { return x != 0 })
 }

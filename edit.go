@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/steervec/steer/internal/finite"
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/operators"
 )
@@ -105,7 +106,7 @@ func scale(vector []float32, factor float64) ([]float32, error) {
 	if err := finite.Check(vector); err != nil {
 		return nil, fmt.Errorf("it is not finite: %w", err)
 	}
-	if zero(vector) {
+	if linear.IsZero(vector) {
 		return nil, errors.New("it is zero: it steers nothing")
 	}
 	scaled := make([]float32, len(vector))
@@ -115,7 +116,7 @@ func scale(vector []float32, factor float64) ([]float32, error) {
 	if err := finite.Check(scaled); err != nil {
 		return nil, fmt.Errorf("multiplied by %v it is not finite: %w", factor, err)
 	}
-	if factor != 0 && zero(scaled) {
+	if factor != 0 && linear.IsZero(scaled) {
 		return nil, fmt.Errorf("multiplied by %v nothing is left of it", factor)
 	}
 	return scaled, nil
@@ -146,7 +147,7 @@ func (v *Vector) Check(model *lm.Model, edit lm.Edit) (notes []string, err error
 	worst, at := 1.0, 0
 	for n, vector := range edit.Layers {
 		if typical := v.ActivationNorms[n]; typical > 0 {
-			if ratio := length(vector) / typical; ratio > worst || ratio == worst && n < at {
+			if ratio := linear.Norm(vector) / typical; ratio > worst || ratio == worst && n < at {
 				worst, at = ratio, n
 			}
 		}

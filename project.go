@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/lm"
 )
 
@@ -41,7 +42,7 @@ func (v *Vector) Project(ctx context.Context, model *lm.Model, prompts [][]int, 
 		if directions[at] != nil {
 			return nil, fmt.Errorf("project: layer %d is asked for twice", at)
 		}
-		if directions[at] = v.Layers[layer]; zero(directions[at]) {
+		if directions[at] = v.Layers[layer]; linear.IsZero(directions[at]) {
 			return nil, fmt.Errorf("project: the vector of layer %d is zero: it has no direction", layer)
 		}
 		forward.Taps = append(forward.Taps, lm.Address{Layer: at, Site: v.site()})
@@ -56,10 +57,10 @@ func (v *Vector) Project(ctx context.Context, model *lm.Model, prompts [][]int, 
 	}
 	lengths := map[int]float64{}
 	for layer, direction := range directions {
-		lengths[layer] = length(direction)
+		lengths[layer] = linear.Norm(direction)
 	}
 	forward.Activation = func(input, position int, at lm.Address, activation []float32) {
-		out[at.Layer][input][position] = dot(activation, directions[at.Layer]) / lengths[at.Layer]
+		out[at.Layer][input][position] = linear.Dot(activation, directions[at.Layer]) / lengths[at.Layer]
 	}
 	if _, err := model.Forward(ctx, inputs, forward); err != nil {
 		return nil, fmt.Errorf("project: %w", err)

@@ -3,12 +3,12 @@ package steer
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/steervec/steer/aggregators"
 	"github.com/steervec/steer/internal/exact"
 	"github.com/steervec/steer/internal/finite"
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/lm"
 )
 
@@ -94,24 +94,12 @@ func (s *Statistics) add(id sampleID, a sampleActivations) {
 			continue
 		}
 		for i, layer := range s.from.Layers {
-			s.norms.Add(i, float32(length(side[layer])))
+			s.norms.Add(i, float32(linear.Norm(side[layer])))
 		}
 		s.norms.Added()
 		s.prompts++
 	}
 	s.samples = append(s.samples, id)
-}
-
-// length is the Euclidean length of a vector.
-func length(x []float32) float64 { return math.Sqrt(dot(x, x)) }
-
-// dot is the scalar product of vectors of one length.
-func dot(x, y []float32) float64 {
-	sum := 0.0
-	for i, v := range x {
-		sum += float64(v) * float64(y[i])
-	}
-	return sum
 }
 
 // Prompts returns how many prompts the samples have.
@@ -243,7 +231,7 @@ func checkDirection(vector []float32) error {
 	if err := finite.Check(vector); err != nil {
 		return fmt.Errorf("the direction is not finite: %w", err)
 	}
-	if zero(vector) {
+	if linear.IsZero(vector) {
 		return errors.New("the direction is zero: the positive and negative activations do not differ in the mean; is the token read that differs?")
 	}
 	return nil

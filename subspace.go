@@ -3,12 +3,12 @@ package steer
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"gonum.org/v1/gonum/mat"
 
 	"github.com/steervec/steer/internal/finite"
+	"github.com/steervec/steer/internal/linear"
 )
 
 // rows returns a layer's rows, each of the site's width.
@@ -17,53 +17,18 @@ func (v *Vector) rows(layer int) [][]float32 {
 	return slices.Collect(slices.Chunk(values, max(1, len(values)/max(1, v.Rank))))
 }
 
-// basis returns orthonormal vectors that span what rows span: modified
-// Gram–Schmidt, twice over, since after one pass rounding leaves what cancelled. A
-// row that the ones before it span adds none.
-func basis(rows [][]float32) ([][]float64, error) {
+// basis returns orthonormal vectors that span what rows span. A row that the ones
+// before it span adds none.
+func basis(rows [][]float32) (linear.Basis, error) {
 	const spanned = 1e-6 // of a row's length: what float32 rows leave of one that is spanned
-	var out [][]float64
+	var out linear.Basis
 	for _, row := range rows {
 		if err := finite.Check(row); err != nil {
 			return nil, fmt.Errorf("it is not finite: %w", err)
 		}
-		rest := make([]float64, len(row))
-		for i, x := range row {
-			rest[i] = float64(x)
-		}
-		before := norm(rest)
-		for range 2 {
-			removeFrom(rest, out)
-		}
-		if after := norm(rest); after > spanned*before {
-			for i := range rest {
-				rest[i] /= after
-			}
-			out = append(out, rest)
-		}
+		out.Extend(linear.Wide(row), spanned)
 	}
 	return out, nil
-}
-
-// removeFrom takes from x its projections on orthonormal vectors, one by one.
-func removeFrom(x []float64, orthonormal [][]float64) {
-	for _, b := range orthonormal {
-		share := 0.0
-		for i, y := range b {
-			share += x[i] * y
-		}
-		for i, y := range b {
-			x[i] -= share * y
-		}
-	}
-}
-
-func norm(x []float64) float64 {
-	var square float64
-	for _, y := range x {
-		square += y * y
-	}
-	return math.Sqrt(square)
 }
 
 // Orthogonalise returns the vector without what lies, at each of its layers, in the
@@ -93,16 +58,9 @@ func (v *Vector) Orthogonalise(others ...*Vector) (*Vector, error) {
 			return nil, fmt.Errorf("orthogonalise at layer %d: %w", layer, err)
 		}
 		for _, row := range v.rows(layer) {
-			rest := make([]float64, len(row))
-			for i, x := range row {
-				rest[i] = float64(x)
-			}
-			before := norm(rest)
-			for range 2 {
-				removeFrom(rest, orthonormal)
-			}
+			rest := linear.Wide(row)
 			const nothing = 1e-6
-			if after := norm(rest); !(after > nothing*before) {
+			if before, after := orthonormal.Remove(rest); !(after > nothing*before) {
 				return nil, fmt.Errorf("orthogonalise: nothing is left at layer %d: the others span the vector", layer)
 			}
 			for _, x := range rest {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/lm"
 )
 
@@ -210,7 +211,7 @@ func (t *conditionTraining) directions() (map[int][]float32, error) {
 		for i := range vector {
 			vector[i] = float32(sum[0][i]/float64(count[0]) - sum[1][i]/float64(count[1]))
 		}
-		if !zero(vector) {
+		if !linear.IsZero(vector) {
 			vectors[layer] = vector
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/steervec/steer/internal/finite"
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/vecfile"
 )
@@ -87,7 +88,7 @@ func (v *Vector) ascending() []int { return slices.Sorted(maps.Keys(v.Layers)) }
 func (v *Vector) Norms() map[int]float64 {
 	norms := map[int]float64{}
 	for layer, vector := range v.Layers {
-		norms[layer] = length(vector)
+		norms[layer] = linear.Norm(vector)
 	}
 	return norms
 }

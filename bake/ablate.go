@@ -4,12 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
-	"gonum.org/v1/gonum/floats"
-
 	"github.com/steervec/steer"
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
@@ -169,26 +167,13 @@ func (p *planned) before(n *arch.Norm, directions [][]float32) ([][]float32, err
 	return seen, nil
 }
 
-// orthonormal returns a basis of what the directions span, in float64.
-func orthonormal(directions [][]float32) ([][]float64, error) {
-	var basis [][]float64
+// orthonormal returns a basis of what the directions span.
+func orthonormal(directions [][]float32) (linear.Basis, error) {
+	var basis linear.Basis
 	for i, direction := range directions {
-		d := make([]float64, len(direction))
-		for k, v := range direction {
-			d[k] = float64(v)
-		}
-		before := floats.Norm(d, 2)
-		for range 2 { // once more for what rounding left
-			for _, b := range basis {
-				floats.AddScaled(d, -floats.Dot(d, b), b)
-			}
-		}
-		norm := floats.Norm(d, 2)
-		if !(norm > 1e-9*before) || math.IsInf(norm, 0) {
+		if !basis.Extend(linear.Wide(direction), 1e-9) {
 			return nil, fmt.Errorf("direction %d is zero, not finite, or a mixture of those before it", i)
 		}
-		floats.Scale(1/norm, d)
-		basis = append(basis, d)
 	}
 	return basis, nil
 }
@@ -196,7 +181,7 @@ func orthonormal(directions [][]float32) ([][]float64, error) {
 // ablated takes the span of an orthonormal basis [k][hidden] out of rows of hidden
 // elements, or out of the columns of matrices [hidden, in].
 type ablated struct {
-	basis   [][]float64
+	basis   linear.Basis
 	hidden  int
 	columns bool
 }

@@ -8,11 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/internal/finite"
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/vecfile"
 )
@@ -280,11 +280,7 @@ func activationNorms(ctx context.Context, model *lm.Model, site lm.Site, layers 
 		}
 		rows := recording.Layers[at][min(1, len(tokens)-1):]
 		for _, row := range rows {
-			var square float64
-			for _, x := range row {
-				square += float64(x) * float64(x)
-			}
-			norms[layer] += math.Sqrt(square) / float64(len(rows))
+			norms[layer] += linear.Norm(row) / float64(len(rows))
 		}
 	}
 	return norms, nil

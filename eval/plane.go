@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"gonum.org/v1/gonum/mat"
+
+	"github.com/steervec/steer/internal/linear"
 )
 
 // cosines are those between the vectors of all layers and aggregators that are of
@@ -33,12 +35,7 @@ func (s *sweep) cosines() Row {
 }
 
 func cosine(a, b []float32) float64 {
-	var ab, aa, bb float64
-	for i := range a {
-		ab += float64(a[i]) * float64(b[i])
-		aa += float64(a[i]) * float64(a[i])
-		bb += float64(b[i]) * float64(b[i])
-	}
+	ab, aa, bb := linear.Dot(a, b), linear.Dot(a, a), linear.Dot(b, b)
 	if aa == 0 || bb == 0 {
 		return 0
 	}

@@ -1,6 +1,7 @@
 package operators
 
 import (
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/internal/parameters"
 	"github.com/steervec/steer/lm/engine"
 )
@@ -39,6 +40,6 @@ func (o ablate) Delta(delta, activation, basis []float32) {
 func scaleSubspace(delta, activation, basis []float32, by float64) {
 	for width := len(activation); len(basis) > 0; basis = basis[width:] {
 		row := basis[:width]
-		addScaled(delta, row, by*dot(activation, row))
+		addScaled(delta, row, by*linear.Dot(activation, row))
 	}
 }

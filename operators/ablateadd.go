@@ -1,6 +1,9 @@
 package operators
 
-import "github.com/steervec/steer/lm/engine"
+import (
+	"github.com/steervec/steer/internal/linear"
+	"github.com/steervec/steer/lm/engine"
+)
 
 // AblateThenAdd removes the activation's component along the vector and adds the
 // vector in its place, so that afterwards the component is the same for every
@@ -20,7 +23,7 @@ func (ablateThenAdd) Prepare(vector []float32, width int) ([]float32, error) {
 func (ablateThenAdd) Delta(delta, activation, prepared []float32) {
 	vector, unit := prepared[:len(activation)], prepared[len(activation):]
 	copy(delta, vector)
-	addScaled(delta, unit, -dot(activation, unit))
+	addScaled(delta, unit, -linear.Dot(activation, unit))
 }
 
 // withUnit returns a vector of one row and, as a second, its direction.

@@ -1,6 +1,9 @@
 package operators
 
-import "github.com/steervec/steer/lm/engine"
+import (
+	"github.com/steervec/steer/internal/linear"
+	"github.com/steervec/steer/lm/engine"
+)
 
 // Add adds the vector: h + v. One row. A zero vector is idle.
 //
@@ -13,7 +16,7 @@ type add struct{}
 func (add) Name() string { return "add" }
 
 func (add) Prepare(vector []float32, width int) ([]float32, error) {
-	if err := needRows(vector, width, 1, "what is added"); err != nil || zero(vector) {
+	if err := needRows(vector, width, 1, "what is added"); err != nil || linear.IsZero(vector) {
 		return nil, err
 	}
 	return vector, nil

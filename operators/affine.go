@@ -1,6 +1,9 @@
 package operators
 
-import "github.com/steervec/steer/lm/engine"
+import (
+	"github.com/steervec/steer/internal/linear"
+	"github.com/steervec/steer/lm/engine"
+)
 
 // Affine maps each coordinate by a line: ω⊙h + β. Two rows: the scales ω, then the
 // shifts β. A map that changes nothing is idle.
@@ -23,7 +26,7 @@ func (affine) Prepare(vector []float32, width int) ([]float32, error) {
 	for i := range width {
 		lines[i]--
 	}
-	if zero(lines) {
+	if linear.IsZero(lines) {
 		return nil, nil
 	}
 	return lines, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/internal/parameters"
 	"github.com/steervec/steer/lm/engine"
 )
@@ -56,8 +57,8 @@ func (o clamp) Prepare(vector []float32, width int) ([]float32, error) {
 
 func (o clamp) Delta(delta, activation, prepared []float32) {
 	vector, unit := prepared[:len(activation)], prepared[len(activation):]
-	length := dot(vector, unit)
-	along := dot(activation, unit)
+	length := linear.Dot(vector, unit)
+	along := linear.Dot(activation, unit)
 	if to := min(max(along, o.floor*length), o.ceiling*length); to != along {
 		addScaled(delta, unit, to-along)
 	}

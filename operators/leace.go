@@ -3,6 +3,7 @@ package operators
 import (
 	"fmt"
 
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/lm/engine"
 )
 
@@ -30,7 +31,7 @@ func (leace) Prepare(vector []float32, width int) ([]float32, error) {
 	mean, read, taken := vector[:width], out[width:(len(out)+width)/2], out[(len(out)+width)/2:]
 	constant := make([]float64, width)
 	for at := 0; at < len(read); at += width {
-		reading := dot(read[at:at+width], mean)
+		reading := linear.Dot(read[at:at+width], mean)
 		for i := range constant {
 			constant[i] += reading * float64(taken[at+i])
 		}
@@ -38,7 +39,7 @@ func (leace) Prepare(vector []float32, width int) ([]float32, error) {
 	for i, x := range constant {
 		out[i] = float32(x)
 	}
-	if zero(read) || zero(taken) {
+	if linear.IsZero(read) || linear.IsZero(taken) {
 		return nil, nil
 	}
 	return out, nil
@@ -50,7 +51,7 @@ func (leace) Delta(delta, activation, prepared []float32) {
 	read, taken := prepared[width:half], prepared[half:]
 	copy(delta, prepared[:width])
 	for at := 0; at < len(read); at += width {
-		addScaled(delta, taken[at:at+width], -dot(activation, read[at:at+width]))
+		addScaled(delta, taken[at:at+width], -linear.Dot(activation, read[at:at+width]))
 	}
 }
 

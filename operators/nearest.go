@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/lm/engine"
 )
 
@@ -23,11 +24,11 @@ func (addNearest) Prepare(vector []float32, width int) ([]float32, error) {
 	if width <= 0 || len(vector) == 0 || len(vector)%width != 0 {
 		return nil, fmt.Errorf("it has %s; the operator needs one or more rows", counted(vector, width))
 	}
-	if zero(vector) {
+	if linear.IsZero(vector) {
 		return nil, nil
 	}
 	for at := 0; at < len(vector); at += width {
-		if zero(vector[at : at+width]) {
+		if linear.IsZero(vector[at : at+width]) {
 			return nil, errors.New("a row is zero: it points nowhere")
 		}
 	}
@@ -39,7 +40,7 @@ func (addNearest) Delta(delta, activation, rows []float32) {
 	best, nearest := math.Inf(-1), 0
 	for at := 0; at < len(rows); at += width {
 		row := rows[at : at+width]
-		if along := dot(activation, row) / math.Sqrt(dot(row, row)); along > best {
+		if along := linear.Dot(activation, row) / math.Sqrt(linear.Dot(row, row)); along > best {
 			best, nearest = along, at
 		}
 	}

@@ -1,6 +1,7 @@
 package operators
 
 import (
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/internal/parameters"
 	"github.com/steervec/steer/lm/engine"
 )
@@ -34,7 +35,7 @@ func (o ablatePositive) Prepare(vector []float32, width int) ([]float32, error) 
 }
 
 func (o ablatePositive) Delta(delta, activation, unit []float32) {
-	if along := dot(activation, unit); along > 0 {
+	if along := linear.Dot(activation, unit); along > 0 {
 		addScaled(delta, unit, -o.share*along)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/internal/parameters"
 	"github.com/steervec/steer/lm/engine"
 )
@@ -79,7 +80,7 @@ func (o rotate) Prepare(vector []float32, width int) ([]float32, error) {
 
 func (o rotate) Delta(delta, activation, plane []float32) {
 	first, second := plane[:len(activation)], plane[len(activation):]
-	x, y := dot(activation, first), dot(activation, second)
+	x, y := linear.Dot(activation, first), linear.Dot(activation, second)
 	if o.onlyPositive && x <= 0 {
 		return
 	}

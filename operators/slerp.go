@@ -3,6 +3,7 @@ package operators
 import (
 	"math"
 
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/internal/parameters"
 	"github.com/steervec/steer/lm/engine"
 )
@@ -37,11 +38,11 @@ func (o slerp) Prepare(vector []float32, width int) ([]float32, error) {
 }
 
 func (o slerp) Delta(delta, activation, unit []float32) {
-	length := math.Sqrt(dot(activation, activation))
+	length := math.Sqrt(linear.Dot(activation, activation))
 	if length == 0 {
 		return
 	}
-	cos := max(-1, min(1, dot(activation, unit)/length))
+	cos := max(-1, min(1, linear.Dot(activation, unit)/length))
 	sin := math.Sqrt(1 - cos*cos)
 	if sin < 1e-6 {
 		return

@@ -1,6 +1,9 @@
 package operators
 
-import "github.com/steervec/steer/lm/engine"
+import (
+	"github.com/steervec/steer/internal/linear"
+	"github.com/steervec/steer/lm/engine"
+)
 
 // Transport maps one Gaussian to another: μ₂ + A(h − μ₁). Width + 2 rows: the mean
 // μ₁ of what activations are, the mean μ₂ of what they are to be, then the rows of
@@ -24,10 +27,10 @@ func (transport) Prepare(vector []float32, width int) ([]float32, error) {
 	out := make([]float32, (width+1)*width)
 	copy(out[width:], matrix)
 	for i := range width {
-		out[i] = float32(float64(to[i]) - dot(matrix[i*width:(i+1)*width], from))
+		out[i] = float32(float64(to[i]) - linear.Dot(matrix[i*width:(i+1)*width], from))
 		out[(i+1)*width+i]--
 	}
-	if zero(out) {
+	if linear.IsZero(out) {
 		return nil, nil
 	}
 	return out, nil
@@ -37,7 +40,7 @@ func (transport) Delta(delta, activation, prepared []float32) {
 	width := len(activation)
 	shift, rows := prepared[:width], prepared[width:]
 	for i := range delta {
-		delta[i] = float32(float64(shift[i]) + dot(rows[i*width:(i+1)*width], activation))
+		delta[i] = float32(float64(shift[i]) + linear.Dot(rows[i*width:(i+1)*width], activation))
 	}
 }
 

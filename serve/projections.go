@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/lm"
 )
 
@@ -138,7 +139,7 @@ func (j *job) project(ctx context.Context) ([]choiceProjections, *problem) {
 		_, err := j.server.model.Forward(ctx, inputs, lm.ForwardOptions{Taps: taps, RunTokens: j.server.opts.RunTokens, Activation: func(input, position int, at lm.Address, activation []float32) {
 			for k, r := range j.reads {
 				if r.steered == steered && r.at == at {
-					out[input][k].set(position, dot(activation, r.direction))
+					out[input][k].set(position, linear.Dot(activation, r.direction))
 				}
 			}
 		}})
@@ -156,11 +157,4 @@ func (p *projected) set(position int, value float64) {
 	} else {
 		p.Prompt[position] = float32(value)
 	}
-}
-
-func dot(a, b []float32) (sum float64) {
-	for i, x := range a {
-		sum += float64(x) * float64(b[i])
-	}
-	return sum
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/steervec/steer/internal/linear"
 	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 )
@@ -112,11 +113,7 @@ func (c *content) guessGGUF(count any) {
 	numbers := slices.Sorted(maps.Keys(c.rows))
 	whole := len(numbers) > 0 && numbers[0] == 1 && numbers[len(numbers)-1] == len(numbers)
 	for _, values := range c.rows {
-		var square float64
-		for _, x := range values {
-			square += float64(x) * float64(x)
-		}
-		whole = whole && math.Abs(square-1) < 1e-4
+		whole = whole && math.Abs(linear.Dot(values, values)-1) < 1e-4
 	}
 	c.may = []string{"repeng", "jukofyork", "cvector-generator", "llama.cpp"}
 	switch count := count.(type) {
