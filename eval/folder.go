@@ -17,11 +17,11 @@ import (
 	"github.com/steervec/steer/pairs"
 )
 
-// The files of a sweep's folder; report reads them.
+// The files of a sweep's folder.
 const (
-	manifestFile = "sweep.json"
-	rowsFile     = "rows.jsonl"
-	itemsFile    = "items.jsonl"
+	ManifestFile = "sweep.json"
+	RowsFile     = "rows.jsonl"  // a Row on each line
+	ItemsFile    = "items.jsonl" // a pairs.Item on each line
 )
 
 // vectorFile is where a sweep keeps the vector of an aggregator.
@@ -52,7 +52,7 @@ func openFolder(dir string, manifest *Manifest, items []pairs.Item, resume bool)
 		return nil, err
 	}
 	f := &folder{dir: dir, manifest: manifest}
-	if f.claim, err = output.Create(f.path(manifestFile) + ".run"); err != nil {
+	if f.claim, err = output.Create(f.path(ManifestFile) + ".run"); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -62,26 +62,26 @@ func openFolder(dir string, manifest *Manifest, items []pairs.Item, resume bool)
 	}()
 	manifest.Format, manifest.Groups, manifest.Rows, manifest.Notes, manifest.Work, manifest.Result = ManifestFormat, 0, 0, nil, nil, nil
 	if resume {
-		before, err := ReadManifest(f.path(manifestFile))
+		before, err := ReadManifest(f.path(ManifestFile))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return nil, err
 		default:
 			if err := manifest.Differs(before); err != nil {
-				return nil, fmt.Errorf("%s is of another sweep: %w; remove it to begin anew", f.path(manifestFile), err)
+				return nil, fmt.Errorf("%s is of another sweep: %w; remove it to begin anew", f.path(ManifestFile), err)
 			}
 			before.Command, before.Version = manifest.Command, manifest.Version
 			*manifest = *before
 		}
 	}
-	if f.file, err = os.OpenFile(f.path(rowsFile), os.O_RDWR|os.O_CREATE, 0o666); err != nil {
+	if f.file, err = os.OpenFile(f.path(RowsFile), os.O_RDWR|os.O_CREATE, 0o666); err != nil {
 		return nil, err
 	}
 	if err := f.readRows(); err != nil {
 		return nil, err
 	}
-	if err := writeLines(f.path(itemsFile), items); err != nil {
+	if err := writeLines(f.path(ItemsFile), items); err != nil {
 		return nil, err
 	}
 	return f, f.save()
@@ -96,14 +96,14 @@ func (f *folder) readRows() error {
 	for len(f.rows) < f.manifest.Rows {
 		line, err := lines.ReadBytes('\n')
 		if err == io.EOF {
-			return fmt.Errorf("%s has %d rows, and %s says %d", f.path(rowsFile), len(f.rows), manifestFile, f.manifest.Rows)
+			return fmt.Errorf("%s has %d rows, and %s says %d", f.path(RowsFile), len(f.rows), ManifestFile, f.manifest.Rows)
 		}
 		if err != nil {
 			return err
 		}
 		var row Row
 		if err := json.Unmarshal(line, &row); err != nil {
-			return fmt.Errorf("read %s: line %d: %w", f.path(rowsFile), len(f.rows)+1, err)
+			return fmt.Errorf("read %s: line %d: %w", f.path(RowsFile), len(f.rows)+1, err)
 		}
 		f.rows = append(f.rows, row)
 		size += int64(len(line))
@@ -132,7 +132,7 @@ func (f *folder) add(rows []Row) error {
 	return f.save()
 }
 
-func (f *folder) save() error { return f.manifest.Save(f.path(manifestFile)) }
+func (f *folder) save() error { return f.manifest.Save(f.path(ManifestFile)) }
 
 func (f *folder) close() {
 	if f.file != nil {

@@ -26,33 +26,19 @@ type Data struct {
 	Items    []pairs.Item // for the texts of examples; may be missing
 }
 
-// The files of a sweep's folder.
-const (
-	manifestFile = "sweep.json"
-	rowsFile     = "rows.jsonl"
-	itemsFile    = "items.jsonl"
-)
-
 // Read reads the folder of a sweep, which may still run: a last line that is not
 // complete is left out then. Errors name the file and the line.
 func Read(dir string) (*Data, error) {
-	d := &Data{}
-	path := filepath.Join(dir, manifestFile)
-	manifest, err := os.ReadFile(path)
+	manifest, err := eval.ReadManifest(filepath.Join(dir, eval.ManifestFile))
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(manifest, &d.Manifest); err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	if d.Manifest.Format != eval.ManifestFormat {
-		return nil, fmt.Errorf("read %s: its format is %.40q, not %q", path, d.Manifest.Format, eval.ManifestFormat)
-	}
+	d := &Data{Manifest: *manifest}
 	ended := d.Manifest.Result != nil
-	if err := readLines(filepath.Join(dir, rowsFile), ended, func(row eval.Row) { d.Rows = append(d.Rows, row) }); err != nil {
+	if err := readLines(filepath.Join(dir, eval.RowsFile), ended, func(row eval.Row) { d.Rows = append(d.Rows, row) }); err != nil {
 		return nil, err
 	}
-	err = readLines(filepath.Join(dir, itemsFile), ended, func(item pairs.Item) { d.Items = append(d.Items, item) })
+	err = readLines(filepath.Join(dir, eval.ItemsFile), ended, func(item pairs.Item) { d.Items = append(d.Items, item) })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

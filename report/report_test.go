@@ -332,7 +332,7 @@ func TestFoldersAreRead(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
 			manifest := lines(1, func(int) any { return test.manifest })
-			for name, content := range map[string]string{manifestFile: manifest, rowsFile: test.rows, itemsFile: items} {
+			for name, content := range map[string]string{eval.ManifestFile: manifest, eval.RowsFile: test.rows, eval.ItemsFile: items} {
 				if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666); err != nil {
 					t.Fatal(err)
 				}
@@ -387,7 +387,7 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
 		dir := t.TempDir()
-		for name, content := range map[string][]byte{manifestFile: manifest, rowsFile: line} {
+		for name, content := range map[string][]byte{eval.ManifestFile: manifest, eval.RowsFile: line} {
 			if err := os.WriteFile(filepath.Join(dir, name), content, 0o666); err != nil {
 				t.Fatal(err)
 			}

@@ -69,7 +69,7 @@ After an interrupt or a kill --resume goes on, to the same rows.`,
 			}
 			manifest.Command = append([]string{"steer", "sweep"}, flagsOf(c)...)
 			manifest.Version = version()
-			if _, err := os.Stat(filepath.Join(f.out, "rows.jsonl")); err == nil && !f.resume {
+			if _, err := os.Stat(filepath.Join(f.out, eval.RowsFile)); err == nil && !f.resume {
 				told.add("beginning anew; %s has the rows of another sweep, which --resume would continue", f.out)
 			}
 			progress := newBar(c.ErrOrStderr(), "sweeping")
