@@ -77,11 +77,12 @@ func converse(ctx context.Context, t *tokenizer.Tokenizer, system, text string, 
 		messages = append(messages, tokenizer.Message{Role: "system", Content: system})
 	}
 	messages = append(messages, tokenizer.Message{Role: "user", Content: question})
-	if _, ids, err = t.EncodeChat(ctx, messages, tokenizer.ChatOptions{AddGenerationPrompt: true}); err != nil || answer == "" {
-		return ids, 0, err
+	_, e, err := t.EncodeChat(ctx, messages, tokenizer.ChatOptions{AddGenerationPrompt: true})
+	if err != nil || answer == "" {
+		return e.IDs, 0, err
 	}
 	rest, err := t.EncodeContinuation(answer)
-	return slices.Concat(ids, rest), len(ids), err
+	return slices.Concat(e.IDs, rest), len(e.IDs), err
 }
 
 // QuestionOf returns the question of a prompt as files of CAA have it put together,

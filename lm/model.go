@@ -273,8 +273,8 @@ func (m *Model) Chat(ctx context.Context, messages []Message, opts ChatOptions) 
 	if err != nil {
 		return nil, err
 	}
-	_, ids, err := t.EncodeChat(ctx, messages, opts)
-	return ids, err
+	_, e, err := t.EncodeChat(ctx, messages, opts)
+	return e.IDs, err
 }
 
 // Layer resolves a layer number, negative ones from the last, and checks it.

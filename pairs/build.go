@@ -153,8 +153,8 @@ func (p Persona) Build(ctx context.Context, t *tokenizer.Tokenizer) ([]steer.Sam
 				if p.InUser {
 					messages = []tokenizer.Message{{Role: "user", Content: side.instruction + "\n\n" + question}}
 				}
-				var err error
-				if *side.text, *side.ids, err = t.EncodeChat(ctx, messages, tokenizer.ChatOptions{AddGenerationPrompt: true}); errors.Is(err, tokenizer.ErrTemplateRefuses) && !p.InUser {
+				text, e, err := t.EncodeChat(ctx, messages, tokenizer.ChatOptions{AddGenerationPrompt: true})
+				if *side.text, *side.ids = text, e.IDs; errors.Is(err, tokenizer.ErrTemplateRefuses) && !p.InUser {
 					err = fmt.Errorf("%w: the template may know no system message; the instruction can stand in the user's message", err)
 				}
 				if err != nil {

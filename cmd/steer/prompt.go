@@ -53,16 +53,10 @@ func (f *textFlags) messages(text string) []lm.Message {
 }
 
 // renderChat renders a conversation with the model's chat template, with what
-// opens the assistant's turn unless that has begun, and tokenizes it. The
-// template writes its special tokens itself.
+// opens the assistant's turn unless that has begun, and tokenizes it.
 func renderChat(ctx context.Context, t *tokenizer.Tokenizer, messages []lm.Message) (text string, e tokenizer.Encoding, err error) {
 	open := messages[len(messages)-1].Role != "assistant"
-	text, err = t.Chat(ctx, messages, tokenizer.ChatOptions{AddGenerationPrompt: open})
-	if err != nil {
-		return "", e, fmt.Errorf("render the conversation: %w", err)
-	}
-	e, err = t.Encode(text, tokenizer.EncodeOptions{NoSpecialTokens: true})
-	return text, e, err
+	return t.EncodeChat(ctx, messages, tokenizer.ChatOptions{AddGenerationPrompt: open})
 }
 
 // promptFlags give one prompt, as text or as token ids, or a file of prompts.

@@ -107,12 +107,12 @@ func (t *Tokenizer) Chat(ctx context.Context, messages []Message, options ChatOp
 
 // EncodeChat renders a conversation as [Tokenizer.Chat] does and returns its text and
 // its tokens; the template has written the special tokens itself.
-func (t *Tokenizer) EncodeChat(ctx context.Context, messages []Message, options ChatOptions) (text string, ids []int, err error) {
+func (t *Tokenizer) EncodeChat(ctx context.Context, messages []Message, options ChatOptions) (text string, e Encoding, err error) {
 	if text, err = t.Chat(ctx, messages, options); err != nil {
-		return "", nil, fmt.Errorf("render the conversation: %w", err)
+		return "", e, fmt.Errorf("render the conversation: %w", err)
 	}
-	e, err := t.Encode(text, EncodeOptions{NoSpecialTokens: true})
-	return text, e.IDs, err
+	e, err = t.Encode(text, EncodeOptions{NoSpecialTokens: true})
+	return text, e, err
 }
 
 // template is the source of a template by its name, or the source itself.
