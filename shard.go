@@ -64,27 +64,28 @@ func (s Shard) of(e *extraction) ([]int, error) {
 	if len(e.samples) < s.Of {
 		return nil, fmt.Errorf("%d samples cannot be split into %d shards", len(e.samples), s.Of)
 	}
-	positive := make([]forest.Sequence, len(e.samples))
-	for i := range positive {
-		positive[i].Tokens = e.inputs[2*i].Tokens
-		if !e.there(2 * i) {
-			positive[i].Tokens = e.inputs[2*i+1].Tokens
+	var sides [2][]forest.Sequence // positive and negative
+	for side := range sides {
+		for i := range e.samples {
+			sides[side] = append(sides[side], forest.Sequence{Tokens: e.inputs[2*i+side].Tokens})
 		}
 	}
-	order := forest.Sort(positive).Sequences
+	order := forest.Sort(sides[0]).Sequences
 	// upto[k] is what the first k samples in order cost: the tokens that neither the
 	// sample before nor the sample's own other side has.
 	upto := make([]int, len(order)+1)
 	for k, i := range order {
-		mine := [2][]int{e.inputs[2*i].Tokens, e.inputs[2*i+1].Tokens}
-		shared := [2]int{0, commonPrefix(mine[0], mine[1])}
-		if k > 0 {
-			before := order[k-1]
-			for side := range mine {
-				shared[side] = max(shared[side], commonPrefix(mine[side], e.inputs[2*before+side].Tokens))
+		upto[k+1] = upto[k]
+		for side := range sides {
+			mine, shared := sides[side][i], 0
+			if side == 1 {
+				shared = forest.SharedPrefix(mine, sides[0][i])
 			}
+			if k > 0 {
+				shared = max(shared, forest.SharedPrefix(mine, sides[side][order[k-1]]))
+			}
+			upto[k+1] += len(mine.Tokens) - shared
 		}
-		upto[k+1] = upto[k] + len(mine[0]) + len(mine[1]) - shared[0] - shared[1]
 	}
 	from, to := 0, 0
 	for n := 1; n <= s.Number; n++ {
@@ -102,16 +103,6 @@ func cutAt(upto []int, n, parts, before int) int {
 	wanted := int(int64(upto[samples]) * int64(n) / int64(parts))
 	at, _ := slices.BinarySearch(upto, wanted)
 	return min(max(at, before+1), samples-(parts-n))
-}
-
-func commonPrefix(x, y []int) int {
-	n := min(len(x), len(y))
-	for i := range n {
-		if x[i] != y[i] {
-			return i
-		}
-	}
-	return n
 }
 
 // shards says which parts of a set of samples something holds; the zero value says

@@ -64,7 +64,7 @@ func Sort(sequences []Sequence) Order {
 	}
 	slices.SortStableFunc(o.Sequences, func(a, b int) int {
 		x, y := sequences[a], sequences[b]
-		n := sharedPrefix(x, y)
+		n := SharedPrefix(x, y)
 		if n < len(x.Tokens) && n < len(y.Tokens) {
 			mx, my := x.mark(n), y.mark(n)
 			return cmp.Or(cmp.Compare(x.Tokens[n], y.Tokens[n]), bytes.Compare(mx[:], my[:]))
@@ -73,14 +73,15 @@ func Sort(sequences []Sequence) Order {
 	})
 	for i, s := range o.Sequences {
 		if i > 0 {
-			o.Shared[i] = sharedPrefix(sequences[o.Sequences[i-1]], sequences[s])
+			o.Shared[i] = SharedPrefix(sequences[o.Sequences[i-1]], sequences[s])
 		}
 		o.Nodes += len(sequences[s].Tokens) - o.Shared[i]
 	}
 	return o
 }
 
-func sharedPrefix(x, y Sequence) int {
+// SharedPrefix returns how many nodes from the root two sequences have in common.
+func SharedPrefix(x, y Sequence) int {
 	n := min(len(x.Tokens), len(y.Tokens))
 	for i := range n {
 		if x.Tokens[i] != y.Tokens[i] || x.mark(i) != y.mark(i) {
