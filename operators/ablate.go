@@ -22,14 +22,7 @@ func (o ablate) Name() string { return parameters.Name("ablate", parameters.Pair
 func (o ablate) valid() error { return checkShare(o.share) }
 
 func (o ablate) Prepare(vector []float32, width int) ([]float32, error) {
-	if err := o.valid(); err != nil {
-		return nil, err
-	}
-	rows, err := Basis(vector, width)
-	if o.share == 0 {
-		return nil, err
-	}
-	return rows, err
+	return prepareShare(o.share, vector, width, Basis)
 }
 
 func (o ablate) Delta(delta, activation, basis []float32) {

@@ -24,14 +24,7 @@ func (o ablatePositive) Name() string {
 func (o ablatePositive) valid() error { return checkShare(o.share) }
 
 func (o ablatePositive) Prepare(vector []float32, width int) ([]float32, error) {
-	if err := o.valid(); err != nil {
-		return nil, err
-	}
-	unit, err := direction(vector, width)
-	if o.share == 0 {
-		return nil, err
-	}
-	return unit, err
+	return prepareShare(o.share, vector, width, direction)
 }
 
 func (o ablatePositive) Delta(delta, activation, unit []float32) {

@@ -130,6 +130,19 @@ func Adds(o engine.Operator) bool {
 
 var errZero = errors.New("it is zero: it has no direction")
 
+// prepareShare makes what an operator of a share needs of its rows; a share of 0
+// changes nothing, whatever the rows are.
+func prepareShare(share float64, vector []float32, width int, rows func(vector []float32, width int) ([]float32, error)) ([]float32, error) {
+	if err := checkShare(share); err != nil {
+		return nil, err
+	}
+	prepared, err := rows(vector, width)
+	if share == 0 {
+		return nil, err
+	}
+	return prepared, err
+}
+
 // needRows returns an error where a vector has not so many rows.
 func needRows(vector []float32, width, rows int, what string) error {
 	if len(vector) != rows*width {

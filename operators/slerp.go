@@ -27,14 +27,7 @@ func (o slerp) Name() string {
 func (o slerp) valid() error { return checkShare(o.share) }
 
 func (o slerp) Prepare(vector []float32, width int) ([]float32, error) {
-	if err := o.valid(); err != nil {
-		return nil, err
-	}
-	unit, err := direction(vector, width)
-	if o.share == 0 {
-		return nil, err
-	}
-	return unit, err
+	return prepareShare(o.share, vector, width, direction)
 }
 
 func (o slerp) Delta(delta, activation, unit []float32) {
