@@ -34,6 +34,12 @@ var shapes = []shape{
 	{"1B", 2048, 16, 32, 8, 8192, 128256},
 }
 
+// benchOf measures each part on a shape, but for memory, which has its own.
+var benchOf = map[string]func(*bench, shape) error{
+	"prefill": (*bench).prefill, "decode": (*bench).decode, "quantised": (*bench).quantised, "batch": (*bench).batch,
+	"train": (*bench).train, "steer": (*bench).steer, "sweep": (*bench).sweep, "serve": (*bench).serve,
+}
+
 // benchParts are what is measured, in order.
 var benchParts = []string{"prefill", "decode", "quantised", "batch", "train", "steer", "sweep", "serve", "memory"}
 
@@ -166,11 +172,7 @@ func (b *bench) run(out io.Writer) error {
 			if !slices.Contains(b.shapes, s.name) {
 				continue
 			}
-			measure := map[string]func(shape) error{
-				"prefill": b.prefill, "decode": b.decode, "quantised": b.quantised, "batch": b.batch, "train": b.train,
-				"steer": b.steer, "sweep": b.sweep, "serve": b.serve,
-			}[part]
-			if err := measure(s); err != nil {
+			if err := benchOf[part](b, s); err != nil {
 				return fmt.Errorf("%s of %s: %w", part, s.name, err)
 			}
 		}

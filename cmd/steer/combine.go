@@ -131,12 +131,7 @@ Without other flags the vectors are added, each times its multiplier.`,
   steer combine happy.safetensors other.safetensors:-0.5 --out sum.safetensors
   steer combine happy.safetensors --layers 3 --normalise --out unit.safetensors
   steer combine other.safetensors --against happy.safetensors --out rest.safetensors`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usage("name the vectors")
-			}
-			return nil
-		},
+		Args: someArguments("the vectors"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := require(c, "out"); err != nil {
 				return err

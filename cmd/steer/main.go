@@ -140,6 +140,16 @@ func noArguments(_ *cobra.Command, args []string) error {
 	return nil
 }
 
+// someArguments asks for one word or more, which stand for what is named.
+func someArguments(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usage("name %s", what)
+		}
+		return nil
+	}
+}
+
 // require returns a usage error for the first of the named flags that is
 // missing or empty.
 func require(c *cobra.Command, names ...string) error {

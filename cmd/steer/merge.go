@@ -27,12 +27,7 @@ is of other pairs, weights or options is an error.`,
 		Example: `  steer train --model demo --pairs pairs.jsonl --shard 1/2 --statistics part1
   steer train --model demo --pairs pairs.jsonl --shard 2/2 --statistics part2
   steer merge part1 part2 --out happy.safetensors`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usage("name the files of the parts")
-			}
-			return nil
-		},
+		Args: someArguments("the files of the parts"),
 		RunE: func(c *cobra.Command, parts []string) error {
 			if err := require(c, "out"); err != nil {
 				return err
