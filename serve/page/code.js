@@ -1,8 +1,6 @@
 // The request as code that gives the same texts.
 
-import { isChat, path } from "./request.js";
-
-const whole = (request) => ({ ...request, n: request.steering_choices?.length ?? 1 });
+import { isChat, path, whole } from "./request.js";
 
 export const json = (request) => JSON.stringify(request, null, 2);
 

@@ -19,7 +19,6 @@ export class Columns {
   // begin makes an empty column for each choice.
   begin(request) {
     this.chat = isChat(request);
-    this.colour = request.projections?.[0] ?? null;
     this.list = (request.steering_choices ?? [null]).map((choice) => new Column(title(choice)));
     this.place.replaceChildren(...this.list.map((c) => c.element));
     this.place.classList.toggle("many", this.list.length > 3);

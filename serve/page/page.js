@@ -104,10 +104,6 @@ const toSlide = (x) => Math.round(Math.sign(x) * 100 * Math.log1p(Math.min(Math.
 
 // ---- from the form to the request
 
-function changed() {
-  show();
-}
-
 function newEdit(i) {
   const element = $("edit").content.firstElementChild.cloneNode(true);
   const part = (name) => element.querySelector("." + name);
@@ -116,7 +112,7 @@ function newEdit(i) {
     const edit = choice.edits[i];
     f(edit);
     ask.setTemplate(request, choice);
-    changed();
+    show();
   };
   const amount = (value) => change((edit) => { edit[edit.strength !== undefined ? "strength" : "multiplier"] = value(); });
   part("vector").addEventListener("change", change((edit) => {
@@ -147,7 +143,7 @@ function newEdit(i) {
     const choice = structuredClone(ask.template(request));
     choice.edits.splice(i, 1);
     ask.setTemplate(request, choice);
-    changed();
+    show();
   });
   return element;
 }
@@ -159,40 +155,40 @@ function again() {
 
 for (const radio of document.getElementsByName("mode")) radio.addEventListener("change", () => {
   ask.setMode(request, radio.value === "chat");
-  changed();
+  show();
 });
 for (const radio of document.getElementsByName("view")) radio.addEventListener("change", () => {
   ask.setView(request, radio.value === "sweep");
-  changed();
+  show();
 });
-$("prompt").addEventListener("input", () => { ask.setPrompt(request, $("prompt").value); changed(); });
-$("system").addEventListener("input", () => { ask.setSystem(request, $("system").value); changed(); });
+$("prompt").addEventListener("input", () => { ask.setPrompt(request, $("prompt").value); show(); });
+$("system").addEventListener("input", () => { ask.setSystem(request, $("system").value); show(); });
 for (const name of ["max_tokens", "temperature", "top_p", "seed"]) $(name).addEventListener("input", () => {
   if ($(name).value === "") delete request[name];
   else request[name] = Number($(name).value);
-  changed();
+  show();
 });
 $("preset").addEventListener("change", () => {
   const preset = $("preset").value;
   request.steering_choices = [null, preset ? { preset } : { edits: vectors[0] ? [ask.edit(vectors[0])] : [] }];
-  changed();
+  show();
 });
 $("add-edit").addEventListener("click", () => {
   if (vectors.length === 0) return problem(new Error("there is no vector yet; train one below"));
   const choice = structuredClone(ask.template(request)) ?? {};
   choice.edits = [...(choice.edits ?? []), ask.edit(vectors[0])];
   ask.setTemplate(request, choice);
-  changed();
+  show();
 });
 $("colour-vector").addEventListener("change", () => {
   const vector = vectors.find((v) => v.id === $("colour-vector").value);
   ask.colourBy(request, vector?.id, vector && ask.middle(vector));
-  changed();
+  show();
   again();
 });
 $("colour-layer").addEventListener("change", () => {
   ask.colourBy(request, $("colour-vector").value, Number($("colour-layer").value));
-  changed();
+  show();
   again();
 });
 $("colour-of").addEventListener("change", () => columns.show($("colour-of").value));

@@ -100,10 +100,12 @@ export function colourBy(request, vector, layer) {
   else request.projections = ["unsteered", "steered"].map((of) => ({ vector, layer, of }));
 }
 
+// whole is the request with as many texts as it has choices.
+export const whole = (request) => ({ ...request, n: request.steering_choices?.length ?? 1 });
+
 // body is what is sent: the request, with what the page needs to show it.
 export function body(request) {
-  const n = request.steering_choices?.length ?? 1;
-  return { ...request, n, stream: true, ...(isChat(request) ? { logprobs: true, top_logprobs: 4 } : { logprobs: 4 }) };
+  return { ...whole(request), stream: true, ...(isChat(request) ? { logprobs: true, top_logprobs: 4 } : { logprobs: 4 }) };
 }
 
 export const path = (request) => isChat(request) ? "/v1/chat/completions" : "/v1/completions";
