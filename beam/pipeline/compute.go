@@ -31,11 +31,13 @@ func (j Job) model() (*lm.Model, error) {
 	return kept.(func() (*lm.Model, error))()
 }
 
-// samples returns the pairs of lines, and how they are read.
-func (j Job) samples(model *lm.Model, lines []string) ([]steer.Sample, steer.TrainOptions, error) {
-	options, err := j.options()
-	if err != nil {
-		return nil, options, err
+// begin returns the model, the pairs of lines, and how they are read.
+func (j Job) begin(lines []string) (model *lm.Model, samples []steer.Sample, options steer.TrainOptions, err error) {
+	if model, err = j.model(); err != nil {
+		return nil, nil, options, err
+	}
+	if options, err = j.options(); err != nil {
+		return nil, nil, options, err
 	}
 	if j.Layers != "" {
 		selection, err := steer.ParseLayers(j.Layers)
@@ -43,17 +45,17 @@ func (j Job) samples(model *lm.Model, lines []string) ([]steer.Sample, steer.Tra
 			options.Layers, err = selection.Of(model)
 		}
 		if err != nil {
-			return nil, options, err
+			return nil, nil, options, err
 		}
 	}
 	file, err := readLines(lines)
 	if err != nil {
-		return nil, options, err
+		return nil, nil, options, err
 	}
 	if options.Read == nil {
 		options.Read = file.Read
 	}
-	return file.Samples, options, nil
+	return model, file.Samples, options, nil
 }
 
 // placed says of an error of one of the samples which line it is.
@@ -75,11 +77,7 @@ func (f *collectFn) Setup() error {
 
 // ProcessElement emits the statistics of a group's lines.
 func (f *collectFn) ProcessElement(ctx context.Context, _ int, lines []string, emit func([]byte)) error {
-	model, err := f.Job.model()
-	if err != nil {
-		return err
-	}
-	samples, options, err := f.Job.samples(model, lines)
+	model, samples, options, err := f.Job.begin(lines)
 	if err != nil {
 		return err
 	}
@@ -118,11 +116,7 @@ func (f *extractFn) Setup() error {
 
 // ProcessElement writes a group's files and emits the name of the safetensors file.
 func (f *extractFn) ProcessElement(ctx context.Context, group int, lines []string, emit func(string)) error {
-	model, err := f.Job.model()
-	if err != nil {
-		return err
-	}
-	samples, options, err := f.Job.samples(model, lines)
+	model, samples, options, err := f.Job.begin(lines)
 	if err != nil {
 		return err
 	}

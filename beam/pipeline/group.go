@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"sort"
@@ -31,9 +30,9 @@ const (
 func (j Job) perGroup(s beam.Scope, lines beam.PCollection, compute func(beam.Scope, beam.PCollection) beam.PCollection) beam.PCollection {
 	n := cmp.Or(j.Groups, groups)
 	lines = beam.ParDo(s, notBlank, lines)
-	keys := beam.ParDo(s, sortKey, lines)
-	bounds := stats.ApproximateQuantiles(s, keys, before, stats.Opts{K: sketch, NumQuantiles: n})
-	grouped := beam.ParDo(s, gather, beam.GroupByKey(s, beam.ParDo(s, assign, lines, beam.SideInput{Input: bounds})))
+	keyed := beam.ParDo(s, withKey, lines)
+	bounds := stats.ApproximateQuantiles(s, beam.DropValue(s, keyed), before, stats.Opts{K: sketch, NumQuantiles: n})
+	grouped := beam.ParDo(s, gather, beam.GroupByKey(s, beam.ParDo(s, assign, keyed, beam.SideInput{Input: bounds})))
 	pools := cmp.Or(j.Pools, 1)
 	if pools == 1 {
 		return compute(s, grouped)
@@ -57,30 +56,26 @@ func notBlank(line string, emit func(string)) {
 	}
 }
 
-// sortKey returns the beginning of a pair's positive prompt, by which pairs are sorted.
-func sortKey(line string) (string, error) {
+// withKey returns a line behind the beginning of its positive prompt, by which pairs are
+// sorted.
+func withKey(line string) (key, _ string, err error) {
 	file, err := readLines([]string{line})
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	sample := file.Samples[0]
 	text := sample.Positive
 	if sample.PositiveIDs != nil {
 		text = fmt.Sprint(sample.PositiveIDs)
 	}
-	return text[:min(len(text), keyLeft)], nil
+	return text[:min(len(text), keyLeft)], line, nil
 }
 
 func before(a, b string) bool { return a < b }
 
 // assign returns the group of a line: how many bounds do not lie after its key.
-func assign(_ context.Context, line string, bounds []string, emit func(int, string)) error {
-	key, err := sortKey(line)
-	if err != nil {
-		return err
-	}
-	emit(sort.Search(len(bounds), func(i int) bool { return bounds[i] > key }), line)
-	return nil
+func assign(key, line string, bounds []string) (int, string) {
+	return sort.Search(len(bounds), func(i int) bool { return bounds[i] > key }), line
 }
 
 // gather returns the lines of a group, sorted, so that they are the same in every
@@ -115,10 +110,9 @@ func readLines(lines []string) (pairs.File, error) {
 
 func init() {
 	register.Function2x0(notBlank)
-	register.Function1x2(sortKey)
+	register.Function1x3(withKey)
 	register.Function2x1(before)
-	register.Function4x1(assign)
-	register.Emitter2[int, string]()
+	register.Function3x2(assign)
 	register.Emitter2[int, []string]()
 	register.Iter1[string]()
 	register.Function2x2(gather)
