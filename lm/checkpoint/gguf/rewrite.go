@@ -56,7 +56,7 @@ func (t *Tensor) Becomes(kind Type) Type {
 	if len(t.Shape) < 2 || t.Len() == 0 {
 		return t.Type
 	}
-	for _, part := range []string{"_norm", "ffn_gate_inp", "position_embd"} {
+	for _, part := range []string{"_norm", "ffn_gate_inp", "position_embd", "ssm_conv1d", "ssm_a", "ssm_d", "shortconv.conv", ".bias"} {
 		if strings.Contains(t.Name, part) {
 			return t.Type
 		}

@@ -50,6 +50,25 @@ func (c *Contents) Set(key string, value any) {
 // Value returns what a key was set to; nil where it was not.
 func (c *Contents) Value(key string) any { return c.values[key] }
 
+// Preview returns the file as it will be read, of which tensors that are made have no
+// data.
+func (c *Contents) Preview(made []Made) *File {
+	f := &File{metadata: map[string]any{}, tensors: map[string]Tensor{}}
+	for _, key := range c.keys {
+		r := &reader{budget: maxMetadata}
+		r.data, _ = appendValue(nil, c.values[key])
+		f.keys, f.metadata[key] = append(f.keys, key), r.value()
+	}
+	tensors := slices.Clone(c.Tensors)
+	for _, t := range made {
+		tensors = append(tensors, t.Tensor)
+	}
+	for _, t := range tensors {
+		f.names, f.tensors[t.Name] = append(f.names, t.Name), t
+	}
+	return f
+}
+
 // Encode returns the file, as [Contents.Write] writes it.
 func (c *Contents) Encode() ([]byte, error) {
 	var out bytes.Buffer
