@@ -50,6 +50,12 @@ type Blocked interface {
 	Blocks(name string) (gguf.Rows, bool)
 }
 
+// Filed is a source that may be one GGUF file on disk, for an engine that opens such
+// files itself.
+type Filed interface {
+	File() (path string, ok bool)
+}
+
 // Opener loads a model. Errors name the tensor or the config's field that is wrong.
 type Opener func(ctx context.Context, source Source, dtype DType) (Engine, error)
 
