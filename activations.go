@@ -123,7 +123,7 @@ func (a *Activations) readMembers(file *safetensors.File, text string) error {
 	if err := json.Unmarshal([]byte(text), &a.shards); err != nil {
 		return fmt.Errorf("%s: %w", shardsKey, err)
 	}
-	if err := a.shards.check(); err != nil {
+	if err := a.shards.Check(); err != nil {
 		return fmt.Errorf("%s: %w", shardsKey, err)
 	}
 	t, ok := file.Tensor(membersTensor)
@@ -154,7 +154,7 @@ func MergeActivations(parts ...*Activations) (*Activations, error) {
 	for i, part := range parts {
 		err := first.differs(part)
 		if i > 0 && err == nil {
-			out.shards, err = out.shards.join(part.shards)
+			out.shards, err = out.shards.Join(part.shards)
 		} else if err == nil {
 			out.shards = part.shards
 		}
@@ -167,7 +167,7 @@ func MergeActivations(parts ...*Activations) (*Activations, error) {
 		samples += len(part.members)
 		out.Usage = out.Usage.Add(part.Usage)
 	}
-	if err := out.shards.complete(); err != nil {
+	if err := out.shards.Complete(); err != nil {
 		return nil, fmt.Errorf("merge activations: %w", err)
 	}
 	for layer := range first.Positive {
@@ -187,7 +187,7 @@ func MergeActivations(parts ...*Activations) (*Activations, error) {
 		}
 	}
 	out.Provenance.PairsHash = out.shards.Whole
-	out.shards = shards{}
+	out.shards = Shards{}
 	return out, nil
 }
 
