@@ -11,7 +11,6 @@ package pipeline
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
@@ -32,6 +31,11 @@ type Job struct {
 
 	Groups int // into how many groups the pairs are put; 0: 64
 	Pools  int // among how many pools of workers the groups are shared, see package workers; 0: 1
+
+	// Keep is a folder, in any file system that Beam knows, where each group's result
+	// stays when it is computed, so that a job that is begun again takes it from there.
+	// "": nothing is kept.
+	Keep string
 }
 
 // Check returns an error for what makes no sense whatever the pairs are.
@@ -117,22 +121,4 @@ func (f *writeVectorFn) ProcessElement(ctx context.Context, data []byte) error {
 
 func init() {
 	register.DoFn2x1[context.Context, []byte, error](&writeVectorFn{})
-}
-
-// publish has a file written on the local disk and copies it to where it belongs.
-// Where that is a local path too, the file is written there at once.
-func publish(ctx context.Context, path string, write func(local string) error) error {
-	if isLocal(path) {
-		return write(path)
-	}
-	folder, err := os.MkdirTemp("", "steer-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(folder)
-	local := folder + "/file"
-	if err := write(local); err != nil {
-		return err
-	}
-	return upload(ctx, local, path)
 }

@@ -2,7 +2,7 @@ package pipeline_test
 
 import (
 	"context"
-	"fmt"
+	"flag"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -22,11 +22,8 @@ import (
 
 // The tests' own program is what their runner starts as workers.
 func TestMain(m *testing.M) {
-	if err := workers.Boot(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	beam.Init()
+	flag.Parse()
+	beam.Init() // a worker's process ends here
 	os.Exit(m.Run())
 }
 
@@ -81,7 +78,7 @@ func train(ctx context.Context, job pipeline.Job, glob, out string, run func(con
 }
 
 func inProcesses(ctx context.Context, p *beam.Pipeline) error {
-	_, err := workers.Run(ctx, p)
+	_, err := workers.Run(ctx, p, workers.Options{})
 	return err
 }
 

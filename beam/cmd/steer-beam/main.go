@@ -28,9 +28,6 @@ import (
 )
 
 func main() {
-	if err := workers.Boot(); err != nil {
-		fail(err)
-	}
 	var job pipeline.Job
 	var site string
 	flag.StringVar(&job.Model, "model", "", "`REF` of the model, as every worker finds it: a folder, a GGUF file, a Hub id, or demo")
@@ -63,7 +60,7 @@ func main() {
 	}
 	var err error
 	if *processes > 0 {
-		_, err = workers.Run(ctx, p)
+		_, err = workers.Run(ctx, p, workers.Options{})
 	} else {
 		err = beamx.Run(ctx, p)
 	}
