@@ -88,8 +88,8 @@ type blockKernels struct {
 }
 
 type (
-	rowFunc         = func(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-	unpackFunc      = func(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+	rowFunc         = func(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+	unpackFunc      = func(q *uint32, scale, minus *float32, unit *uint32, records int)
 	integerTileFunc = func(a *uint32, aStride int, q *uint32, scale, minus *float32, groups, halves int, dst *float32, dstStride int)
 )
 
