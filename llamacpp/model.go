@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
+	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hybridgroup/yzma/pkg/llama"
@@ -13,8 +16,10 @@ import (
 	"github.com/steervec/steer/lm/engine"
 )
 
-// maxSequences is how many sequences a context of llama.cpp's can have.
-const maxSequences = 256
+const (
+	maxSequences   = 256 // of a context of llama.cpp's
+	spareSequences = 64  // for tokens that are computed once more
+)
 
 // Options say where llama.cpp is and what it computes on.
 type Options struct {
@@ -42,11 +47,15 @@ type Model struct {
 	native       *nativeModel
 	decoder      *arch.Decoder
 	dtype        engine.DType
-	device       string
-	gpu          bool
-	vocabulary   int // as llama.cpp counts it
-	batchOutputs int // rows of a batch that can have outputs
+	devices      []Device // that layers lie on, beside the CPU
+	layers       int      // that lie there
 	architecture string
+	vocabulary   int // as llama.cpp counts it
+	batchOutputs int // rows of a batch that may have outputs
+	sites        map[address]string
+
+	controlled   sync.Once
+	equalControl bool // control vectors are what edits in the callback are
 }
 
 // nativeModel is freed when nobody uses it: the model and its contexts, in whatever
@@ -63,85 +72,202 @@ func (n *nativeModel) release() {
 }
 
 func (l *library) open(ctx context.Context, source engine.Source, dtype engine.DType, o Options) (*Model, error) {
-	file, ok := source.(interface{ File() (string, bool) })
-	if !ok {
-		return nil, errors.New("no file")
-	}
-	path, _ := file.File()
-	m := &Model{library: l, dtype: dtype}
-	var err error
-	if m.decoder, err = arch.Parse(source.Config()); err != nil {
-		return nil, err
-	}
-	params := llama.ModelDefaultParams()
-	var devices []llama.GGMLBackendDevice
-	var names []string
-	if o.GPULayers != 0 {
-		for _, d := range l.devices {
-			if d.GPU {
-				devices = append(devices, d.handle)
-				names = append(names, d.Name)
-			}
-		}
-	}
-	m.gpu = len(devices) > 0
-	params.NGpuLayers = 0
-	if m.gpu {
-		params.NGpuLayers = int32(o.GPULayers)
-		if o.GPULayers < 0 {
-			params.NGpuLayers = 1 << 20
-		}
-	}
-	devices = append(devices, 0) // a list without an entry is none, and no list is all
-	if err := params.SetDevices(devices); err != nil {
-		return nil, err
-	}
-	m.native = &nativeModel{}
-	err = complained(func() (err error) {
-		m.native.handle, err = llama.ModelLoadFromFile(path, params)
-		return err
-	})
-	runtime.KeepAlive(devices)
+	decoder, err := describe(source)
 	if err != nil {
-		return nil, fmt.Errorf("llama.cpp does not load %s: %w", path, err)
+		return nil, err
 	}
-	m.native.users.Store(1)
-	runtime.AddCleanup(m, (*nativeModel).release, m.native)
-	m.vocabulary = int(llama.VocabNTokens(llama.ModelGetVocab(m.native.handle)))
-	m.batchOutputs = min(batchRows, max(16, outputBytes/4/m.vocabulary))
-	m.architecture, _ = llama.ModelMetaValStr(m.native.handle, "general.architecture")
+	path, done, err := fileOf(ctx, source, dtype)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	m := &Model{library: l, decoder: decoder, dtype: dtype}
+	if o.GPULayers != 0 {
+		m.devices = gpus(l.devices)
+	}
+	if err := m.load(path, o.GPULayers); err != nil {
+		return nil, err
+	}
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	if err := m.look(ctx); err != nil {
+		return nil, err
+	}
 	return m, nil
 }
 
-// Decoder returns the description of the model.
-func (m *Model) Decoder() *arch.Decoder { return m.decoder }
-
-// Description names llama.cpp's version and device.
-func (m *Model) Description() engine.Description {
-	return engine.Description{Name: "llama.cpp " + Version}
+// describe is the decoder that a source's config describes, or as much as is known of
+// one of another architecture.
+func describe(source engine.Source) (*arch.Decoder, error) {
+	decoder, err := arch.Parse(source.Config())
+	if err == nil {
+		return decoder, nil
+	}
+	if outline, other := arch.Outline(source.Config()); other == nil {
+		return outline, nil
+	}
+	return nil, err
 }
 
-// Check returns an error where the graph of the model does not name the site.
+// fileOf returns the GGUF file of a source, and what is to be done with it when it is
+// loaded.
+func fileOf(ctx context.Context, source engine.Source, dtype engine.DType) (path string, done func(), err error) {
+	if filed, is := source.(engine.Filed); is {
+		if path, ok := filed.File(); ok {
+			return path, func() {}, nil
+		}
+	}
+	return "", nil, errors.New("llama.cpp reads GGUF files, and this is none")
+}
+
+func gpus(devices []Device) []Device {
+	var found []Device
+	for _, d := range devices {
+		if d.GPU {
+			found = append(found, d)
+		}
+	}
+	return found
+}
+
+// load reads the file, with so many layers on the GPUs; fewer than none: all.
+func (m *Model) load(path string, layers int) error {
+	params := llama.ModelDefaultParams()
+	params.SetCPUOnly()
+	if len(m.devices) > 0 {
+		if params.NGpuLayers = int32(layers); layers < 0 {
+			params.NGpuLayers = math.MaxInt32
+		}
+	}
+	handles := make([]llama.GGMLBackendDevice, 0, len(m.devices)+1)
+	for _, d := range m.devices {
+		handles = append(handles, d.handle)
+	}
+	handles = append(handles, 0) // a list with nothing in it means none, where no list would mean all
+	if err := params.SetDevices(handles); err != nil {
+		return err
+	}
+	m.native = &nativeModel{}
+	err := complained(func() (err error) {
+		m.native.handle, err = llama.ModelLoadFromFile(path, params)
+		return err
+	})
+	runtime.KeepAlive(handles)
+	if err != nil {
+		return fmt.Errorf("llama.cpp does not load %s: %w", path, err)
+	}
+	m.native.users.Store(1)
+	runtime.AddCleanup(m, (*nativeModel).release, m.native)
+	m.architecture, _ = llama.ModelMetaValStr(m.native.handle, "general.architecture")
+	m.vocabulary = int(llama.VocabNTokens(llama.ModelGetVocab(m.native.handle)))
+	m.batchOutputs = min(batchRows, max(16, outputBytes/4/m.vocabulary))
+	if m.layers = len(m.decoder.Blocks); layers >= 0 {
+		m.layers = min(m.layers, layers)
+	}
+	return nil
+}
+
+// check returns an error where what is loaded is no decoder, or not the one that is
+// described.
+func (m *Model) check() error {
+	h := m.native.handle
+	layers := int(llama.ModelNLayer(h))
+	switch {
+	case llama.ModelHasEncoder(h) || !llama.ModelHasDecoder(h) || llama.ModelIsDiffusion(h):
+		return fmt.Errorf("%s is no decoder that writes one token after the other", m.architecture)
+	case layers != len(m.decoder.Blocks):
+		return fmt.Errorf("llama.cpp counts %d layers, and the file describes %d", layers, len(m.decoder.Blocks))
+	case int(llama.ModelNEmbd(h)) != m.decoder.Hidden:
+		return fmt.Errorf("llama.cpp counts a hidden size of %d, and the file describes %d", llama.ModelNEmbd(h), m.decoder.Hidden)
+	case m.vocabulary < m.decoder.Vocabulary:
+		return fmt.Errorf("llama.cpp counts %d tokens, and the file describes %d", m.vocabulary, m.decoder.Vocabulary)
+	case llama.ModelIsRecurrent(h) || llama.ModelIsHybrid(h):
+		return fmt.Errorf("%s keeps states, which this engine cannot share between texts", m.architecture)
+	}
+	return nil
+}
+
+// Decoder returns the description of the model: of an architecture that is not known
+// here, an outline.
+func (m *Model) Decoder() *arch.Decoder { return m.decoder }
+
+// Description names llama.cpp's version, the numbers of keys and values, and the
+// devices.
+func (m *Model) Description() engine.Description {
+	d := engine.Description{Name: "llama.cpp " + Version, Parameters: int(llama.ModelNParams(m.native.handle))}
+	if d.DType = "f16 cache, flash attention"; m.dtype == engine.Float32 {
+		d.DType = "f32 cache, no flash attention"
+	}
+	d.Instructions = "CPU " + systemInstructions()
+	if len(m.devices) > 0 && m.layers > 0 {
+		var names []string
+		for _, device := range m.devices {
+			names = append(names, fmt.Sprintf("%s %s", device.Name, device.Description))
+		}
+		d.Instructions = fmt.Sprintf("%d layers on %s; %s", m.layers, strings.Join(names, ", "), d.Instructions)
+	}
+	return d
+}
+
+// Limits says that runs begin at the first block, and how many paths a session keeps:
+// some sequences are for tokens that are computed once more.
+func (m *Model) Limits() engine.Limits { return engine.Limits{Ends: maxSequences - spareSequences} }
+
+// Check returns an error where the graph of the model does not name the site. Edits are
+// rows of numbers here as elsewhere, so every operator is possible.
 func (m *Model) Check(layer int, site arch.Site, _ engine.Operator) error {
 	_, err := m.node(layer, site)
 	return err
 }
 
-func (m *Model) node(layer int, site arch.Site) (string, error) {
-	return fmt.Sprintf("%s-%d", map[arch.Site]string{arch.DecoderBlock: "l_out"}[site], layer), nil
+// fits returns an error where a context of so many tokens would not fit into memory.
+func (m *Model) fits(cells int) error {
+	need := m.cellBytes() * uint64(cells)
+	devices := m.devices
+	if len(devices) == 0 || m.layers < len(m.decoder.Blocks) {
+		devices = m.library.devices
+	}
+	var free uint64
+	for _, d := range devices {
+		available, _ := llama.GGMLBackendDeviceMemory(d.handle)
+		free += available
+	}
+	if need > free {
+		return fmt.Errorf("keys and values of %d tokens need %.1f GiB, and %.1f GiB of memory are free", cells, float64(need)/(1<<30), float64(free)/(1<<30))
+	}
+	return nil
 }
 
-func (m *Model) fits(cells int) error { return nil }
+// cellBytes returns how many bytes the keys and values of a token take.
+func (m *Model) cellBytes() uint64 {
+	h := m.native.handle
+	size := m.decoder.Hidden / max(1, int(llama.ModelNHead(h)))
+	elements := 0
+	for i := range m.decoder.Blocks {
+		if a := &m.decoder.Blocks[i].Attention; a.KVHeads > 0 {
+			elements += 2 * a.KVHeads * a.HeadSize
+		} else {
+			elements += 2 * int(llama.ModelNHeadKV(h)) * size
+		}
+	}
+	if m.dtype == engine.Float32 {
+		return 4 * uint64(elements)
+	}
+	return 2 * uint64(elements)
+}
 
 func (m *Model) contextParams(cells int, watch uintptr) llama.ContextParams {
 	p := llama.ContextDefaultParams()
 	p.NCtx, p.NBatch, p.NUbatch, p.NSeqMax = uint32(cells), batchRows, batchRows, maxSequences
 	p.NOutputsMax = uint32(m.batchOutputs)
 	p.NThreads, p.NThreadsBatch = int32(runtime.GOMAXPROCS(0)), int32(runtime.GOMAXPROCS(0))
-	p.KVUnified, p.SwaFull, p.NoPerf = 1, 1, 1
+	p.KVUnified = 1 // one memory, whose cells belong to any number of sequences
+	p.SwaFull = 1   // paths may part before the last window
+	p.NoPerf = 1
 	p.CbEval, p.CbEvalUserData = evalCallback, watch
 	p.AbortCallback, p.AbortCallbackData = abortCallback, watch
-	if !m.gpu {
+	if len(m.devices) == 0 {
 		p.Offload_kqv, p.OpOffload = 0, 0
 	}
 	if m.dtype == engine.Float32 {
@@ -167,8 +293,4 @@ func (m *Model) outputs(run *engine.Run) []bool {
 		}
 	}
 	return out
-}
-
-func (m *Model) addsItself(e engine.Edit) bool {
-	return e.Site == arch.DecoderBlock && e.Layer > 0 && e.Acts == nil && (e.Scale == 0 || e.Scale == 1) && e.Operator.Name() == "add"
 }

@@ -28,10 +28,10 @@ type sequences struct {
 
 // sequence is a path. It is in use if it has tokens.
 type sequence struct {
-	slots    []int       // [positions]
-	computed int         // positions that are in memory
-	before   int         // positions that it had before the run
-	again    [2]int      // positions from … to-1, which another sequence has too, in cells of this one's own
+	slots    []int  // [positions]
+	computed int    // positions that are in memory
+	before   int    // positions that it had before the run
+	again    [2]int // positions from … to-1, which another sequence has too, in cells of this one's own
 }
 
 // row is a token of the batch that is being made.

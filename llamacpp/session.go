@@ -10,6 +10,7 @@ import (
 
 	"github.com/hybridgroup/yzma/pkg/llama"
 
+	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/engine"
 	"github.com/steervec/steer/lm/forest"
 )
@@ -23,7 +24,7 @@ const (
 	// read past the keys and values of the last layer.
 	outputBytes = 64 << 20
 
-	leastCells = 512 // of a context
+	leastCells = 1024 // of a context
 )
 
 // Session is a context of llama.cpp's, made when a run needs it, and made anew with
@@ -31,8 +32,9 @@ const (
 type Session struct {
 	model *Model
 	sequences
-	*nativeContext           // nil: there is none yet
-	steered        []float32 // the control vector that is set
+	*nativeContext             // nil: there is none yet
+	steered        []float32   // the control vector that is set
+	byControl      func() bool // whether control vectors add what they can
 }
 
 // nativeContext is what C holds of a session. It knows nothing of the session, so that
@@ -59,7 +61,7 @@ func (c *nativeContext) free() {
 
 // NewSession returns an empty session.
 func (m *Model) NewSession() engine.Session {
-	s := &Session{model: m}
+	s := &Session{model: m, byControl: m.controls}
 	s.sequences = sequences{memory: s, list: make([]sequence, maxSequences)}
 	return s
 }
@@ -266,6 +268,9 @@ func (s *Session) remove(sequence, from, to int) {
 // device.
 func (s *Session) steer(run *engine.Run) ([]engine.Edit, error) {
 	layers, width := len(s.model.decoder.Blocks), s.model.decoder.Hidden
+	if len(run.Edits) == 0 && s.steered == nil {
+		return nil, nil
+	}
 	at := map[address]int{}
 	for _, e := range run.Edits {
 		at[address{e.Layer, e.Site}]++
@@ -273,7 +278,7 @@ func (s *Session) steer(run *engine.Run) ([]engine.Edit, error) {
 	var vector []float32
 	var others []engine.Edit
 	for _, e := range run.Edits {
-		if at[address{e.Layer, e.Site}] > 1 || !s.model.addsItself(e) || len(e.Rows) < len(run.Tokens) {
+		if at[address{e.Layer, e.Site}] > 1 || !isAddition(e) || len(e.Rows) < len(run.Tokens) || !s.byControl() {
 			others = append(others, e)
 			continue
 		}
@@ -290,4 +295,9 @@ func (s *Session) steer(run *engine.Run) ([]engine.Edit, error) {
 	}
 	s.steered = vector
 	return others, nil
+}
+
+// isAddition reports whether an edit is what a control vector can do.
+func isAddition(e engine.Edit) bool {
+	return e.Site == arch.DecoderBlock && e.Layer > 0 && e.Acts == nil && (e.Scale == 0 || e.Scale == 1) && e.Operator.Name() == addition{}.Name()
 }

@@ -39,7 +39,7 @@ type watch struct {
 
 	values, delta []float32
 
-	each func(name string, t tensor) // is shown every node, where there is such a function
+	each func(name string, t tensor) // is told every node before it is computed; nil: nobody
 }
 
 // wanted is a node at which something is read or changed.
@@ -161,9 +161,13 @@ func (w *watch) ask(t tensor) bool {
 	if w.stopped {
 		return true // the next part of the graph ends as soon as it begins
 	}
-	n := w.want[string(w.ggml.nameOf(t))]
+	name := w.ggml.nameOf(t)
+	if w.each != nil {
+		w.each(string(name), t)
+	}
+	n := w.want[string(name)]
 	if n == nil || n.come {
-		return w.each != nil
+		return false
 	}
 	n.come = true
 	w.left--
@@ -176,9 +180,6 @@ func (w *watch) show(t tensor) bool {
 		return false
 	}
 	name := w.ggml.nameOf(t)
-	if w.each != nil {
-		w.each(string(name), t)
-	}
 	n := w.want[string(name)]
 	if n == nil {
 		return true
