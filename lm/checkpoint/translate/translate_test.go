@@ -1,7 +1,9 @@
 package translate_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"io/fs"
 	"maps"
 	"math"
 	"os"
@@ -295,11 +297,22 @@ func TestTokenizersSurviveTheMetadata(t *testing.T) {
 				t.Skip("a large vocabulary")
 			}
 			folder := os.DirFS(filepath.Join(dir, c.name))
-			file := small(t, nil)
-			if err := ggufwrite.Tokenizer(file, folder, c.pre); err != nil {
+			plan, err := translate.NewPlan(vocabularyOnly{folder}, gguf.F32)
+			if err != nil {
 				t.Fatal(err)
 			}
-			translated, err := translate.New(parse(t, file), safetensors.BF16)
+			var written bytes.Buffer
+			if err := plan.Write(t.Context(), &written); err != nil {
+				t.Fatal(err)
+			}
+			file, err := gguf.Parse(c.name, written.Bytes())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if pre, _ := file.Value("tokenizer.ggml.pre").(string); pre != c.pre {
+				t.Errorf("words are cut as %q, want %q", pre, c.pre)
+			}
+			translated, err := translate.New(file, safetensors.BF16)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -336,4 +349,21 @@ func TestTokenizersSurviveTheMetadata(t *testing.T) {
 			}
 		})
 	}
+}
+
+// vocabularyOnly is a checkpoint of a folder's tokenizer and of an embedding that has a
+// row for any.
+type vocabularyOnly struct{ folder fs.FS }
+
+const rows = 260_000
+
+func (vocabularyOnly) Config() []byte {
+	return []byte(`{"model_type": "llama", "num_hidden_layers": 1, "hidden_size": 2, "num_attention_heads": 1, "intermediate_size": 1, "tie_word_embeddings": true}`)
+}
+func (v vocabularyOnly) FS() fs.FS                { return v.folder }
+func (vocabularyOnly) Names() []string            { return []string{"model.embed_tokens.weight"} }
+func (vocabularyOnly) Release(safetensors.Tensor) {}
+func (vocabularyOnly) EndTokens() ([]int, error)  { return nil, nil }
+func (vocabularyOnly) Tensor(name string) (safetensors.Tensor, bool) {
+	return safetensors.Tensor{Name: name, DType: safetensors.BF16, Shape: []int{rows, 2}, Data: make([]byte, 4*rows)}, name == "model.embed_tokens.weight"
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // Instructions returns the name of the instruction set whose kernels run:
-// "avx512bf16", "avx512", "avx2", "neon" or "go". It is the best that the
+// "avx512bf16", "avx512", "avx2", "neondot", "neon" or "go". It is the best that the
 // processor and the operating system offer, unless the environment variable
 // STEER_INSTRUCTIONS names another one; the error says that it names none that
 // works here.
