@@ -1,10 +1,12 @@
 package llamacpp
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -13,6 +15,9 @@ import (
 	"github.com/hybridgroup/yzma/pkg/llama"
 
 	"github.com/steervec/steer/lm/arch"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
+	"github.com/steervec/steer/lm/checkpoint/translate"
 	"github.com/steervec/steer/lm/engine"
 )
 
@@ -25,6 +30,8 @@ const (
 type Options struct {
 	Libraries string // folder of its shared libraries; "": the variable STEER_LLAMACPP names it
 	GPULayers int    // how many layers lie on the GPU, from the last one on; [AllLayers]: all
+
+	Note func(text string) // is told what the user should know; nil: nobody
 }
 
 // AllLayers puts a model on the GPU as a whole.
@@ -76,7 +83,7 @@ func (l *library) open(ctx context.Context, source engine.Source, dtype engine.D
 	if err != nil {
 		return nil, err
 	}
-	path, done, err := fileOf(ctx, source, dtype)
+	path, done, err := fileOf(ctx, source, dtype, o.Note)
 	if err != nil {
 		return nil, err
 	}
@@ -110,15 +117,57 @@ func describe(source engine.Source) (*arch.Decoder, error) {
 	return nil, err
 }
 
-// fileOf returns the GGUF file of a source, and what is to be done with it when it is
-// loaded.
-func fileOf(ctx context.Context, source engine.Source, dtype engine.DType) (path string, done func(), err error) {
+// fileOf returns the GGUF file of a source, and what is to be done when it is loaded.
+// Another checkpoint is converted into a temporary file.
+func fileOf(ctx context.Context, source engine.Source, dtype engine.DType, note func(string)) (path string, done func(), err error) {
 	if filed, is := source.(engine.Filed); is {
 		if path, ok := filed.File(); ok {
 			return path, func() {}, nil
 		}
 	}
-	return "", nil, errors.New("llama.cpp reads GGUF files, and this is none")
+	from, is := source.(translate.Source)
+	if !is {
+		return "", nil, errors.New("llama.cpp reads GGUF files, and what has none cannot be made one")
+	}
+	fail := func(err error) (string, func(), error) { return "", nil, fmt.Errorf("make a GGUF file for llama.cpp: %w", err) }
+	kind := storedAs(from)
+	if dtype == engine.Float32 {
+		kind = gguf.F32
+	}
+	plan, err := translate.NewPlan(from, kind)
+	if err != nil {
+		return fail(err)
+	}
+	file, err := os.CreateTemp("", "steer-*.gguf")
+	if err != nil {
+		return fail(err)
+	}
+	remove := func() { os.Remove(file.Name()) }
+	buffer := bufio.NewWriterSize(file, 1<<20)
+	if err := errors.Join(plan.Write(ctx, buffer), buffer.Flush(), file.Close()); err != nil {
+		remove()
+		return fail(err)
+	}
+	if note != nil {
+		note(fmt.Sprintf("llama.cpp reads GGUF files: the model is converted to one of %s matrices, in a temporary file", kind))
+	}
+	return file.Name(), remove, nil
+}
+
+// storedAs returns the type of plain numbers in which a checkpoint's matrices are.
+func storedAs(from translate.Source) gguf.Type {
+	for _, name := range from.Names() {
+		if t, ok := from.Tensor(name); ok && len(t.Shape) > 1 {
+			switch t.DType {
+			case safetensors.BF16:
+				return gguf.BF16
+			case safetensors.F16:
+				return gguf.F16
+			}
+			break
+		}
+	}
+	return gguf.F32
 }
 
 func gpus(devices []Device) []Device {
