@@ -24,6 +24,7 @@ import (
 const (
 	maxSequences   = 256 // of a context of llama.cpp's
 	spareSequences = 64  // for tokens that are computed once more
+	spareStates    = 8   // the same, where sequences have states
 )
 
 // Options say where llama.cpp is and what it computes on.
@@ -60,6 +61,8 @@ type Model struct {
 	vocabulary   int // as llama.cpp counts it
 	batchOutputs int // rows of a batch that may have outputs
 	sites        map[address]string
+	stateful     bool
+	window       int // that the model has and llama.cpp does not know of; 0: none
 
 	controlled   sync.Once
 	equalControl bool // control vectors are what edits in the callback are
@@ -129,7 +132,9 @@ func fileOf(ctx context.Context, source engine.Source, dtype engine.DType, note 
 	if !is {
 		return "", nil, errors.New("llama.cpp reads GGUF files, and what has none cannot be made one")
 	}
-	fail := func(err error) (string, func(), error) { return "", nil, fmt.Errorf("make a GGUF file for llama.cpp: %w", err) }
+	fail := func(err error) (string, func(), error) {
+		return "", nil, fmt.Errorf("make a GGUF file for llama.cpp: %w", err)
+	}
 	kind := storedAs(from)
 	if dtype == engine.Float32 {
 		kind = gguf.F32
@@ -231,8 +236,29 @@ func (m *Model) check() error {
 		return fmt.Errorf("llama.cpp counts a hidden size of %d, and the file describes %d", llama.ModelNEmbd(h), m.decoder.Hidden)
 	case m.vocabulary < m.decoder.Vocabulary:
 		return fmt.Errorf("llama.cpp counts %d tokens, and the file describes %d", m.vocabulary, m.decoder.Vocabulary)
-	case llama.ModelIsRecurrent(h) || llama.ModelIsHybrid(h):
-		return fmt.Errorf("%s keeps states, which this engine cannot share between texts", m.architecture)
+	}
+	m.stateful = llama.ModelIsRecurrent(h) || llama.ModelIsHybrid(h)
+	if m.stateful && m.decoder.StateWeight() == 0 {
+		return fmt.Errorf("llama.cpp's %s keeps states, and it is not described here where they are", m.architecture)
+	}
+	if llama.ModelNSWA(h) == 0 {
+		for _, b := range m.decoder.Passed() {
+			if w := max(b.Attention.Window, b.Attention.Chunk); w > 0 && (m.window == 0 || w < m.window) {
+				m.window = w
+			}
+		}
+	}
+	return nil
+}
+
+// checkLength returns an error where llama.cpp does not compute a sequence of so many
+// tokens as the model is described.
+func (m *Model) checkLength(tokens int) error {
+	switch {
+	case m.window > 0 && tokens > m.window:
+		return fmt.Errorf("a sequence of %d tokens: the model has a window of %d, and llama.cpp's %s has none", tokens, m.window, m.architecture)
+	case m.decoder.RopeVariant(tokens) != 0:
+		return fmt.Errorf("a sequence of %d tokens: the model's positions are scaled for it, and llama.cpp scales those of all sequences or of none", tokens)
 	}
 	return nil
 }
@@ -262,6 +288,15 @@ func (m *Model) Description() engine.Description {
 // Limits says that runs begin at the first block, and how many paths a session keeps:
 // some sequences are for tokens that are computed once more.
 func (m *Model) Limits() engine.Limits { return engine.Limits{Ends: maxSequences - spareSequences} }
+
+// sequences returns how many a session of so many states has. A state is memory
+// whether it is used or not.
+func (m *Model) sequences(states int) int {
+	if m.stateful {
+		return (states + spareStates + 7) / 8 * 8
+	}
+	return maxSequences
+}
 
 // Check returns an error where the graph of the model does not name the site. Edits are
 // rows of numbers here as elsewhere, so every operator is possible.
@@ -306,9 +341,9 @@ func (m *Model) cellBytes() uint64 {
 	return 2 * uint64(elements)
 }
 
-func (m *Model) contextParams(cells int, watch uintptr) llama.ContextParams {
+func (m *Model) contextParams(cells, sequences int, watch uintptr) llama.ContextParams {
 	p := llama.ContextDefaultParams()
-	p.NCtx, p.NBatch, p.NUbatch, p.NSeqMax = uint32(cells), batchRows, batchRows, maxSequences
+	p.NCtx, p.NBatch, p.NUbatch, p.NSeqMax = uint32(cells), batchRows, batchRows, uint32(sequences)
 	p.NOutputsMax = uint32(m.batchOutputs)
 	p.NThreads, p.NThreadsBatch = int32(runtime.GOMAXPROCS(0)), int32(runtime.GOMAXPROCS(0))
 	p.KVUnified = 1 // one memory, whose cells belong to any number of sequences

@@ -17,15 +17,15 @@ var probed = []int{0, 1}
 func (m *Model) probe(ctx context.Context, run *engine.Run, prepare func(*Session)) error {
 	s := m.NewSession().(*Session)
 	defer s.Close()
-	if err := s.grow(len(probed) + batchRows); err != nil {
+	if err := s.grow(len(probed)+batchRows, m.sequences(1)); err != nil {
 		return err
 	}
 	if prepare != nil {
 		prepare(s)
 	}
 	run.Tokens = probed
-	run.Slots = len(probed)
-	run.Segments = []engine.Segment{{Nodes: len(probed), Path: forest.Path{{Slot: 0, Len: len(probed)}}, Length: len(probed), After: min(1, m.decoder.StateWeight())}}
+	run.Slots, run.States = len(probed), 1
+	run.Segments = []engine.Segment{{Nodes: len(probed), Path: forest.Path{{Slot: 0, Len: len(probed)}}, Length: len(probed), After: 1}}
 	run.LogitRows = []int{0, 1}
 	return s.Run(ctx, run)
 }

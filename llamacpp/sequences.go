@@ -24,6 +24,11 @@ type sequences struct {
 	memory memory
 	list   []sequence
 	rows   []row // that are not computed yet
+
+	// stateful memory has one state for a whole sequence, besides the cells: see
+	// states.go.
+	stateful bool
+	together int // nodes of each part that is among the rows
 }
 
 // sequence is a path. It is in use if it has tokens.
@@ -32,6 +37,7 @@ type sequence struct {
 	computed int    // positions that are in memory
 	before   int    // positions that it had before the run
 	again    [2]int // positions from … to-1, which another sequence has too, in cells of this one's own
+	passing  bool   // no state is kept of it
 }
 
 // row is a token of the batch that is being made.
@@ -60,8 +66,12 @@ func (s *sequences) begin() {
 // place gives the nodes a sequence and adds a row for each. It reports whether there
 // was a sequence left.
 func (s *sequences) place(p part, node int, tokens []int) bool {
-	id := s.ending(p)
-	if id < 0 {
+	var id int
+	if s.stateful {
+		if id = s.goOn(p); id < 0 {
+			return false
+		}
+	} else if id = s.ending(p); id < 0 {
 		if id = s.unused(); id < 0 {
 			return false
 		}
@@ -135,7 +145,11 @@ func (s *sequences) computed() {
 		}
 	}
 	for i := range s.rows {
-		s.unite(int(s.rows[i].sequences[0]))
+		if id := int(s.rows[i].sequences[0]); s.stateful {
+			s.leave(id)
+		} else {
+			s.unite(id)
+		}
 	}
 	s.rows = s.rows[:0]
 }
@@ -191,9 +205,15 @@ func (s *sequences) forget(freed []forest.Span) {
 			for length > 0 && gone[q.slots[length-1]] {
 				length--
 			}
+			if s.stateful {
+				length = 0
+			}
 			s.cut(id, length)
 			shortened = append(shortened, id)
 		}
+	}
+	if s.stateful {
+		return
 	}
 	for _, id := range shortened {
 		s.drop(id)

@@ -62,7 +62,7 @@ func (c *nativeContext) free() {
 // NewSession returns an empty session.
 func (m *Model) NewSession() engine.Session {
 	s := &Session{model: m, byControl: m.controls}
-	s.sequences = sequences{memory: s, list: make([]sequence, maxSequences)}
+	s.sequences = sequences{memory: s, stateful: m.stateful}
 	return s
 }
 
@@ -82,9 +82,15 @@ func (s *Session) Run(ctx context.Context, run *engine.Run) (err error) {
 	if err := ctx.Err(); err != nil || len(run.Tokens) == 0 {
 		return err
 	}
-	if err := s.grow(run.Slots + batchRows); err != nil {
+	for _, segment := range run.Segments {
+		if err := s.model.checkLength(segment.Length); err != nil {
+			return err
+		}
+	}
+	if err := s.grow(run.Slots+batchRows, s.model.sequences(run.States)); err != nil {
 		return err
 	}
+	s.forget(run.Freed)
 	edits, err := s.steer(run)
 	if err != nil {
 		return err
@@ -196,18 +202,21 @@ func (s *Session) decode(ctx context.Context, run *engine.Run) error {
 	return nil
 }
 
-// grow makes a context with so many cells at least, and moves into it what the one
-// before it held. A context grows by a half or more each time.
-func (s *Session) grow(cells int) error {
+// grow makes a context of so many cells and sequences at least, and moves into it what
+// the one before it held. Cells grow by a half or more each time.
+func (s *Session) grow(cells, sequences int) error {
 	held := 0
 	if s.nativeContext != nil {
 		held = s.cells
 	}
-	if cells <= held {
+	if cells <= held && sequences <= len(s.list) {
 		return nil
 	}
-	cells = (max(cells, leastCells, held+held/2) + 255) / 256 * 256
-	larger, err := s.model.newContext(cells)
+	if cells > held {
+		cells = (max(cells, leastCells, held+held/2) + 255) / 256 * 256
+	}
+	sequences = min(maxSequences, max(sequences, len(s.list)))
+	larger, err := s.model.newContext(max(cells, held), sequences)
 	if err != nil {
 		return err
 	}
@@ -216,24 +225,25 @@ func (s *Session) grow(cells int) error {
 		state = state[:llama.StateGetData(s.context, state)]
 		if llama.StateSetData(larger.context, state) == 0 {
 			larger.free()
-			return fmt.Errorf("llama.cpp does not move the keys and values of %d tokens into memory for %d", held, cells)
+			return fmt.Errorf("llama.cpp does not move what it holds of %d tokens into memory for %d", held, larger.cells)
 		}
 		s.nativeContext.free()
 	}
+	s.list = append(s.list, make([]sequence, sequences-len(s.list))...)
 	s.nativeContext, s.steered = larger, nil
 	runtime.AddCleanup(s, (*nativeContext).free, larger)
 	return nil
 }
 
-// newContext makes a context with so many cells.
-func (m *Model) newContext(cells int) (*nativeContext, error) {
+// newContext makes a context of so many cells and sequences.
+func (m *Model) newContext(cells, sequences int) (*nativeContext, error) {
 	if err := m.fits(cells); err != nil {
 		return nil, err
 	}
 	c := &nativeContext{model: m.native, cells: cells, watch: &watch{ggml: &m.library.ggml}}
 	c.id = c.watch.register()
 	err := complained(func() (err error) {
-		c.context, err = llama.InitFromModel(m.native.handle, m.contextParams(cells, c.id))
+		c.context, err = llama.InitFromModel(m.native.handle, m.contextParams(cells, sequences, c.id))
 		if err != nil || c.context == 0 {
 			return fmt.Errorf("llama.cpp makes no context of %d tokens", cells)
 		}
