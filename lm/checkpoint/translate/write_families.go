@@ -84,9 +84,6 @@ func tellMPT(w *writing) {
 			w.set(o.key, float32(n))
 		}
 	}
-	if n, ok := w.config["expansion_ratio"].(float64); ok {
-		w.set("feed_forward_length", uint32(n)*uint32(w.shape.hidden))
-	}
 }
 
 // tellQwen leaves a window out that is not used.

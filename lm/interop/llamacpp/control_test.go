@@ -1,14 +1,15 @@
 package llamacpp
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -37,7 +38,7 @@ func TestControlVectorsSteerTheSameInBoth(t *testing.T) {
 		"gpt2": 2e-2, "gemma2": 1e-2, // llama.cpp looks GELU up in a table of float16
 	} {
 		t.Run(name, func(t *testing.T) {
-			ours, theirs := openBoth(t, name, 0)
+			ours, theirs := openBoth(t, name, plainNumbers, 0)
 			theirs.tolerance = tolerance
 			layers, width := ours.Layers(), ours.Decoder().Hidden
 			unsteered := ourLogits(t, ours)
@@ -150,20 +151,37 @@ type model struct {
 	tolerance  float64 // of logits
 }
 
+// conversion is how a golden is written.
+type conversion struct {
+	kind gguf.Type
+	set  map[string]any // fields of its config, so that the format has words for all; nil removes one
+}
+
+// Of bfloat16 weights llama.cpp rounds the activations too.
+var plainNumbers = conversion{kind: gguf.F32}
+
 // openBoth opens a golden here and, converted, there, where a callback may look at
 // what is computed; 0: none.
-func openBoth(t *testing.T, name string, callback uintptr) (*lm.Model, *model) {
+func openBoth(t *testing.T, name string, how conversion, callback uintptr) (*lm.Model, *model) {
 	t.Helper()
 	files, err := checkpoint(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if name == "gemma2" { // the scale of queries is the head size, as llama.cpp takes it
-		config := strings.Replace(string(files["config.json"].Data), `"query_pre_attn_scalar": 24`, `"query_pre_attn_scalar": 10`, 1)
-		files["config.json"].Data = []byte(config)
+		how.set = map[string]any{"query_pre_attn_scalar": 10}
+	}
+	var config map[string]any
+	if err := json.Unmarshal(files["config.json"].Data, &config); err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(config, how.set)
+	maps.DeleteFunc(config, func(_ string, v any) bool { return v == nil })
+	if files["config.json"].Data, err = json.Marshal(config); err != nil {
+		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), name+".gguf")
-	write(t, files, path, gguf.F32) // of bfloat16 weights llama.cpp rounds the activations too
+	write(t, files, path, how.kind)
 	ours, err := lm.Open(t.Context(), path, lm.Compute(lm.Float32))
 	if err != nil {
 		t.Fatal(err)
