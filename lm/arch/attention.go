@@ -31,10 +31,15 @@ type Attention struct {
 	// whose sigmoid multiplies what the head gathers.
 	Gated bool
 
-	QueryNorm, KeyNorm *Norm // nil: none
-	NormScope          NormScope
-	NormAfterRope      bool    // the norms follow the rotation; else they stand before it
-	Clip               float32 // queries, keys and values are clamped to ±Clip after the norms; 0: not
+	// KeysBack says that the keys and values are those of the layer so many before, so
+	// that there are none of its own; 0: its own.
+	KeysBack int
+
+	QueryNorm, KeyNorm, ValueNorm *Norm // nil: none
+	NormScope                     NormScope
+	NormAfterRope                 bool // the norms of queries and keys follow the rotation; else they stand before it
+
+	Clip float32 // queries, keys and values are clamped to ±Clip after the norms; 0: not
 
 	Rope    *Rope   // nil: the block has no rotary positions
 	Alibi   *Alibi  // nil: none
@@ -84,6 +89,15 @@ type Latent struct {
 	KeyUp, ValueUp string
 
 	KeySize, RopeSize, ValueSize int // of a head
+}
+
+// Stored returns how many elements of keys and values a token keeps: none of attention
+// that shares those of another layer.
+func (a *Attention) Stored() int {
+	if a.KeysBack > 0 {
+		return 0
+	}
+	return 2 * a.KVHeads * a.HeadSize
 }
 
 // OutputWidth returns the number of elements that the output projection reads.

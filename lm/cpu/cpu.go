@@ -57,7 +57,8 @@ type Session struct {
 	model   *Model
 	buffers buffers
 
-	keys, values [][][]float32 // [layers][key/value heads], laid out as package kernel says
+	// [layers][key/value heads], laid out as package kernel says; layers may share them.
+	keys, values [][][]float32
 	slots        int
 	states       [][]state // [layers][states]
 }
@@ -68,9 +69,12 @@ func (m *Model) NewSession() engine.Session { return m.newSession() }
 func (m *Model) newSession() *Session {
 	s := &Session{model: m}
 	for i := range m.blocks {
-		heads := m.blocks[i].Attention.KVHeads
-		s.keys = append(s.keys, make([][]float32, heads))
-		s.values = append(s.values, make([][]float32, heads))
+		a := &m.blocks[i].Attention
+		if a.KeysBack > 0 {
+			s.keys, s.values = append(s.keys, s.keys[i-a.KeysBack]), append(s.values, s.values[i-a.KeysBack])
+			continue
+		}
+		s.keys, s.values = append(s.keys, make([][]float32, a.KVHeads)), append(s.values, make([][]float32, a.KVHeads))
 	}
 	s.states = make([][]state, len(m.blocks))
 	return s
@@ -137,6 +141,9 @@ func (p *pass) copyTwins() {
 			}
 			key := make([]float32, a.HeadSize)
 			for i := range segment.Nodes {
+				if a.Stored() == 0 {
+					break
+				}
 				from, to := segment.Twin.Slot(i), segment.Path.Slot(first+i)
 				for h := range a.KVHeads {
 					kernel.LoadKey(p.session.keys[layer][h], from, key)
