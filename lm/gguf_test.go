@@ -54,6 +54,9 @@ var asGGUF = map[string]struct {
 	"phi3_longrope":     {loose: true},
 	"llama_yarnrope":    {loose: true},
 	"granite":           {loose: true},
+	"apertus":           {loose: true},
+	"gemma3n_text":      {loose: true},
+	"llama4_text":       {set: map[string]any{"no_rope_layers": nil, "layer_types": nil, "attention_chunk_size": nil, "floor_scale": nil}}, // as llama.cpp takes them
 	"granitemoe":        {loose: true},
 	"granitemoeshared":  {loose: true},
 	"granitemoehybrid":  {loose: true},

@@ -137,7 +137,7 @@ func (t *translation) add(tensor gguf.Tensor, how change, name string) {
 			one.first = i * one.rows
 			one.shape = tensor.Shape[1:]
 			number := strconv.Itoa(i)
-			t.put(strings.NewReplacer("{expert}", number, "{head}", number).Replace(name), one)
+			t.put(strings.NewReplacer("{expert}", number, "{head}", number, "{stream}", number).Replace(name), one)
 		}
 		return
 	case asTaps:

@@ -149,6 +149,55 @@ func (c *converter) granite(extra map[string]any) {
 	extra["logit_scale"] = float32(c.number("logits_scaling"))
 }
 
+// gemma3n writes what gemma3n alone has: streams, sparse gates, shared keys.
+func (c *converter) gemma3n(extra map[string]any) {
+	extra["altup.active_idx"], extra["altup.num_inputs"] = uint32(c.number("altup_active_idx")), uint32(c.number("altup_num_inputs"))
+	extra["embedding_length_per_layer_input"], extra["attention.shared_kv_layers"] = uint32(c.number("hidden_size_per_layer_input")), uint32(c.number("num_kv_shared_layers"))
+	extra["final_logit_softcapping"] = float32(c.number("final_logit_softcapping"))
+	var quantiles []float32
+	for _, share := range c.config["activation_sparsity_pattern"].([]any) {
+		quantiles = append(quantiles, float32(math.Sqrt2*math.Erfinv(2*share.(float64)-1)))
+	}
+	extra["activation_sparsity_scale"] = quantiles
+	var sliding []bool
+	for _, kind := range c.config["layer_types"].([]any) {
+		sliding = append(sliding, kind == "sliding_attention")
+	}
+	extra["attention.sliding_window_pattern"] = sliding
+}
+
+// apart writes the queries, keys and values of linear attention, of all groups one
+// kind after the other, and its gates.
+func (c *converter) apart(layer string, stored safetensors.DType, m matrix) {
+	groups, width := int(c.number("linear_num_key_heads")), m.shape[1]
+	keys, values := int(c.number("linear_key_head_dim")), int(c.number("linear_value_head_dim")*c.number("linear_num_value_heads"))/groups
+	var parts [4][]float32
+	for g := range groups {
+		at := g * 2 * (keys + values)
+		for i, n := range []int{keys, keys, values, values} {
+			parts[i] = append(parts[i], m.values[at*width:(at+n)*width]...)
+			at += n
+		}
+	}
+	c.write(layer+"attn_qkv.weight", stored, matrix{slices.Concat(parts[:3]...), []int{groups * (2*keys + values), width}})
+	c.write(layer+"attn_gate.weight", stored, matrix{parts[3], []int{groups * values, width}})
+}
+
+// rowsApart writes experts that are stored one below the other, [experts*inner, hidden].
+func (c *converter) rowsApart(layer, part string, stored safetensors.DType, m matrix) {
+	experts, width := int(c.config["ffn_config"].(map[string]any)["moe_num_experts"].(float64)), m.shape[1]
+	inner := m.shape[0] / experts
+	shape := []int{experts, inner, width}
+	if part == "down" {
+		var values []float32
+		for e := range experts {
+			values = append(values, transpose(matrix{m.values[e*inner*width : (e+1)*inner*width], []int{inner, width}}).values...)
+		}
+		m.values, shape = values, []int{experts, width, inner}
+	}
+	c.write(layer+"ffn_"+part+"_exps.weight", stored, matrix{m.values, shape})
+}
+
 // halves writes gate and up of a tensor in which, for each expert, one stands below
 // the other.
 func (c *converter) halves(layer, of string, stored safetensors.DType, m matrix) {
@@ -178,24 +227,29 @@ func (c *converter) headsApart(layer string, stored safetensors.DType, m matrix)
 	c.write(layer+"attn_v_b.weight", stored, matrix{v, []int{c.heads, values, rank}})
 }
 
-// turned writes experts that are stored as [experts, in, out], gate and up of every
-// other output.
+// turned writes experts that are stored as [experts, in, out], gate and up alternating
+// or one after the other.
 func (c *converter) turned(layer, to string, stored safetensors.DType, m matrix) {
 	experts, in, out := m.shape[0], m.shape[1], m.shape[2]
-	parts, step := []string{"down"}, 1
-	if to == "gate_up_exps" {
-		parts, step = []string{"gate", "up"}, 2
+	parts, step, apart := []string{"down"}, 1, 0
+	switch to {
+	case "gate_up_exps":
+		parts, step, apart = []string{"gate", "up"}, 2, 1
+	case "gate_then_up_exps":
+		parts, apart = []string{"gate", "up"}, out/2
 	}
-	for first, part := range parts {
+	for which, part := range parts {
 		var values []float32
+		rows := out / len(parts)
 		for e := range experts {
-			for o := first; o < out; o += step {
+			for n := range rows {
+				o := which*apart + n*step
 				for i := range in {
 					values = append(values, m.values[(e*in+i)*out+o])
 				}
 			}
 		}
-		c.write(layer+"ffn_"+part+"_exps.weight", stored, matrix{values, []int{experts, out / step, in}})
+		c.write(layer+"ffn_"+part+"_exps.weight", stored, matrix{values, []int{experts, rows, in}})
 	}
 }
 
@@ -376,6 +430,74 @@ func (c *converter) metadata(weights *safetensors.File) error {
 			"model.final_layernorm", "output_norm", "pre_ff_layernorm", "ffn_norm",
 			"feed_forward.gate_proj", "ffn_gate", "feed_forward.up_proj", "ffn_up", "feed_forward.down_proj", "ffn_down",
 		}, mambaNames, llamaNames)
+	case "apertus":
+		names = combineNames([]string{"attention_layernorm", "attn_norm", "feedforward_layernorm", "ffn_norm"}, llamaNames)
+		for key, constant := range map[string]string{"alpha_p": "alpha_p", "alpha_n": "alpha_n", "beta": "beta", "eps": "eps"} {
+			var values []float32
+			for layer := range c.layers {
+				t, _ := weights.Tensor(fmt.Sprintf("model.layers.%d.mlp.act_fn.%s", layer, constant))
+				value, err := t.Float32s()
+				if err != nil {
+					return err
+				}
+				values = append(values, value...)
+			}
+			c.file.Set("xielu."+key, values)
+		}
+	case "dbrx":
+		layerNorm()
+		epsilon = 1e-5
+		attention, ffn := c.config["attn_config"].(map[string]any), c.config["ffn_config"].(map[string]any)
+		c.keyHeads, inner = int(attention["kv_n_heads"].(float64)), ffn["ffn_hidden_size"].(float64)
+		extra["attention.clamp_kqv"], extra["rope.freq_base"] = float32(attention["clip_qkv"].(float64)), float32(attention["rope_theta"].(float64))
+		extra["expert_count"], extra["expert_used_count"] = uint32(ffn["moe_num_experts"].(float64)), uint32(ffn["moe_top_k"].(float64))
+		names = []string{
+			"transformer.wte", "token_embd", "transformer.norm_f", "output_norm", "lm_head", "output",
+			"norm_attn_norm.norm_1", "attn_norm", "norm_attn_norm.attn.Wqkv", "attn_qkv", "norm_attn_norm.attn.out_proj", "attn_output", "norm_attn_norm.norm_2", "attn_output_norm",
+			"ffn.router.layer", "ffn_gate_inp", "ffn.experts.mlp.w1", "gate_rows", "ffn.experts.mlp.v1", "up_rows", "ffn.experts.mlp.w2", "down_rows",
+		}
+	case "llama4_text":
+		c.arch = "llama4"
+		extra["expert_feed_forward_length"], extra["interleave_moe_layer_step"] = uint32(inner), uint32(c.number("interleave_moe_layer_step"))
+		inner = c.number("intermediate_size_mlp")
+		names = combineNames([]string{
+			"feed_forward.gate_proj", "ffn_gate", "feed_forward.up_proj", "ffn_up", "feed_forward.down_proj", "ffn_down", "feed_forward.router", "ffn_gate_inp",
+			"feed_forward.shared_expert.gate_proj", "ffn_gate_shexp", "feed_forward.shared_expert.up_proj", "ffn_up_shexp", "feed_forward.shared_expert.down_proj", "ffn_down_shexp",
+			"feed_forward.experts.gate_up_proj", "gate_then_up_exps", "feed_forward.experts.down_proj", "down_exps",
+		}, llamaNames)
+	case "qwen3_next":
+		c.arch = "qwen3next"
+		turning *= c.number("partial_rotary_factor")
+		heads := c.number("linear_num_value_heads")
+		for key, n := range map[string]float64{
+			"conv_kernel": c.number("linear_conv_kernel_dim"), "state_size": c.number("linear_key_head_dim"), "group_count": c.number("linear_num_key_heads"),
+			"time_step_rank": heads, "inner_size": heads * c.number("linear_value_head_dim"),
+		} {
+			extra["ssm."+key] = uint32(n)
+		}
+		extra["expert_feed_forward_length"], extra["expert_shared_feed_forward_length"] = uint32(c.number("moe_intermediate_size")), uint32(c.number("shared_expert_intermediate_size"))
+		interval := c.number("full_attention_interval")
+		if interval == 0 {
+			interval = 4
+		}
+		extra["full_attention_interval"] = uint32(interval)
+		names = combineNames(afterNames[:2], []string{
+			"linear_attn.in_proj_qkvz", "qkvz", "linear_attn.in_proj_ba", "ssm_ba", "linear_attn.conv1d", "ssm_conv1d", "linear_attn.dt_bias", "ssm_dt",
+			"linear_attn.A_log", "ssm_a", "linear_attn.norm", "ssm_norm", "linear_attn.out_proj", "ssm_out",
+		}, moeNames, llamaNames)
+	case "gemma3n_text":
+		c.arch = "gemma3n"
+		c.gemma3n(extra)
+		if list, ok := c.config["intermediate_size"].([]any); ok {
+			inner = list[0].(float64)
+		}
+		names = combineNames(afterNames, []string{
+			"model.embed_tokens_per_layer", "per_layer_token_embd", "model.per_layer_model_projection", "per_layer_model_proj", "model.per_layer_projection_norm", "per_layer_proj_norm",
+			"per_layer_input_gate", "inp_gate", "per_layer_projection", "proj", "post_per_layer_input_norm", "post_norm",
+			"altup.modality_router", "altup_router", "altup.router_norm", "altup_router_norm", "altup.prediction_coefs", "altup_predict_coef",
+			"altup.correction_coefs", "altup_correct_coef", "altup.correct_output_scale", "altup_correct_scale",
+			"laurel.linear_left", "laurel_l", "laurel.linear_right", "laurel_r", "laurel.post_laurel_norm", "laurel_post_norm",
+		}, llamaNames)
 	case "qwen2", "qwen3":
 	case "qwen2_moe", "qwen3_moe":
 		c.arch = strings.ReplaceAll(modelType, "_", "")
@@ -556,9 +678,11 @@ func (c *converter) scaling(set func(string, any)) error {
 
 var (
 	inBlock  = regexp.MustCompile(`^(?:model\.layers|transformer\.h|transformer\.blocks|gpt_neox\.layers)\.(\d+)\.(.+)\.(weight|bias)$`)
-	bare     = regexp.MustCompile(`^model\.layers\.(\d+)\.(.+\.(?:A_log|D|dt_bias|e_score_correction_bias|sinks|gate_up_proj|down_proj|gate_up_proj_bias|down_proj_bias))$`)
+	bare     = regexp.MustCompile(`^model\.layers\.(\d+)\.(.+\.(?:A_log|D|dt_bias|e_score_correction_bias|sinks|gate_up_proj|down_proj|gate_up_proj_bias|down_proj_bias|correct_output_scale))$`)
+	rows     = regexp.MustCompile(`^transformer\.blocks\.(\d+)\.(ffn\.experts\.mlp\.[wv]\d)$`)
 	outside  = regexp.MustCompile(`^(.+)\.(weight|bias)$`)
 	expertOf = regexp.MustCompile(`^(?:mlp|block_sparse_moe)\.experts\.(\d+)\.(\w+)$`)
+	streamOf = regexp.MustCompile(`^model\.altup_(unembed_)?projections\.(\d+)$`)
 	headOf   = regexp.MustCompile(`^self_attn\.([qk])_layernorm\.norms\.(\d+)$`)
 )
 
@@ -569,8 +693,17 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 		layer, base, suffix = "blk."+parts[1]+".", parts[2], parts[3]
 	} else if parts := bare.FindStringSubmatch(name); parts != nil {
 		layer, base = "blk."+parts[1]+".", parts[2]
+	} else if parts := rows.FindStringSubmatch(name); parts != nil {
+		layer, base = "blk."+parts[1]+".", parts[2]
 	} else if parts := outside.FindStringSubmatch(name); parts != nil {
 		base, suffix = parts[1], parts[2]
+	}
+	if strings.Contains(name, ".mlp.act_fn.") {
+		return nil // metadata
+	}
+	if parts := streamOf.FindStringSubmatch(base); parts != nil {
+		c.stack(map[string]string{"": "altup_proj", "unembed_": "altup_unembd_proj"}[parts[1]]+".weight", parts[2], m)
+		return nil
 	}
 	if parts := expertOf.FindStringSubmatch(base); parts != nil {
 		part := map[string]string{"w1": "gate", "w2": "down", "w3": "up", "gate_proj": "gate", "down_proj": "down", "up_proj": "up"}[parts[2]]
@@ -599,8 +732,8 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 		case "attn_k":
 			m = pair(m, c.keyHeads)
 		}
-	case "gemma", "gemma2", "gemma3", "nemotron":
-		if strings.HasSuffix(to, "norm") && suffix == "weight" {
+	case "gemma", "gemma2", "gemma3", "nemotron", "qwen3next":
+		if strings.HasSuffix(to, "norm") && to != "ssm_norm" && suffix == "weight" {
 			m.values = slices.Clone(m.values)
 			for i := range m.values {
 				m.values[i]++
@@ -621,7 +754,15 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 		return nil
 	case "attn_sinks":
 		suffix = "weight"
-	case "gate_up_exps", "down_exps": // [experts, in, out], gate and up alternating
+	case "qkvz":
+		c.apart(layer, stored, m)
+		return nil
+	case "gate_rows", "up_rows", "down_rows":
+		c.rowsApart(layer, strings.TrimSuffix(to, "_rows"), stored, m)
+		return nil
+	case "altup_correct_scale":
+		suffix = "weight"
+	case "gate_up_exps", "gate_then_up_exps", "down_exps": // [experts, in, out]
 		c.turned(layer, to, stored, m)
 		return nil
 	case "down_exps_bias":
@@ -640,11 +781,16 @@ func (c *converter) tensor(name string, stored safetensors.DType, m matrix) erro
 		c.halves(layer, to, stored, m)
 		return nil
 	case "ssm_norm":
+		if c.arch == "qwen3next" {
+			break
+		}
 		m.shape = []int{int(c.number("mamba_n_groups")), len(m.values) / int(c.number("mamba_n_groups"))}
 	case "exp_probs_b", "ssm_dt":
 		suffix, m.shape = "bias", []int{len(m.values)}
 	case "ssm_a", "ssm_d":
-		m.shape = []int{len(m.values), 1}
+		if m.shape = []int{len(m.values), 1}; c.arch == "qwen3next" {
+			m.shape = []int{len(m.values)}
+		}
 		if to == "ssm_a" {
 			m.values = slices.Clone(m.values)
 			for i, v := range m.values {
