@@ -92,10 +92,13 @@ type Latent struct {
 }
 
 // Stored returns how many elements of keys and values a token keeps: none of attention
-// that shares those of another layer.
+// that shares those of another layer, and a latent once, which is both.
 func (a *Attention) Stored() int {
-	if a.KeysBack > 0 {
+	switch {
+	case a.KeysBack > 0:
 		return 0
+	case a.Latent != nil:
+		return a.HeadSize
 	}
 	return 2 * a.KVHeads * a.HeadSize
 }

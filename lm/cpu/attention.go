@@ -142,6 +142,9 @@ func (p *pass) store(layer int) {
 		for h := range a.KVHeads {
 			keys := p.qkv[s.node*width+(a.Heads+h)*size:]
 			kernel.StoreKeys(p.session.keys[layer][h], s.slot, keys, width, s.nodes, size)
+			if a.Latent != nil { // a key is its own value
+				continue
+			}
 			values := keys[a.KVHeads*size:]
 			for r := range s.nodes {
 				copy(p.session.values[layer][h][(s.slot+r)*size:][:size], values[r*width:])
@@ -254,6 +257,9 @@ func (p *pass) gather(layer int, heads []float32, valueOf func(h int) int) {
 			Tokens: s.rows, Heads: group, Size: a.HeadSize,
 			Position: s.position, Keys: p.session.keys[layer][h], Values: p.session.values[layer][valueOf(h)], Spans: s.spans,
 			Window: a.Window, Chunk: a.Chunk, Scale: a.Scale, SoftCap: a.SoftCap,
+		}
+		if a.Latent != nil {
+			attention.Values = nil
 		}
 		if sinks := p.model.blocks[layer].sinks; sinks != nil {
 			attention.Sinks = sinks[h*group : (h+1)*group]

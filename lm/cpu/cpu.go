@@ -57,7 +57,8 @@ type Session struct {
 	model   *Model
 	buffers buffers
 
-	// [layers][key/value heads], laid out as package kernel says; layers may share them.
+	// [layers][key/value heads], laid out as package kernel says. Layers may share them,
+	// and latents have no values.
 	keys, values [][][]float32
 	slots        int
 	states       [][]state // [layers][states]
@@ -94,7 +95,9 @@ func (s *Session) grow(slots int) {
 		need := tiles * kernel.KeyTile * s.model.blocks[layer].Attention.HeadSize
 		for h := range s.keys[layer] {
 			s.keys[layer][h] = lengthen(s.keys[layer][h], need)
-			s.values[layer][h] = lengthen(s.values[layer][h], need)
+			if s.model.blocks[layer].latent == nil {
+				s.values[layer][h] = lengthen(s.values[layer][h], need)
+			}
 		}
 	}
 }
@@ -148,8 +151,9 @@ func (p *pass) copyTwins() {
 				for h := range a.KVHeads {
 					kernel.LoadKey(p.session.keys[layer][h], from, key)
 					kernel.StoreKeys(p.session.keys[layer][h], to, key, a.HeadSize, 1, a.HeadSize)
-					values := p.session.values[layer][h]
-					copy(values[to*a.HeadSize:(to+1)*a.HeadSize], values[from*a.HeadSize:])
+					if values := p.session.values[layer][h]; values != nil { // else keys are values
+						copy(values[to*a.HeadSize:(to+1)*a.HeadSize], values[from*a.HeadSize:])
+					}
 				}
 			}
 		})
