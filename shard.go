@@ -11,14 +11,13 @@ import (
 	"github.com/steervec/steer/lm/forest"
 )
 
-// Shard is one of the parts into which a set of samples is split, so that several
-// machines share the work: number 1 to Of. The zero value is the whole.
+// Shard is one of the parts into which a set of samples or questions is split, so that
+// several machines share the work: number 1 to Of. The zero value is the whole.
 //
-// The samples are sorted by their tokens and cut where about the same number of
-// tokens is to be computed, so that neighbours, which share the longest prefixes,
-// stay together: a cut costs at most the beginnings of one pair, which two parts
-// then compute.
-// Every machine that has the same samples and tokenizer finds the same parts.
+// The set is sorted by its tokens and cut where about the same number of tokens is to
+// be computed, so that neighbours, which share the longest prefixes, stay together: a
+// cut costs at most the beginnings of one pair, which two parts then compute.
+// Every machine that has the same set and tokenizer finds the same parts.
 type Shard struct {
 	Number int `json:"number"`
 	Of     int `json:"of"`
@@ -56,35 +55,41 @@ func (s Shard) check() error {
 	return nil
 }
 
-// of returns which of an extraction's samples are in the shard, ascending.
-func (s Shard) of(e *extraction) ([]int, error) {
+// Members returns which units are in the shard, as their numbers, ascending. A unit is
+// what must stay together, such as the two prompts of a sample or a question with all of
+// its answers, given as the tokens of its prompts: [units][prompts][tokens]. It is an
+// error where there are fewer units than shards.
+func (s Shard) Members(units [][][]int) ([]int, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	if len(e.samples) < s.Of {
-		return nil, fmt.Errorf("%d samples cannot be split into %d shards", len(e.samples), s.Of)
+	if len(units) < s.Of {
+		return nil, fmt.Errorf("%d cannot be split into %d shards", len(units), s.Of)
 	}
-	var sides [2][]forest.Sequence // positive and negative
-	for side := range sides {
-		for i := range e.samples {
-			sides[side] = append(sides[side], forest.Sequence{Tokens: e.inputs[2*i+side].Tokens})
+	if s == (Shard{}) {
+		s = Shard{1, 1}
+	}
+	firsts := make([]forest.Sequence, len(units))
+	for i, unit := range units {
+		if len(unit) > 0 {
+			firsts[i].Tokens = unit[0]
 		}
 	}
-	order := forest.Sort(sides[0]).Sequences
-	// upto[k] is what the first k samples in order cost: the tokens that neither the
-	// sample before nor the sample's own other side has.
+	order := forest.Sort(firsts).Sequences
+	// upto[k] is what the first k units in order cost: the tokens that neither the unit
+	// before has in the same place nor the unit itself in an earlier one.
 	upto := make([]int, len(order)+1)
 	for k, i := range order {
 		upto[k+1] = upto[k]
-		for side := range sides {
-			mine, shared := sides[side][i], 0
-			if side == 1 {
-				shared = forest.SharedPrefix(mine, sides[0][i])
+		for p, prompt := range units[i] {
+			shared := 0
+			if k > 0 && p < len(units[order[k-1]]) {
+				shared = sharedPrefix(prompt, units[order[k-1]][p])
 			}
-			if k > 0 {
-				shared = max(shared, forest.SharedPrefix(mine, sides[side][order[k-1]]))
+			for _, earlier := range units[i][:p] {
+				shared = max(shared, sharedPrefix(prompt, earlier))
 			}
-			upto[k+1] += len(mine.Tokens) - shared
+			upto[k+1] += len(prompt) - shared
 		}
 	}
 	from, to := 0, 0
@@ -96,33 +101,38 @@ func (s Shard) of(e *extraction) ([]int, error) {
 	return members, nil
 }
 
-// cutAt returns how many samples lie before the n-th of the cuts into parts, by what
-// they cost; each part has a sample.
-func cutAt(upto []int, n, parts, before int) int {
-	samples := len(upto) - 1
-	wanted := int(int64(upto[samples]) * int64(n) / int64(parts))
-	at, _ := slices.BinarySearch(upto, wanted)
-	return min(max(at, before+1), samples-(parts-n))
+func sharedPrefix(a, b []int) int {
+	return forest.SharedPrefix(forest.Sequence{Tokens: a}, forest.Sequence{Tokens: b})
 }
 
-// shards says which parts of a set of samples something holds; the zero value says
-// that it was not split.
-type shards struct {
+// cutAt returns how many units lie before the n-th of the cuts into parts, by what they
+// cost; each part has a unit.
+func cutAt(upto []int, n, parts, before int) int {
+	units := len(upto) - 1
+	wanted := int(int64(upto[units]) * int64(n) / int64(parts))
+	at, _ := slices.BinarySearch(upto, wanted)
+	return min(max(at, before+1), units-(parts-n))
+}
+
+// Shards say which parts of a set something holds; the zero value says that it was not
+// split.
+type Shards struct {
 	Of      int    `json:"of"`
 	Numbers []int  `json:"numbers"` // ascending
-	Whole   string `json:"whole"`   // digest of all samples
+	Whole   string `json:"whole"`   // digest of the set
 }
 
-func (s Shard) alone(whole string) shards {
+// Alone returns the shards that hold this one, of the set with a digest.
+func (s Shard) Alone(whole string) Shards {
 	if s == (Shard{}) {
-		return shards{}
+		return Shards{}
 	}
-	return shards{s.Of, []int{s.Number}, whole}
+	return Shards{s.Of, []int{s.Number}, whole}
 }
 
-// join returns the parts of both. It is an error where they are of other sets, or
-// have a part in common.
-func (s shards) join(other shards) (shards, error) {
+// Join returns the parts of both. It is an error where they are of other sets, or have
+// a part in common, which it names.
+func (s Shards) Join(other Shards) (Shards, error) {
 	switch {
 	case s.Of == 0 && other.Of == 0:
 		return s, nil
@@ -146,12 +156,13 @@ func (s shards) join(other shards) (shards, error) {
 	return s, nil
 }
 
-func (s shards) String() string {
+// String names the parts.
+func (s Shards) String() string {
 	return fmt.Sprintf("shard %s of %d", numbers(s.Numbers), s.Of)
 }
 
-// complete returns an error that names the parts that are missing.
-func (s shards) complete() error {
+// Complete returns an error that names the parts that are missing.
+func (s Shards) Complete() error {
 	var missing []int
 	for n := 1; n <= s.Of; n++ {
 		if _, ok := slices.BinarySearch(s.Numbers, n); !ok {
@@ -164,8 +175,8 @@ func (s shards) complete() error {
 	return nil
 }
 
-// check refuses what no split has, as a file may say it.
-func (s shards) check() error {
+// Check refuses what no split has, as a file may say it.
+func (s Shards) Check() error {
 	ok := s.Of >= 0 && s.Of <= maxShards && (s.Of == 0) == (len(s.Numbers) == 0)
 	for i, n := range s.Numbers {
 		ok = ok && 1 <= n && n <= s.Of && (i == 0 || n > s.Numbers[i-1])

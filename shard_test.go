@@ -166,7 +166,7 @@ func TestWhatIsNotAllShardsOfOneSetIsRefusedByName(t *testing.T) {
 	if _, err := steer.Train(t.Context(), model, samples, steer.TrainOptions{Shard: steer.Shard{Number: 1, Of: 2}}); err == nil || !strings.Contains(err.Error(), "missing: 2") {
 		t.Errorf("a shard alone gives a vector: %v", err)
 	}
-	if _, err := steer.Collect(t.Context(), model, samples, steer.TrainOptions{Shard: steer.Shard{Number: 1, Of: 7}}); err == nil || !strings.Contains(err.Error(), "6 samples cannot be split into 7 shards") {
+	if _, err := steer.Collect(t.Context(), model, samples, steer.TrainOptions{Shard: steer.Shard{Number: 1, Of: 7}}); err == nil || !strings.Contains(err.Error(), "samples: 6 cannot be split into 7 shards") {
 		t.Errorf("six samples are split into seven: %v", err)
 	}
 	for text, want := range map[string]string{"3": "not like 3/8", "0/8": "shard 0 of 8", "9/8": "shard 9 of 8", "1/99999": "at most", "-1/2": "not like", "1/2/3": "not like", "": "not like"} {

@@ -37,14 +37,15 @@ var comparable = map[string]struct {
 	"dbrx":    {tolerance: exactly},
 	// Without YaRN and groups of experts, which transformers takes otherwise. Other models need 26 or 27 layers where queries are not compressed.
 	"deepseek_v2_group": {tolerance: exactly, set: map[string]any{"rope_scaling": nil, "n_group": 1, "topk_group": 1}},
-	"deepseek_v3":       {tolerance: exactly},
-	"ernie4_5_moe":      {tolerance: exactly},
-	"falcon":            {tolerance: byTable},
-	"falcon_h1":         {tolerance: exactly},
-	"falcon_new":        {tolerance: byTable},
-	"gemma":             {tolerance: byTable},
-	"gemma2":            {tolerance: byTable, set: map[string]any{"query_pre_attn_scalar": 10}}, // the head size
-	"gemma3_text":       {tolerance: byTable, set: map[string]any{"query_pre_attn_scalar": 10}},
+	"deepseek_v3": {tolerance: exactly, set: map[string]any{"rope_scaling": map[string]any{ // the format has one magnitude for both
+		"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 16, "mscale": 0.8, "mscale_all_dim": 0.8}}},
+	"ernie4_5_moe": {tolerance: exactly},
+	"falcon":       {tolerance: byTable},
+	"falcon_h1":    {tolerance: exactly},
+	"falcon_new":   {tolerance: byTable},
+	"gemma":        {tolerance: byTable},
+	"gemma2":       {tolerance: byTable, set: map[string]any{"query_pre_attn_scalar": 10}}, // the head size
+	"gemma3_text":  {tolerance: byTable, set: map[string]any{"query_pre_attn_scalar": 10}},
 	// 23 layers of GELUs, and a deviation that llama.cpp takes over one gate less.
 	"gemma3n_text":        {tolerance: 0.1, set: gemma3nConfig, remake: remakeGemma3n},
 	"glm4":                {tolerance: exactly},
