@@ -31,6 +31,8 @@ type Attention struct {
 	// whose sigmoid multiplies what the head gathers.
 	Gated bool
 
+	InputScale float32 // multiplies what attention reads; 0: 1
+
 	// KeysBack says that the keys and values are those of the layer so many before, so
 	// that there are none of its own; 0: its own.
 	KeysBack int

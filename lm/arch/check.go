@@ -140,6 +140,9 @@ func (a *Attention) check() error {
 	if t := a.Temperature; t != nil && !(t.Floor > 0 && finite.Is(t.Floor) && finite.Is(t.Scale)) {
 		return fmt.Errorf("queries are scaled by %v for every %v positions", t.Scale, t.Floor)
 	}
+	if !finite.Is(a.InputScale) || a.InputScale != 0 && a.Gated {
+		return fmt.Errorf("what attention reads is multiplied by %v, or its gates read it too", a.InputScale)
+	}
 	if a.Gated && (a.Fused.Weight != "" || a.Latent != nil || a.Experts != nil || a.Differential != nil) {
 		return errors.New("queries have gates that are not three tensors with keys and values")
 	}

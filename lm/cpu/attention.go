@@ -43,11 +43,21 @@ func (p *pass) rotate() {
 // turned; where another layer has the keys, the queries of the rows that are still
 // computed.
 func (p *pass) project(layer int, b *block) {
+	a := &p.model.blocks[layer].Attention
+	if orOne(a.InputScale) != 1 {
+		given := p.input
+		defer func() { p.input = given }()
+		p.input = size(&p.scaled, len(given))
+		copy(p.input, given)
+		each(p.rows(), func(i int) {
+			width := p.model.decoder.Hidden
+			kernel.Scale(p.input[i*width:(i+1)*width], a.InputScale)
+		})
+	}
 	if b.latent != nil {
 		p.projectLatent(layer, b.latent)
 		return
 	}
-	a := &p.model.blocks[layer].Attention
 	p.ofKept = p.kept != nil
 	if b.mixed != nil {
 		p.mixQueries(a, b)

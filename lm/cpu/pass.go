@@ -42,6 +42,7 @@ type buffers struct {
 	latent   []float32 // [nodes, query rank or rank+rope size]
 	queries  []float32 // [nodes, heads*size of a query before it is brought to the latent]
 	gate, up []float32 // [rows, inner]
+	scaled   []float32 // [nodes, hidden]: what attention reads where it is multiplied
 	input    []float32 // what the sublayer reads: normed, or the residual itself
 	logits   []float32 // [logitRows, vocabulary]
 	gathered []float32 // [rows, hidden], once for each expert that a row uses

@@ -336,6 +336,9 @@ func (d *drawing) positioned(a *arch.Attention) {
 	} else {
 		a.Rope = d.rope(a.Latent.RopeSize)
 	}
+	if !a.Gated && d.note(d.chance(15), "attention: input scaled") {
+		a.InputScale = d.between(0.3, 2)
+	}
 	if d.note(d.chance(20), "attention: alibi") {
 		a.Alibi = &arch.Alibi{RoundBias: d.note(d.chance(30), "alibi: rounded"), ScaleBias: d.note(d.chance(30), "alibi: scaled")}
 		for range a.Heads {

@@ -11,6 +11,7 @@ import (
 // and attends over its ancestors and itself.
 func (t *token) attention(layer int, x []float64) []float64 {
 	a, b := &t.model.blocks[layer].Attention, &t.model.blocks[layer]
+	x = scaled(x, orOne(a.InputScale))
 	var queries [][]float64
 	var own cached
 	var chosen []choice
