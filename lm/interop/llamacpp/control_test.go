@@ -119,7 +119,7 @@ func compareSteered(t *testing.T, what string, ours *lm.Model, theirs *model, la
 func (m *model) compare(t *testing.T, what string, data []float32, width int, want [][]float32, moved float64) {
 	t.Helper()
 	d := difference(m.logits(t, data, width), want)
-	t.Logf("%s: the largest difference is %.2g; the steering moves logits by up to %.2g", what, d, moved)
+	t.Logf("%s: the largest difference is %.2g; logits are up to %.3g, and the steering moves them by up to %.2g", what, d, difference(want, zeros(want)), moved)
 	if !(d <= m.tolerance) {
 		t.Errorf("%s: logits differ by up to %g", what, d)
 	}
@@ -132,6 +132,13 @@ func difference(a, b [][]float32) (most float64) {
 		}
 	}
 	return most
+}
+
+func zeros(like [][]float32) (out [][]float32) {
+	for _, row := range like {
+		out = append(out, make([]float32, len(row)))
+	}
+	return out
 }
 
 func ourLogits(t *testing.T, m *lm.Model) [][]float32 {
@@ -180,6 +187,12 @@ func openBoth(t *testing.T, name string, how conversion, callback uintptr) (*lm.
 	if files["config.json"].Data, err = json.Marshal(config); err != nil {
 		t.Fatal(err)
 	}
+	return open(t, name, files, callback)
+}
+
+// open opens a checkpoint as openBoth does.
+func open(t *testing.T, name string, files fstest.MapFS, callback uintptr) (*lm.Model, *model) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), name+".gguf")
 	write(t, files, path, how.kind)
 	ours, err := lm.Open(t.Context(), path, lm.Compute(lm.Float32))
