@@ -30,6 +30,7 @@ type Activations struct {
 	Site               lm.Site
 	Positive, Negative map[int][][]float32 // layer -> [samples][width]
 	Provenance         Provenance
+	Instructions       string   // instruction set that computed them
 	Usage              lm.Usage // of the extraction; not kept in files
 
 	shards  Shards
@@ -50,7 +51,10 @@ func Extract(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 	if err != nil {
 		return nil, err
 	}
-	out := &Activations{shards: opts.Shard.Alone(e.whole), members: e.members, Site: e.site, Positive: map[int][][]float32{}, Negative: map[int][][]float32{}, Provenance: e.provenance(hashSamples(e.ids()))}
+	out := &Activations{
+		shards: opts.Shard.Alone(e.whole), members: e.members, Site: e.site, Positive: map[int][][]float32{}, Negative: map[int][][]float32{},
+		Provenance: e.provenance(hashSamples(e.ids())), Instructions: model.Description().Instructions,
+	}
 	for _, layer := range e.layers {
 		out.Positive[layer] = make([][]float32, len(e.samples))
 		out.Negative[layer] = make([][]float32, len(e.samples))

@@ -50,7 +50,7 @@ func (s *schedule) plan() {
 		all[i] = i
 	}
 	s.stages = []*stage{s.stage(all, 0, s.marked, nil)}
-	if s.model.Decoder().StateWeight() > 0 { // a twin would need a state wherever a steered segment ends
+	if !s.model.engine.Limits().Late || s.model.Decoder().StateWeight() > 0 { // a twin would need a state wherever a steered segment ends
 		return
 	}
 	if s.findEdited() {

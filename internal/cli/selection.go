@@ -44,8 +44,7 @@ func (f *selectionFlags) add(c *cobra.Command) {
 		siteFlag(flags, &f.layerType, "where in the layers")
 		flags.Var(&parsed[steer.Reading]{&f.read, "", "READING", steer.ParseReading}, "read-token",
 			`what is read of a prompt where a pair does not say: a position, negative from the prompt's end, or mean, mean:2:-1, mean:response, mean:"text"; the last token when not given`)
-		flags.Var(&parsed[steer.Shard]{&f.shard, "", "N/OF", steer.ParseShard}, "shard",
-			"only this part of the pairs, such as 3/8, the third of eight; steer merge puts the parts together")
+		shardFlag(flags, &f.shard, "the pairs")
 		number(flags, &f.runTokens, "run-tokens", 1, math.MaxInt32, "compute at most N tokens together: bounds memory, never changes results; 1024 when not given")
 	})
 }

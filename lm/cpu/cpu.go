@@ -52,6 +52,9 @@ func (m *Model) Description() engine.Description {
 // Check allows everything: an operator's Delta runs on the rows where they lie.
 func (m *Model) Check(int, arch.Site, engine.Operator) error { return nil }
 
+// Limits allow runs to begin at any block, and any number of paths.
+func (m *Model) Limits() engine.Limits { return engine.Limits{Late: true} }
+
 // Session holds keys and values in the slots of nodes, and the memory of runs.
 type Session struct {
 	model   *Model

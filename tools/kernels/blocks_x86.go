@@ -65,7 +65,7 @@ func (s *amd64) words(m operand.Mem) reg.VecVirtual {
 
 // unpack generates the function that unpacks one format.
 func (s *amd64) unpack(f blockFormat) {
-	s.function("Unpack"+f.name, "func(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)", unpackDoc)
+	s.function("Unpack"+f.name, "func(q *uint32, scale, minus *float32, unit *uint32, records int)", unpackDoc)
 	q := s.pointer("q")
 	u := s.unpacking(f)
 	u.each(func() {
@@ -92,7 +92,7 @@ func (s *amd64) unpack(f blockFormat) {
 // into memory but the scales. What is stored is never below 0: its offset times the
 // sum of the activations is taken off the sum of products.
 func (s *amd64) oneRow(f blockFormat) {
-	s.function("Row"+f.name, "func(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)", oneRowDoc)
+	s.function("Row"+f.name, "func(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)", oneRowDoc)
 	dst, a := s.pointer("dst"), s.pointer("a")
 	u := s.unpacking(f)
 	var sums []reg.VecVirtual
@@ -101,7 +101,7 @@ func (s *amd64) oneRow(f blockFormat) {
 	}
 	u.each(func() {
 		for word := range f.perBlock() {
-			s.PREFETCHT0(operand.Mem{Base: u.words_, Disp: ahead + 64*word})
+			s.PREFETCHT0(operand.Mem{Base: u.record, Disp: ahead + 64*word})
 		}
 		for part, sum := range sums {
 			for g := range 32 / f.group {
@@ -188,15 +188,15 @@ func (u unpacking) multiplyGroup(sum reg.VecVirtual, a reg.Register, g, part int
 // unpacking is a walk over the records of a unit.
 type unpacking struct {
 	*amd64
-	f                             blockFormat
-	scale, minus, words_, halves_ reg.GPVirtual
-	constant                      func(bits uint32) reg.VecVirtual
-	codebook                      reg.VecVirtual
+	f                    blockFormat
+	scale, minus, record reg.GPVirtual
+	constant             func(bits uint32) reg.VecVirtual
+	codebook             reg.VecVirtual
 }
 
 func (s *amd64) unpacking(f blockFormat) unpacking {
 	constants := map[uint32]reg.VecVirtual{}
-	u := unpacking{amd64: s, f: f, scale: s.pointer("scale"), minus: s.pointer("minus"), words_: s.pointer("words"), halves_: s.pointer("halves")}
+	u := unpacking{amd64: s, f: f, scale: s.pointer("scale"), minus: s.pointer("minus"), record: s.pointer("unit")}
 	u.constant = func(bits uint32) reg.VecVirtual {
 		if _, ok := constants[bits]; !ok {
 			constants[bits] = s.everyWord(bits)
@@ -208,29 +208,26 @@ func (s *amd64) unpacking(f blockFormat) unpacking {
 }
 
 // each writes the scales of each record, then calls block for each 32 inputs of it,
-// whose words u.words_ leads to, and after for the record.
+// whose words u.record leads to by then, and after for the record.
 func (u unpacking) each(block, after func()) {
 	records, count := u.Load(u.Param("records"), u.GP64()).(reg.GPVirtual), u.GP64()
 	u.Label("record")
 	for part := range u.parts() {
 		u.groups(part)
 	}
-	if u.f.head > 0 {
-		u.ADDQ(operand.I32(u.f.head*64), u.words_)
-	}
+	u.ADDQ(operand.I32(u.f.halves*32+u.f.head*64), u.record)
 	blocks := u.f.inputs / 32
 	if blocks > 1 {
 		u.MOVQ(operand.I32(blocks), count)
 		u.Label("block")
 	}
 	block()
-	u.ADDQ(operand.I32(u.f.perBlock()*64), u.words_)
+	u.ADDQ(operand.I32(u.f.perBlock()*64), u.record)
 	if blocks > 1 {
 		u.DECQ(count)
 		u.JNZ(operand.LabelRef("block"))
 	}
 	after()
-	u.ADDQ(operand.I32(u.f.halves*32), u.halves_)
 	u.DECQ(records)
 	u.JNZ(operand.LabelRef("record"))
 }
@@ -258,13 +255,20 @@ func (u *unpacking) prepare() {
 // half returns half h of a record as numbers.
 func (u unpacking) half(h, part int) reg.VecVirtual {
 	v := u.vector()
-	u.VCVTPH2PS(operand.Mem{Base: u.halves_, Disp: h*32 + part*u.bytes/2}, v)
+	u.VCVTPH2PS(operand.Mem{Base: u.record, Disp: h*32 + part*u.bytes/2}, v)
 	return v
 }
 
-// field returns bits of a word as 32-bit integers; mask 0 leaves those above.
+// head returns a word of the record's head.
+func (u unpacking) head(word, part int) reg.VecVirtual {
+	m := u.part(u.record, word, part)
+	m.Disp += u.f.halves * 32
+	return u.words(m)
+}
+
+// field returns bits of such a word as 32-bit integers; mask 0 leaves those above.
 func (u unpacking) field(word, part, shift int, mask uint32) reg.VecVirtual {
-	v := u.words(u.part(u.words_, word, part))
+	v := u.head(word, part)
 	if shift > 0 {
 		u.VPSRLD(operand.U8(shift), v, v)
 	}
@@ -326,7 +330,7 @@ func (u unpacking) groups(part int) {
 		}
 	case signedBytes:
 		for g := range n {
-			v := u.words(u.part(u.words_, g/4, part))
+			v := u.head(g/4, part)
 			if g%4 < 3 {
 				u.VPSLLD(operand.U8(24-g%4*8), v, v)
 			}
@@ -341,7 +345,7 @@ func (u unpacking) groups(part int) {
 	case exponents:
 		for g := range n {
 			e := u.vector()
-			u.VPMOVZXWD(operand.Mem{Base: u.halves_, Disp: part * u.bytes / 2}, e)
+			u.VPMOVZXWD(operand.Mem{Base: u.record, Disp: part * u.bytes / 2}, e)
 			if g == 0 {
 				u.andWords(u.constant(255), e, e)
 			} else {
@@ -364,7 +368,7 @@ func (u unpacking) integers(step, part int) (even, odd reg.VecVirtual) {
 	if u.f.codebook == nil {
 		return u.integer(step, 0, part), u.integer(step, 1, part)
 	}
-	odd, even = u.words(u.part(u.words_, step%4, part)), u.vector()
+	odd, even = u.words(u.part(u.record, step%4, part)), u.vector()
 	if step >= 4 {
 		u.VPSRLD(operand.U8(4), odd, odd)
 	}
@@ -381,7 +385,7 @@ func (u unpacking) integer(step, odd, part int) reg.VecVirtual {
 	var q reg.VecVirtual
 	first, low := 0, 0
 	for i, bits := range u.f.planes {
-		v := u.words(u.part(u.words_, first+step%bits, part))
+		v := u.words(u.part(u.record, first+step%bits, part))
 		at := 8*odd + step/bits*bits // of the bits, in 16
 		switch shift := at - low; {
 		case shift > 0:

@@ -19,6 +19,12 @@ type architecture struct {
 	// settle does what neither table can say.
 	settle func(*translation)
 
+	// tell is the inverse of settle: it writes what the tables do not hold.
+	tell func(*writing)
+	// unstack finds what stands stacked in the file where the checkpoint has it otherwise.
+	unstack func(w *writing, name, suffix string) (rows, bool)
+
+	still   bool   // no head turns
 	partial string // field that says which fraction of each head turns; "": all of it
 	parts   []part
 	words   string // the cut into words where the metadata names none
@@ -223,6 +229,12 @@ var bloomParts = []part{
 	{blk + "ffn_down", h + "mlp.dense_4h_to_h", asItIs},
 }
 
+// falconNorms are those of falcons with a norm for attention beside that for the MLP.
+var falconNorms = combine(without(bloomParts, "attn_norm"), []part{
+	{blk + "attn_norm", h + "ln_mlp", asItIs},
+	{blk + "attn_norm_2", h + "ln_attn", asItIs},
+})
+
 const neox = "gpt_neox.layers.{num}."
 
 // architectures holds what can be translated, by general.architecture.
@@ -235,7 +247,9 @@ var architectures = map[string]architecture{
 		modelType: "granite", words: "refact", settle: settleBiases, parts: pairedParts, keys: graniteKeys,
 	},
 	"granitemoe": {
-		modelType: "granitemoe", otherTypes: []string{"granitemoeshared"}, words: "refact", keys: graniteKeys,
+		modelType: "granitemoe", tell: func(w *writing) {
+			w.counts(map[string]string{"expert_shared_feed_forward_length": "shared_intermediate_size"})
+		}, otherTypes: []string{"granitemoeshared"}, words: "refact", keys: graniteKeys,
 		settle: func(t *translation) {
 			settleBiases(t)
 			if t.has("blk.0.ffn_gate_shexp.weight") {
@@ -245,7 +259,7 @@ var architectures = map[string]architecture{
 		parts: combine(without(pairedParts, "ffn_gate", "ffn_up", "ffn_down"), graniteExperts),
 	},
 	"granitehybrid": {
-		modelType: "granitemoehybrid", words: "refact", settle: settleGraniteHybrid, keys: joined(graniteKeys, mambaKeys),
+		modelType: "granitemoehybrid", tell: tellGraniteHybrid, words: "refact", settle: settleGraniteHybrid, keys: joined(graniteKeys, mambaKeys),
 		parts: combine(without(pairedParts, "ffn_gate", "ffn_up", "ffn_down"), graniteExperts, mambaParts, []part{
 			{blk + "ffn_gate", layers + "shared_mlp.input_linear", upper}, // of a model without experts
 			{blk + "ffn_up", layers + "shared_mlp.input_linear", lower},
@@ -253,7 +267,7 @@ var architectures = map[string]architecture{
 		}),
 	},
 	"olmo": {
-		modelType: "olmo", words: "olmo", parts: pairedParts,
+		modelType: "olmo", tell: func(w *writing) { w.set("attention.layer_norm_epsilon", float32(1e-5)) }, words: "olmo", parts: pairedParts,
 		keys: map[string]string{"attention.clamp_kqv": "clip_qkv"},
 	},
 	"smollm3": {modelType: "smollm3", words: "smaug-bpe", settle: settleBiases, parts: pairedParts},
@@ -276,7 +290,7 @@ var architectures = map[string]architecture{
 		parts: combine(without(llamaParts, "ffn_norm"), []part{{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs}}),
 	},
 	"exaone4": {
-		modelType: "exaone4", words: "exaone4", settle: (*translation).slidingPattern,
+		modelType: "exaone4", tell: (*writing).sliding, words: "exaone4", settle: (*translation).slidingPattern,
 		parts: combine(without(llamaParts, "attn_norm", "ffn_norm"), headNorms, []part{
 			{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs},
 			{blk + "post_ffw_norm", layers + "post_feedforward_layernorm", asItIs},
@@ -307,14 +321,14 @@ var architectures = map[string]architecture{
 		parts: combine(without(llamaParts, "ffn_gate", "ffn_up", "ffn_down"), headNorms, qwenExperts[:4]),
 	},
 	"olmo2": {
-		modelType: "olmo2", otherTypes: []string{"olmo3"}, words: "dbrx", settle: settleOlmo2,
+		modelType: "olmo2", tell: (*writing).sliding, otherTypes: []string{"olmo3"}, words: "dbrx", settle: settleOlmo2,
 		parts: combine(without(llamaParts, "attn_norm", "ffn_norm"), headNorms, []part{
 			{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs},
 			{blk + "post_ffw_norm", layers + "post_feedforward_layernorm", asItIs},
 		}),
 	},
 	"glm4moe": {
-		modelType: "glm4_moe", words: "glm4", partial: "partial_rotary_factor", keys: deepKeys,
+		modelType: "glm4_moe", tell: tellDeepExperts, words: "glm4", partial: "partial_rotary_factor", keys: deepKeys,
 		settle: func(t *translation) {
 			t.config["attention_bias"] = t.has("blk.0.attn_q.bias")
 			t.config["use_qk_norm"] = t.has("blk.0.attn_q_norm.weight")
@@ -322,7 +336,7 @@ var architectures = map[string]architecture{
 		parts: combine(without(llamaParts, "ffn_norm"), headNorms, deepExperts, []part{{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs}}),
 	},
 	"gpt-oss": {
-		modelType: "gpt_oss", words: "gpt-4o", settle: settleBiases, scaling: map[string]any{"truncate": false},
+		modelType: "gpt_oss", unstack: expertsApart, words: "gpt-4o", settle: settleBiases, scaling: map[string]any{"truncate": false},
 		constants: map[string]any{"experts_apart": true}, keys: map[string]string{"expert_feed_forward_length": "intermediate_size"},
 		parts: combine(without(llamaParts, "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"), deepExperts[2:5], []part{
 			{blk + "attn_sinks", layers + "self_attn.sinks", asRow},
@@ -331,7 +345,7 @@ var architectures = map[string]architecture{
 		}),
 	},
 	"deepseek2": {
-		modelType: "deepseek_v3", otherTypes: []string{"deepseek_v2"}, words: "deepseek-v3", settle: settleDeepSeek, constants: map[string]any{"heads_apart": true},
+		modelType: "deepseek_v3", tell: tellDeepSeek, unstack: headsApart, otherTypes: []string{"deepseek_v2"}, words: "deepseek-v3", settle: settleDeepSeek, constants: map[string]any{"heads_apart": true},
 		keys: joined(deepKeys, map[string]string{
 			"attention.q_lora_rank": "q_lora_rank", "attention.kv_lora_rank": "kv_lora_rank", "rope.dimension_count": "qk_rope_head_dim", "attention.value_length_mla": "v_head_dim",
 		}),
@@ -345,9 +359,9 @@ var architectures = map[string]architecture{
 			{blk + "attn_v_b", layers + "self_attn.v_b_proj.{head}", stacked},
 		}),
 	},
-	"dots1": {modelType: "dots1", words: "qwen2", keys: deepKeys, parts: combine(llamaParts, headNorms, deepExperts)},
+	"dots1": {modelType: "dots1", tell: tellDeepExperts, words: "qwen2", keys: deepKeys, parts: combine(llamaParts, headNorms, deepExperts)},
 	"ernie4_5-moe": {
-		modelType: "ernie4_5_moe", settle: settleErnieMoE,
+		modelType: "ernie4_5_moe", tell: tellErnieMoE, settle: settleErnieMoE,
 		keys: map[string]string{
 			"expert_count": "moe_num_experts", "expert_used_count": "moe_k", "expert_feed_forward_length": "moe_intermediate_size",
 			"leading_dense_block_count": "moe_layer_start_index", "interleave_moe_layer_step": "moe_layer_interval",
@@ -356,7 +370,7 @@ var architectures = map[string]architecture{
 	},
 	"hunyuan-dense": {modelType: "hunyuan_v1_dense", words: "hunyuan-dense", settle: settleBiases, parts: hunyuanParts},
 	"hunyuan-moe": {
-		modelType: "hunyuan_v1_moe", words: "hunyuan", settle: settleBiases,
+		modelType: "hunyuan_v1_moe", tell: tellHunyuanMoE, words: "hunyuan", settle: settleBiases,
 		keys: map[string]string{"expert_count": "num_experts", "expert_used_count": "moe_topk"},
 		parts: combine(without(hunyuanParts, "ffn_gate", "ffn_up", "ffn_down"), deepExperts[2:5], []part{
 			{blk + "ffn_gate_inp", layers + "mlp.gate.wg", asItIs},
@@ -366,7 +380,7 @@ var architectures = map[string]architecture{
 		}),
 	},
 	"mpt": {
-		modelType: "mpt", words: "mpt", settle: settleMPT,
+		modelType: "mpt", still: true, tell: tellMPT, words: "mpt", settle: settleMPT,
 		keys: map[string]string{"embedding_length": "d_model", "attention.head_count": "n_heads", "block_count": "n_layers"},
 		parts: []part{
 			{"token_embd", "transformer.wte", asItIs},
@@ -381,7 +395,7 @@ var architectures = map[string]architecture{
 		},
 	},
 	"lfm2": {
-		modelType: "lfm2", words: "lfm2", settle: settleLFM2, keys: map[string]string{"shortconv.l_cache": "conv_L_cache", "attention.layer_norm_rms_epsilon": "norm_eps"},
+		modelType: "lfm2", tell: tellLFM2, words: "lfm2", settle: settleLFM2, keys: map[string]string{"shortconv.l_cache": "conv_L_cache", "attention.layer_norm_rms_epsilon": "norm_eps"},
 		constants: map[string]any{"block_auto_adjust_ff_dim": false, "conv_bias": false},
 		parts: []part{
 			{"token_embd", "model.embed_tokens", asItIs},
@@ -414,18 +428,18 @@ var architectures = map[string]architecture{
 			{blk + "ffn_down", layers + "feed_forward.down_proj", asItIs},
 		}),
 	},
-	"qwen2":    {modelType: "qwen2", words: "qwen2", parts: llamaParts},
-	"qwen3":    {modelType: "qwen3", words: "qwen2", parts: combine(llamaParts, headNorms)},
-	"qwen2moe": {modelType: "qwen2_moe", words: "qwen2", settle: settleExperts, parts: combine(llamaParts, qwenExperts), constants: map[string]any{"norm_topk_prob": false}},
-	"qwen3moe": {modelType: "qwen3_moe", words: "qwen2", settle: settleExperts, parts: combine(llamaParts, headNorms, qwenExperts), constants: map[string]any{"norm_topk_prob": true}},
+	"qwen2":    {modelType: "qwen2", tell: tellQwen, words: "qwen2", parts: llamaParts},
+	"qwen3":    {modelType: "qwen3", tell: tellQwen, words: "qwen2", parts: combine(llamaParts, headNorms)},
+	"qwen2moe": {modelType: "qwen2_moe", tell: tellExperts, words: "qwen2", settle: settleExperts, parts: combine(llamaParts, qwenExperts), constants: map[string]any{"norm_topk_prob": false}},
+	"qwen3moe": {modelType: "qwen3_moe", tell: tellExperts, words: "qwen2", settle: settleExperts, parts: combine(llamaParts, headNorms, qwenExperts), constants: map[string]any{"norm_topk_prob": true}},
 	"gemma":    {modelType: "gemma", parts: gemmaParts},
-	"gemma2":   {modelType: "gemma2", settle: func(t *translation) { settleGemma(t, 46) }, parts: sandwichParts},
+	"gemma2":   {modelType: "gemma2", tell: tellGemma, settle: func(t *translation) { settleGemma(t, 46) }, parts: sandwichParts},
 	"gemma3": {
-		modelType: "gemma3_text", settle: settleGemma3,
+		modelType: "gemma3_text", tell: tellGemma, settle: settleGemma3,
 		parts: combine(sandwichParts, changed(headNorms, plusOne, "attn_q_norm", "attn_k_norm")),
 	},
-	"command-r": {modelType: "cohere", words: "command-r", settle: settleCohere, parts: combine(llamaParts, headNorms)},
-	"cohere2":   {modelType: "cohere2", words: "command-r", settle: settleCohere, parts: llamaParts},
+	"command-r": {modelType: "cohere", tell: func(w *writing) { w.copy("logit_scale", "logit_scale") }, words: "command-r", settle: settleCohere, parts: combine(llamaParts, headNorms)},
+	"cohere2":   {modelType: "cohere2", tell: tellCohere, words: "command-r", settle: settleCohere, parts: llamaParts},
 	"phi3": {
 		modelType: "phi3", partial: "partial_rotary_factor", words: "gpt-4o",
 		parts: combine(without(llamaParts, "attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"), []part{
@@ -446,21 +460,21 @@ var architectures = map[string]architecture{
 		}),
 	},
 	"stablelm": {
-		modelType: "stablelm", partial: "partial_rotary_factor", words: "gpt-2", settle: settleStableLM,
+		modelType: "stablelm", tell: func(w *writing) { w.copy("use_parallel_residual", "use_parallel_residual") }, partial: "partial_rotary_factor", words: "gpt-2", settle: settleStableLM,
 		parts: combine(llamaParts, []part{
 			{blk + "attn_q_norm", layers + "self_attn.q_layernorm.norms.{head}", stacked},
 			{blk + "attn_k_norm", layers + "self_attn.k_layernorm.norms.{head}", stacked},
 		}),
 	},
 	"starcoder2": {modelType: "starcoder2", words: "starcoder", parts: combine(without(llamaParts, "ffn_gate", "ffn_up", "ffn_down"), plainMLP)},
-	"starcoder":  {modelType: "gpt_bigcode", words: "starcoder", keys: gpt2Keys, settle: settleStarCoder, parts: gpt2Parts},
+	"starcoder":  {modelType: "gpt_bigcode", still: true, tell: func(w *writing) { w.shape.keyHeads = 1 }, words: "starcoder", keys: gpt2Keys, settle: settleStarCoder, parts: gpt2Parts},
 	"gpt2": {
-		modelType: "gpt2", words: "gpt-2", keys: gpt2Keys,
+		modelType: "gpt2", still: true, words: "gpt-2", keys: gpt2Keys,
 		parts: changed(gpt2Parts, transposed, "attn_qkv", "attn_output", "ffn_up", "ffn_down"),
 	},
-	"bloom": {modelType: "bloom", words: "bloom", parts: bloomParts},
+	"bloom": {modelType: "bloom", still: true, words: "bloom", parts: bloomParts},
 	"falcon": {
-		modelType: "falcon", words: "falcon", settle: settleFalcon,
+		modelType: "falcon", tell: tellFalcon, words: "falcon", settle: settleFalcon,
 		keys:  map[string]string{"attention.head_count_kv": "num_kv_heads", "feed_forward_length": "ffn_hidden_size"},
 		parts: bloomParts,
 	},
@@ -695,9 +709,6 @@ func settleFalcon(t *translation) {
 	t.config["bias"] = t.has("blk.0.attn_qkv.bias")
 	if t.has("blk.0.attn_norm_2.weight") {
 		t.config["num_ln_in_parallel_attn"] = 2
-		t.arch.parts = combine(without(bloomParts, "attn_norm"), []part{
-			{blk + "attn_norm", h + "ln_mlp", asItIs},
-			{blk + "attn_norm_2", h + "ln_attn", asItIs},
-		})
+		t.arch.parts = falconNorms
 	}
 }

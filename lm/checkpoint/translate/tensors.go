@@ -161,13 +161,13 @@ func (t *translation) add(tensor gguf.Tensor, how change, name string) {
 // join makes one tensor of two, once both are there.
 func (t *translation) join(tensor gguf.Tensor, how change, name string) {
 	halves := t.halves[name]
-	if halves[how-upper].Data != nil {
+	if halves[how-upper].Name != "" {
 		t.fail("tensor %q comes twice, in other forms", tensor.Name)
 	}
 	halves[how-upper] = tensor
 	t.halves[name] = halves
 	above, below := halves[0], halves[1]
-	if above.Data == nil || below.Data == nil {
+	if above.Name == "" || below.Name == "" {
 		return
 	}
 	if !slices.Equal(above.Shape, below.Shape) || len(above.Shape) < 2 || above.Type != below.Type {

@@ -5268,22 +5268,22 @@ block:
 	VZEROUPPER
 	RET
 
-// func avx2UnpackQ4_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2UnpackQ4_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C
-TEXT ·avx2UnpackQ4_0(SB), NOSPLIT, $0-48
+TEXT ·avx2UnpackQ4_0(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx2_all_000f000f<>+0(SB), Y0
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Y1
+	VCVTPH2PS (BX), Y1
 	VMOVUPS   Y1, (CX)
-	VCVTPH2PS 16(SI), Y1
+	VCVTPH2PS 16(BX), Y1
 	VMOVUPS   Y1, 32(CX)
+	ADDQ      $+32, BX
 	VMOVUPS   (BX), Y1
 	VPAND     Y0, Y1, Y1
 	VMOVUPS   (BX), Y2
@@ -5433,8 +5433,7 @@ record:
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
 	ADDQ      $+256, BX
-	ADDQ      $+32, SI
-	DECQ      DI
+	DECQ      SI
 	JNZ       record
 	VZEROUPPER
 	RET
@@ -5459,25 +5458,25 @@ DATA avx2_all_00080008<>+48(SB)/8, $0x0008000800080008
 DATA avx2_all_00080008<>+56(SB)/8, $0x0008000800080008
 GLOBL avx2_all_00080008<>(SB), RODATA|NOPTR, $64
 
-// func avx2RowQ4_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2RowQ4_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C, MMX+
-TEXT ·avx2RowQ4_0(SB), NOSPLIT, $0-56
+TEXT ·avx2RowQ4_0(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx2_all_000f000f<>+0(SB), Y0
 	VMOVUPS (AX), Y1
 	VMOVUPS 32(AX), Y2
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS    (DI), Y3
+	VCVTPH2PS    (SI), Y3
 	VMOVUPS      Y3, (DX)
-	VCVTPH2PS    16(DI), Y3
+	VCVTPH2PS    16(SI), Y3
 	VMOVUPS      Y3, 32(DX)
+	ADDQ         $+32, SI
 	PREFETCHT0   4096(SI)
 	PREFETCHT0   4160(SI)
 	PREFETCHT0   4224(SI)
@@ -5682,37 +5681,36 @@ record:
 	ADDQ         $+256, SI
 	SUBQ         $+64, DX
 	SUBQ         $+64, BX
-	ADDQ         $+32, DI
-	DECQ         R8
+	DECQ         DI
 	JNZ          record
 	VMOVUPS      Y1, (AX)
 	VMOVUPS      Y2, 32(AX)
 	VZEROUPPER
 	RET
 
-// func avx2UnpackQ4_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2UnpackQ4_1(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C
-TEXT ·avx2UnpackQ4_1(SB), NOSPLIT, $0-48
+TEXT ·avx2UnpackQ4_1(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx2_all_000f000f<>+0(SB), Y0
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Y1
-	VCVTPH2PS 32(SI), Y2
+	VCVTPH2PS (BX), Y1
+	VCVTPH2PS 32(BX), Y2
 	VMOVUPS   Y1, (CX)
 	VMOVUPS   avx2_all_80000000<>+0(SB), Y1
 	VXORPS    Y1, Y2, Y2
 	VMOVUPS   Y2, (DX)
-	VCVTPH2PS 16(SI), Y2
-	VCVTPH2PS 48(SI), Y3
+	VCVTPH2PS 16(BX), Y2
+	VCVTPH2PS 48(BX), Y3
 	VMOVUPS   Y2, 32(CX)
 	VXORPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 32(DX)
+	ADDQ      $+64, BX
 	VMOVUPS   (BX), Y1
 	VPAND     Y0, Y1, Y1
 	VMOVUPS   (BX), Y2
@@ -5829,38 +5827,37 @@ record:
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
 	ADDQ      $+256, BX
-	ADDQ      $+64, SI
-	DECQ      DI
+	DECQ      SI
 	JNZ       record
 	VZEROUPPER
 	RET
 
-// func avx2RowQ4_1(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2RowQ4_1(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C, MMX+
-TEXT ·avx2RowQ4_1(SB), NOSPLIT, $0-56
+TEXT ·avx2RowQ4_1(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx2_all_000f000f<>+0(SB), Y0
 	VMOVUPS (AX), Y1
 	VMOVUPS 32(AX), Y2
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS    (DI), Y3
-	VCVTPH2PS    32(DI), Y4
+	VCVTPH2PS    (SI), Y3
+	VCVTPH2PS    32(SI), Y4
 	VMOVUPS      Y3, (DX)
 	VMOVUPS      avx2_all_80000000<>+0(SB), Y3
 	VXORPS       Y3, Y4, Y4
 	VMOVUPS      Y4, (BX)
-	VCVTPH2PS    16(DI), Y4
-	VCVTPH2PS    48(DI), Y5
+	VCVTPH2PS    16(SI), Y4
+	VCVTPH2PS    48(SI), Y5
 	VMOVUPS      Y4, 32(DX)
 	VXORPS       Y3, Y5, Y5
 	VMOVUPS      Y5, 32(BX)
+	ADDQ         $+64, SI
 	PREFETCHT0   4096(SI)
 	PREFETCHT0   4160(SI)
 	PREFETCHT0   4224(SI)
@@ -6061,31 +6058,30 @@ record:
 	ADDQ         $+256, SI
 	SUBQ         $+64, DX
 	SUBQ         $+64, BX
-	ADDQ         $+64, DI
-	DECQ         R8
+	DECQ         DI
 	JNZ          record
 	VMOVUPS      Y1, (AX)
 	VMOVUPS      Y2, 32(AX)
 	VZEROUPPER
 	RET
 
-// func avx2UnpackQ5_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2UnpackQ5_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C
-TEXT ·avx2UnpackQ5_0(SB), NOSPLIT, $0-48
+TEXT ·avx2UnpackQ5_0(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx2_all_000f000f<>+0(SB), Y0
 	VMOVUPS avx2_all_00100010<>+0(SB), Y1
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Y2
+	VCVTPH2PS (BX), Y2
 	VMOVUPS   Y2, (CX)
-	VCVTPH2PS 16(SI), Y2
+	VCVTPH2PS 16(BX), Y2
 	VMOVUPS   Y2, 32(CX)
+	ADDQ      $+32, BX
 	VMOVUPS   (BX), Y2
 	VPAND     Y0, Y2, Y2
 	VMOVUPS   256(BX), Y3
@@ -6360,8 +6356,7 @@ record:
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
 	ADDQ      $+320, BX
-	ADDQ      $+32, SI
-	DECQ      DI
+	DECQ      SI
 	JNZ       record
 	VZEROUPPER
 	RET
@@ -6376,26 +6371,26 @@ DATA avx2_all_00100010<>+48(SB)/8, $0x0010001000100010
 DATA avx2_all_00100010<>+56(SB)/8, $0x0010001000100010
 GLOBL avx2_all_00100010<>(SB), RODATA|NOPTR, $64
 
-// func avx2RowQ5_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2RowQ5_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C, MMX+
-TEXT ·avx2RowQ5_0(SB), NOSPLIT, $0-56
+TEXT ·avx2RowQ5_0(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx2_all_000f000f<>+0(SB), Y0
 	VMOVUPS avx2_all_00100010<>+0(SB), Y1
 	VMOVUPS (AX), Y2
 	VMOVUPS 32(AX), Y3
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS    (DI), Y4
+	VCVTPH2PS    (SI), Y4
 	VMOVUPS      Y4, (DX)
-	VCVTPH2PS    16(DI), Y4
+	VCVTPH2PS    16(SI), Y4
 	VMOVUPS      Y4, 32(DX)
+	ADDQ         $+32, SI
 	PREFETCHT0   4096(SI)
 	PREFETCHT0   4160(SI)
 	PREFETCHT0   4224(SI)
@@ -6727,38 +6722,37 @@ record:
 	ADDQ         $+320, SI
 	SUBQ         $+64, DX
 	SUBQ         $+64, BX
-	ADDQ         $+32, DI
-	DECQ         R8
+	DECQ         DI
 	JNZ          record
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	VZEROUPPER
 	RET
 
-// func avx2UnpackQ5_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2UnpackQ5_1(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C
-TEXT ·avx2UnpackQ5_1(SB), NOSPLIT, $0-48
+TEXT ·avx2UnpackQ5_1(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx2_all_000f000f<>+0(SB), Y0
 	VMOVUPS avx2_all_00100010<>+0(SB), Y1
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Y2
-	VCVTPH2PS 32(SI), Y3
+	VCVTPH2PS (BX), Y2
+	VCVTPH2PS 32(BX), Y3
 	VMOVUPS   Y2, (CX)
 	VMOVUPS   avx2_all_80000000<>+0(SB), Y2
 	VXORPS    Y2, Y3, Y3
 	VMOVUPS   Y3, (DX)
-	VCVTPH2PS 16(SI), Y3
-	VCVTPH2PS 48(SI), Y4
+	VCVTPH2PS 16(BX), Y3
+	VCVTPH2PS 48(BX), Y4
 	VMOVUPS   Y3, 32(CX)
 	VXORPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 32(DX)
+	ADDQ      $+64, BX
 	VMOVUPS   (BX), Y2
 	VPAND     Y0, Y2, Y2
 	VMOVUPS   256(BX), Y3
@@ -7001,39 +6995,38 @@ record:
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
 	ADDQ      $+320, BX
-	ADDQ      $+64, SI
-	DECQ      DI
+	DECQ      SI
 	JNZ       record
 	VZEROUPPER
 	RET
 
-// func avx2RowQ5_1(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2RowQ5_1(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C, MMX+
-TEXT ·avx2RowQ5_1(SB), NOSPLIT, $0-56
+TEXT ·avx2RowQ5_1(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx2_all_000f000f<>+0(SB), Y0
 	VMOVUPS avx2_all_00100010<>+0(SB), Y1
 	VMOVUPS (AX), Y2
 	VMOVUPS 32(AX), Y3
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS    (DI), Y4
-	VCVTPH2PS    32(DI), Y5
+	VCVTPH2PS    (SI), Y4
+	VCVTPH2PS    32(SI), Y5
 	VMOVUPS      Y4, (DX)
 	VMOVUPS      avx2_all_80000000<>+0(SB), Y4
 	VXORPS       Y4, Y5, Y5
 	VMOVUPS      Y5, (BX)
-	VCVTPH2PS    16(DI), Y5
-	VCVTPH2PS    48(DI), Y6
+	VCVTPH2PS    16(SI), Y5
+	VCVTPH2PS    48(SI), Y6
 	VMOVUPS      Y5, 32(DX)
 	VXORPS       Y4, Y6, Y6
 	VMOVUPS      Y6, 32(BX)
+	ADDQ         $+64, SI
 	PREFETCHT0   4096(SI)
 	PREFETCHT0   4160(SI)
 	PREFETCHT0   4224(SI)
@@ -7361,30 +7354,29 @@ record:
 	ADDQ         $+320, SI
 	SUBQ         $+64, DX
 	SUBQ         $+64, BX
-	ADDQ         $+64, DI
-	DECQ         R8
+	DECQ         DI
 	JNZ          record
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	VZEROUPPER
 	RET
 
-// func avx2UnpackQ8_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2UnpackQ8_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C
-TEXT ·avx2UnpackQ8_0(SB), NOSPLIT, $0-48
+TEXT ·avx2UnpackQ8_0(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx2_all_00ff00ff<>+0(SB), Y0
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Y1
+	VCVTPH2PS (BX), Y1
 	VMOVUPS   Y1, (CX)
-	VCVTPH2PS 16(SI), Y1
+	VCVTPH2PS 16(BX), Y1
 	VMOVUPS   Y1, 32(CX)
+	ADDQ      $+32, BX
 	VMOVUPS   (BX), Y1
 	VPAND     Y0, Y1, Y1
 	VMOVUPS   (BX), Y2
@@ -7518,8 +7510,7 @@ record:
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
 	ADDQ      $+512, BX
-	ADDQ      $+32, SI
-	DECQ      DI
+	DECQ      SI
 	JNZ       record
 	VZEROUPPER
 	RET
@@ -7544,25 +7535,25 @@ DATA avx2_all_00800080<>+48(SB)/8, $0x0080008000800080
 DATA avx2_all_00800080<>+56(SB)/8, $0x0080008000800080
 GLOBL avx2_all_00800080<>(SB), RODATA|NOPTR, $64
 
-// func avx2RowQ8_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2RowQ8_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C, MMX+
-TEXT ·avx2RowQ8_0(SB), NOSPLIT, $0-56
+TEXT ·avx2RowQ8_0(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx2_all_00ff00ff<>+0(SB), Y0
 	VMOVUPS (AX), Y1
 	VMOVUPS 32(AX), Y2
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS    (DI), Y3
+	VCVTPH2PS    (SI), Y3
 	VMOVUPS      Y3, (DX)
-	VCVTPH2PS    16(DI), Y3
+	VCVTPH2PS    16(SI), Y3
 	VMOVUPS      Y3, 32(DX)
+	ADDQ         $+32, SI
 	PREFETCHT0   4096(SI)
 	PREFETCHT0   4160(SI)
 	PREFETCHT0   4224(SI)
@@ -7755,409 +7746,407 @@ record:
 	ADDQ         $+512, SI
 	SUBQ         $+64, DX
 	SUBQ         $+64, BX
-	ADDQ         $+32, DI
-	DECQ         R8
+	DECQ         DI
 	JNZ          record
 	VMOVUPS      Y1, (AX)
 	VMOVUPS      Y2, 32(AX)
 	VZEROUPPER
 	RET
 
-// func avx2UnpackQ2_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2UnpackQ2_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C
-TEXT ·avx2UnpackQ2_K(SB), NOSPLIT, $0-48
+TEXT ·avx2UnpackQ2_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx2_all_00030003<>+0(SB), Y0
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Y1
-	VCVTPH2PS 32(SI), Y2
-	VMOVUPS   (BX), Y3
+	VCVTPH2PS (BX), Y1
+	VCVTPH2PS 32(BX), Y2
+	VMOVUPS   64(BX), Y3
 	VMOVUPS   avx2_all_0000000f<>+0(SB), Y4
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, (CX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x04, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, (DX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x08, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 64(CX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 64(DX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x10, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 128(CX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x14, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 128(DX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 192(CX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x1c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 192(DX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 256(CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x04, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 256(DX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x08, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 320(CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 320(DX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x10, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 384(CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x14, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 384(DX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 448(CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x1c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 448(DX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 512(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x04, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 512(DX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x08, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 576(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 576(DX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x10, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 640(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x14, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 640(DX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 704(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x1c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 704(DX)
-	VMOVUPS   192(BX), Y3
+	VMOVUPS   256(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 768(CX)
-	VMOVUPS   192(BX), Y3
+	VMOVUPS   256(BX), Y3
 	VPSRLD    $0x04, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 768(DX)
-	VMOVUPS   192(BX), Y3
+	VMOVUPS   256(BX), Y3
 	VPSRLD    $0x08, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 832(CX)
-	VMOVUPS   192(BX), Y3
+	VMOVUPS   256(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 832(DX)
-	VMOVUPS   192(BX), Y3
+	VMOVUPS   256(BX), Y3
 	VPSRLD    $0x10, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 896(CX)
-	VMOVUPS   192(BX), Y3
+	VMOVUPS   256(BX), Y3
 	VPSRLD    $0x14, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 896(DX)
-	VMOVUPS   192(BX), Y3
+	VMOVUPS   256(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 960(CX)
-	VMOVUPS   192(BX), Y1
+	VMOVUPS   256(BX), Y1
 	VPSRLD    $0x1c, Y1, Y1
 	VPAND     Y4, Y1, Y1
 	VCVTDQ2PS Y1, Y1
 	VMULPS    Y2, Y1, Y1
 	VMOVUPS   Y1, 960(DX)
-	VCVTPH2PS 16(SI), Y1
-	VCVTPH2PS 48(SI), Y2
-	VMOVUPS   32(BX), Y3
+	VCVTPH2PS 16(BX), Y1
+	VCVTPH2PS 48(BX), Y2
+	VMOVUPS   96(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 32(CX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x04, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 32(DX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x08, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 96(CX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 96(DX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x10, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 160(CX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x14, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 160(DX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 224(CX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x1c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 224(DX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 288(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x04, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 288(DX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x08, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 352(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 352(DX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x10, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 416(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x14, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 416(DX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 480(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x1c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 480(DX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 544(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSRLD    $0x04, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 544(DX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSRLD    $0x08, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 608(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 608(DX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSRLD    $0x10, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 672(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSRLD    $0x14, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 672(DX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 736(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSRLD    $0x1c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 736(DX)
-	VMOVUPS   224(BX), Y3
+	VMOVUPS   288(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 800(CX)
-	VMOVUPS   224(BX), Y3
+	VMOVUPS   288(BX), Y3
 	VPSRLD    $0x04, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 800(DX)
-	VMOVUPS   224(BX), Y3
+	VMOVUPS   288(BX), Y3
 	VPSRLD    $0x08, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 864(CX)
-	VMOVUPS   224(BX), Y3
+	VMOVUPS   288(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 864(DX)
-	VMOVUPS   224(BX), Y3
+	VMOVUPS   288(BX), Y3
 	VPSRLD    $0x10, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 928(CX)
-	VMOVUPS   224(BX), Y3
+	VMOVUPS   288(BX), Y3
 	VPSRLD    $0x14, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 928(DX)
-	VMOVUPS   224(BX), Y3
+	VMOVUPS   288(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 992(CX)
-	VMOVUPS   224(BX), Y1
+	VMOVUPS   288(BX), Y1
 	VPSRLD    $0x1c, Y1, Y1
 	VPAND     Y4, Y1, Y1
 	VCVTDQ2PS Y1, Y1
 	VMULPS    Y2, Y1, Y1
 	VMOVUPS   Y1, 992(DX)
-	ADDQ      $+256, BX
-	MOVQ      $+8, R8
+	ADDQ      $+320, BX
+	MOVQ      $+8, DI
 
 block:
 	VMOVUPS (BX), Y1
@@ -8284,10 +8273,9 @@ block:
 	ADDQ    $+128, CX
 	ADDQ    $+128, DX
 	ADDQ    $+128, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+64, SI
 	DECQ    DI
+	JNZ     block
+	DECQ    SI
 	JNZ     record
 	VZEROUPPER
 	RET
@@ -8312,404 +8300,403 @@ DATA avx2_all_0000000f<>+48(SB)/8, $0x0000000f0000000f
 DATA avx2_all_0000000f<>+56(SB)/8, $0x0000000f0000000f
 GLOBL avx2_all_0000000f<>(SB), RODATA|NOPTR, $64
 
-// func avx2RowQ2_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2RowQ2_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C, MMX+
-TEXT ·avx2RowQ2_K(SB), NOSPLIT, $0-56
+TEXT ·avx2RowQ2_K(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx2_all_00030003<>+0(SB), Y0
 	VMOVUPS (AX), Y1
 	VMOVUPS 32(AX), Y2
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (DI), Y3
-	VCVTPH2PS 32(DI), Y4
-	VMOVUPS   (SI), Y5
+	VCVTPH2PS (SI), Y3
+	VCVTPH2PS 32(SI), Y4
+	VMOVUPS   64(SI), Y5
 	VMOVUPS   avx2_all_0000000f<>+0(SB), Y6
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, (DX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x04, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, (BX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x08, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 64(DX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 64(BX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x10, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 128(DX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x14, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 128(BX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 192(DX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x1c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 192(BX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 256(DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x04, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 256(BX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x08, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 320(DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 320(BX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x10, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 384(DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x14, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 384(BX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 448(DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x1c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 448(BX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 512(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x04, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 512(BX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x08, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 576(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 576(BX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x10, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 640(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x14, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 640(BX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 704(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x1c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 704(BX)
-	VMOVUPS   192(SI), Y5
+	VMOVUPS   256(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 768(DX)
-	VMOVUPS   192(SI), Y5
+	VMOVUPS   256(SI), Y5
 	VPSRLD    $0x04, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 768(BX)
-	VMOVUPS   192(SI), Y5
+	VMOVUPS   256(SI), Y5
 	VPSRLD    $0x08, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 832(DX)
-	VMOVUPS   192(SI), Y5
+	VMOVUPS   256(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 832(BX)
-	VMOVUPS   192(SI), Y5
+	VMOVUPS   256(SI), Y5
 	VPSRLD    $0x10, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 896(DX)
-	VMOVUPS   192(SI), Y5
+	VMOVUPS   256(SI), Y5
 	VPSRLD    $0x14, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 896(BX)
-	VMOVUPS   192(SI), Y5
+	VMOVUPS   256(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 960(DX)
-	VMOVUPS   192(SI), Y3
+	VMOVUPS   256(SI), Y3
 	VPSRLD    $0x1c, Y3, Y3
 	VPAND     Y6, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y4, Y3, Y3
 	VMOVUPS   Y3, 960(BX)
-	VCVTPH2PS 16(DI), Y3
-	VCVTPH2PS 48(DI), Y4
-	VMOVUPS   32(SI), Y5
+	VCVTPH2PS 16(SI), Y3
+	VCVTPH2PS 48(SI), Y4
+	VMOVUPS   96(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 32(DX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x04, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 32(BX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x08, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 96(DX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 96(BX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x10, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 160(DX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x14, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 160(BX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 224(DX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x1c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 224(BX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 288(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x04, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 288(BX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x08, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 352(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 352(BX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x10, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 416(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x14, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 416(BX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 480(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x1c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 480(BX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 544(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSRLD    $0x04, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 544(BX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSRLD    $0x08, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 608(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 608(BX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSRLD    $0x10, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 672(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSRLD    $0x14, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 672(BX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 736(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSRLD    $0x1c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 736(BX)
-	VMOVUPS   224(SI), Y5
+	VMOVUPS   288(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 800(DX)
-	VMOVUPS   224(SI), Y5
+	VMOVUPS   288(SI), Y5
 	VPSRLD    $0x04, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 800(BX)
-	VMOVUPS   224(SI), Y5
+	VMOVUPS   288(SI), Y5
 	VPSRLD    $0x08, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 864(DX)
-	VMOVUPS   224(SI), Y5
+	VMOVUPS   288(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 864(BX)
-	VMOVUPS   224(SI), Y5
+	VMOVUPS   288(SI), Y5
 	VPSRLD    $0x10, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 928(DX)
-	VMOVUPS   224(SI), Y5
+	VMOVUPS   288(SI), Y5
 	VPSRLD    $0x14, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 928(BX)
-	VMOVUPS   224(SI), Y5
+	VMOVUPS   288(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 992(DX)
-	VMOVUPS   224(SI), Y3
+	VMOVUPS   288(SI), Y3
 	VPSRLD    $0x1c, Y3, Y3
 	VPAND     Y6, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y4, Y3, Y3
 	VMOVUPS   Y3, 992(BX)
-	ADDQ      $+256, SI
-	MOVQ      $+8, R9
+	ADDQ      $+320, SI
+	MOVQ      $+8, R8
 
 block:
 	PREFETCHT0   4096(SI)
@@ -8930,33 +8917,31 @@ block:
 	ADDQ         $+128, DX
 	ADDQ         $+128, BX
 	ADDQ         $+128, SI
-	DECQ         R9
+	DECQ         R8
 	JNZ          block
 	SUBQ         $+1024, DX
 	SUBQ         $+1024, BX
-	ADDQ         $+64, DI
-	DECQ         R8
+	DECQ         DI
 	JNZ          record
 	VMOVUPS      Y1, (AX)
 	VMOVUPS      Y2, 32(AX)
 	VZEROUPPER
 	RET
 
-// func avx2UnpackQ3_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2UnpackQ3_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C
-TEXT ·avx2UnpackQ3_K(SB), NOSPLIT, $0-48
+TEXT ·avx2UnpackQ3_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx2_all_00030003<>+0(SB), Y0
 	VMOVUPS avx2_all_00040004<>+0(SB), Y1
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Y2
-	VMOVUPS   (BX), Y3
+	VCVTPH2PS (BX), Y2
+	VMOVUPS   32(BX), Y3
 	VMOVUPS   avx2_all_0000003f<>+0(SB), Y4
 	VPAND     Y4, Y3, Y3
 	VMOVUPS   avx2_all_00000020<>+0(SB), Y5
@@ -8964,109 +8949,109 @@ record:
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, (CX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   32(BX), Y3
 	VPSRLD    $0x06, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 64(CX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   32(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 128(CX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   32(BX), Y3
 	VPSRLD    $0x12, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 192(CX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   32(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 256(CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 320(CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x06, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 384(CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 448(CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x12, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 512(CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 576(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 640(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x06, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 704(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 768(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x12, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 832(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 896(CX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   32(BX), Y3
 	VPSRLD    $0x1e, Y3, Y3
-	VMOVUPS   64(BX), Y6
+	VMOVUPS   96(BX), Y6
 	VPSRLD    $0x1e, Y6, Y6
 	VPSLLD    $0x02, Y6, Y6
 	VPOR      Y6, Y3, Y3
-	VMOVUPS   128(BX), Y6
+	VMOVUPS   160(BX), Y6
 	VPSRLD    $0x1e, Y6, Y6
 	VPSLLD    $0x04, Y6, Y6
 	VPOR      Y6, Y3, Y3
@@ -9074,116 +9059,116 @@ record:
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 960(CX)
-	VCVTPH2PS 16(SI), Y2
-	VMOVUPS   32(BX), Y3
+	VCVTPH2PS 16(BX), Y2
+	VMOVUPS   64(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 32(CX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x06, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 96(CX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 160(CX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x12, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 224(CX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 288(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 352(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x06, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 416(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 480(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x12, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 544(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 608(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 672(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x06, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 736(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 800(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x12, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 864(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VPSUBD    Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 928(CX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x1e, Y3, Y3
-	VMOVUPS   96(BX), Y4
+	VMOVUPS   128(BX), Y4
 	VPSRLD    $0x1e, Y4, Y4
 	VPSLLD    $0x02, Y4, Y4
 	VPOR      Y4, Y3, Y3
-	VMOVUPS   160(BX), Y4
+	VMOVUPS   192(BX), Y4
 	VPSRLD    $0x1e, Y4, Y4
 	VPSLLD    $0x04, Y4, Y4
 	VPOR      Y4, Y3, Y3
@@ -9191,8 +9176,8 @@ record:
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 992(CX)
-	ADDQ      $+192, BX
-	MOVQ      $+8, R8
+	ADDQ      $+224, BX
+	MOVQ      $+8, DI
 
 block:
 	VMOVUPS (BX), Y2
@@ -9477,10 +9462,9 @@ block:
 	ADDQ    $+128, CX
 	ADDQ    $+128, DX
 	ADDQ    $+192, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+32, SI
 	DECQ    DI
+	JNZ     block
+	DECQ    SI
 	JNZ     record
 	VZEROUPPER
 	RET
@@ -9515,24 +9499,23 @@ DATA avx2_all_00000020<>+48(SB)/8, $0x0000002000000020
 DATA avx2_all_00000020<>+56(SB)/8, $0x0000002000000020
 GLOBL avx2_all_00000020<>(SB), RODATA|NOPTR, $64
 
-// func avx2RowQ3_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2RowQ3_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C, MMX+
-TEXT ·avx2RowQ3_K(SB), NOSPLIT, $0-56
+TEXT ·avx2RowQ3_K(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx2_all_00030003<>+0(SB), Y0
 	VMOVUPS avx2_all_00040004<>+0(SB), Y1
 	VMOVUPS (AX), Y2
 	VMOVUPS 32(AX), Y3
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (DI), Y4
-	VMOVUPS   (SI), Y5
+	VCVTPH2PS (SI), Y4
+	VMOVUPS   32(SI), Y5
 	VMOVUPS   avx2_all_0000003f<>+0(SB), Y6
 	VPAND     Y6, Y5, Y5
 	VMOVUPS   avx2_all_00000020<>+0(SB), Y7
@@ -9540,109 +9523,109 @@ record:
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, (DX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   32(SI), Y5
 	VPSRLD    $0x06, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 64(DX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   32(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 128(DX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   32(SI), Y5
 	VPSRLD    $0x12, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 192(DX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   32(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 256(DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 320(DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x06, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 384(DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 448(DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x12, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 512(DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 576(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 640(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x06, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 704(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 768(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x12, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 832(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 896(DX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   32(SI), Y5
 	VPSRLD    $0x1e, Y5, Y5
-	VMOVUPS   64(SI), Y8
+	VMOVUPS   96(SI), Y8
 	VPSRLD    $0x1e, Y8, Y8
 	VPSLLD    $0x02, Y8, Y8
 	VPOR      Y8, Y5, Y5
-	VMOVUPS   128(SI), Y8
+	VMOVUPS   160(SI), Y8
 	VPSRLD    $0x1e, Y8, Y8
 	VPSLLD    $0x04, Y8, Y8
 	VPOR      Y8, Y5, Y5
@@ -9650,116 +9633,116 @@ record:
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 960(DX)
-	VCVTPH2PS 16(DI), Y4
-	VMOVUPS   32(SI), Y5
+	VCVTPH2PS 16(SI), Y4
+	VMOVUPS   64(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 32(DX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x06, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 96(DX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 160(DX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x12, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 224(DX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 288(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 352(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x06, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 416(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 480(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x12, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 544(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 608(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 672(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x06, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 736(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 800(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x12, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 864(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VPSUBD    Y7, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 928(DX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x1e, Y5, Y5
-	VMOVUPS   96(SI), Y6
+	VMOVUPS   128(SI), Y6
 	VPSRLD    $0x1e, Y6, Y6
 	VPSLLD    $0x02, Y6, Y6
 	VPOR      Y6, Y5, Y5
-	VMOVUPS   160(SI), Y6
+	VMOVUPS   192(SI), Y6
 	VPSRLD    $0x1e, Y6, Y6
 	VPSLLD    $0x04, Y6, Y6
 	VPOR      Y6, Y5, Y5
@@ -9767,8 +9750,8 @@ record:
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 992(DX)
-	ADDQ      $+192, SI
-	MOVQ      $+8, R9
+	ADDQ      $+224, SI
+	MOVQ      $+8, R8
 
 block:
 	PREFETCHT0   4096(SI)
@@ -10116,237 +10099,235 @@ block:
 	ADDQ         $+128, DX
 	ADDQ         $+128, BX
 	ADDQ         $+192, SI
-	DECQ         R9
+	DECQ         R8
 	JNZ          block
 	SUBQ         $+1024, DX
 	SUBQ         $+1024, BX
-	ADDQ         $+32, DI
-	DECQ         R8
+	DECQ         DI
 	JNZ          record
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	VZEROUPPER
 	RET
 
-// func avx2UnpackQ4_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2UnpackQ4_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C
-TEXT ·avx2UnpackQ4_K(SB), NOSPLIT, $0-48
+TEXT ·avx2UnpackQ4_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx2_all_000f000f<>+0(SB), Y0
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Y1
-	VCVTPH2PS 32(SI), Y2
-	VMOVUPS   (BX), Y3
+	VCVTPH2PS (BX), Y1
+	VCVTPH2PS 32(BX), Y2
+	VMOVUPS   64(BX), Y3
 	VMOVUPS   avx2_all_0000003f<>+0(SB), Y4
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, (CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x12, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, (DX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x06, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 64(CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 64(DX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 128(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 128(DX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x12, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 192(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x06, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 192(DX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 256(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 256(DX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 320(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x12, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 320(DX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x06, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 384(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 384(DX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 448(CX)
-	VMOVUPS   (BX), Y1
+	VMOVUPS   64(BX), Y1
 	VPSRLD    $0x1e, Y1, Y1
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRLD    $0x1e, Y3, Y3
 	VPSLLD    $0x02, Y3, Y3
 	VPOR      Y3, Y1, Y1
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRLD    $0x1e, Y3, Y3
 	VPSLLD    $0x04, Y3, Y3
 	VPOR      Y3, Y1, Y1
 	VCVTDQ2PS Y1, Y1
 	VMULPS    Y2, Y1, Y1
 	VMOVUPS   Y1, 448(DX)
-	VCVTPH2PS 16(SI), Y1
-	VCVTPH2PS 48(SI), Y2
-	VMOVUPS   32(BX), Y3
+	VCVTPH2PS 16(BX), Y1
+	VCVTPH2PS 48(BX), Y2
+	VMOVUPS   96(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 32(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x12, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 32(DX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x06, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 96(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 96(DX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 160(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 160(DX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x12, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 224(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSRLD    $0x06, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 224(DX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 288(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 288(DX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 352(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSRLD    $0x12, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 352(DX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x06, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 416(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSRLD    $0x18, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 416(DX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x0c, Y3, Y3
 	VPAND     Y4, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y1, Y3, Y3
 	VMOVUPS   Y3, 480(CX)
-	VMOVUPS   32(BX), Y1
+	VMOVUPS   96(BX), Y1
 	VPSRLD    $0x1e, Y1, Y1
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRLD    $0x1e, Y3, Y3
 	VPSLLD    $0x02, Y3, Y3
 	VPOR      Y3, Y1, Y1
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSRLD    $0x1e, Y3, Y3
 	VPSLLD    $0x04, Y3, Y3
 	VPOR      Y3, Y1, Y1
 	VCVTDQ2PS Y1, Y1
 	VMULPS    Y2, Y1, Y1
 	VMOVUPS   Y1, 480(DX)
-	ADDQ      $+192, BX
-	MOVQ      $+8, R8
+	ADDQ      $+256, BX
+	MOVQ      $+8, DI
 
 block:
 	VMOVUPS (BX), Y1
@@ -10465,236 +10446,234 @@ block:
 	ADDQ    $+64, CX
 	ADDQ    $+64, DX
 	ADDQ    $+256, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+64, SI
 	DECQ    DI
+	JNZ     block
+	DECQ    SI
 	JNZ     record
 	VZEROUPPER
 	RET
 
-// func avx2RowQ4_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2RowQ4_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C, MMX+
-TEXT ·avx2RowQ4_K(SB), NOSPLIT, $0-56
+TEXT ·avx2RowQ4_K(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx2_all_000f000f<>+0(SB), Y0
 	VMOVUPS (AX), Y1
 	VMOVUPS 32(AX), Y2
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (DI), Y3
-	VCVTPH2PS 32(DI), Y4
-	VMOVUPS   (SI), Y5
+	VCVTPH2PS (SI), Y3
+	VCVTPH2PS 32(SI), Y4
+	VMOVUPS   64(SI), Y5
 	VMOVUPS   avx2_all_0000003f<>+0(SB), Y6
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, (DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x12, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, (BX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x06, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 64(DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 64(BX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 128(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 128(BX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x12, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 192(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x06, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 192(BX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 256(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 256(BX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 320(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x12, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 320(BX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x06, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 384(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 384(BX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 448(DX)
-	VMOVUPS   (SI), Y3
+	VMOVUPS   64(SI), Y3
 	VPSRLD    $0x1e, Y3, Y3
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRLD    $0x1e, Y5, Y5
 	VPSLLD    $0x02, Y5, Y5
 	VPOR      Y5, Y3, Y3
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRLD    $0x1e, Y5, Y5
 	VPSLLD    $0x04, Y5, Y5
 	VPOR      Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y4, Y3, Y3
 	VMOVUPS   Y3, 448(BX)
-	VCVTPH2PS 16(DI), Y3
-	VCVTPH2PS 48(DI), Y4
-	VMOVUPS   32(SI), Y5
+	VCVTPH2PS 16(SI), Y3
+	VCVTPH2PS 48(SI), Y4
+	VMOVUPS   96(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 32(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x12, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 32(BX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x06, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 96(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 96(BX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 160(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 160(BX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x12, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 224(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSRLD    $0x06, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 224(BX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 288(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 288(BX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 352(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSRLD    $0x12, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 352(BX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x06, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 416(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSRLD    $0x18, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 416(BX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x0c, Y5, Y5
 	VPAND     Y6, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y3, Y5, Y5
 	VMOVUPS   Y5, 480(DX)
-	VMOVUPS   32(SI), Y3
+	VMOVUPS   96(SI), Y3
 	VPSRLD    $0x1e, Y3, Y3
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRLD    $0x1e, Y5, Y5
 	VPSLLD    $0x02, Y5, Y5
 	VPOR      Y5, Y3, Y3
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSRLD    $0x1e, Y5, Y5
 	VPSLLD    $0x04, Y5, Y5
 	VPOR      Y5, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y4, Y3, Y3
 	VMOVUPS   Y3, 480(BX)
-	ADDQ      $+192, SI
-	MOVQ      $+8, R9
+	ADDQ      $+256, SI
+	MOVQ      $+8, R8
 
 block:
 	PREFETCHT0   4096(SI)
@@ -10895,238 +10874,236 @@ block:
 	ADDQ         $+64, DX
 	ADDQ         $+64, BX
 	ADDQ         $+256, SI
-	DECQ         R9
+	DECQ         R8
 	JNZ          block
 	SUBQ         $+512, DX
 	SUBQ         $+512, BX
-	ADDQ         $+64, DI
-	DECQ         R8
+	DECQ         DI
 	JNZ          record
 	VMOVUPS      Y1, (AX)
 	VMOVUPS      Y2, 32(AX)
 	VZEROUPPER
 	RET
 
-// func avx2UnpackQ5_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2UnpackQ5_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C
-TEXT ·avx2UnpackQ5_K(SB), NOSPLIT, $0-48
+TEXT ·avx2UnpackQ5_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx2_all_000f000f<>+0(SB), Y0
 	VMOVUPS avx2_all_00100010<>+0(SB), Y1
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Y2
-	VCVTPH2PS 32(SI), Y3
-	VMOVUPS   (BX), Y4
+	VCVTPH2PS (BX), Y2
+	VCVTPH2PS 32(BX), Y3
+	VMOVUPS   64(BX), Y4
 	VMOVUPS   avx2_all_0000003f<>+0(SB), Y5
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, (CX)
-	VMOVUPS   64(BX), Y4
+	VMOVUPS   128(BX), Y4
 	VPSRLD    $0x12, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMOVUPS   Y4, (DX)
-	VMOVUPS   (BX), Y4
+	VMOVUPS   64(BX), Y4
 	VPSRLD    $0x06, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 64(CX)
-	VMOVUPS   64(BX), Y4
+	VMOVUPS   128(BX), Y4
 	VPSRLD    $0x18, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMOVUPS   Y4, 64(DX)
-	VMOVUPS   (BX), Y4
+	VMOVUPS   64(BX), Y4
 	VPSRLD    $0x0c, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 128(CX)
-	VMOVUPS   128(BX), Y4
+	VMOVUPS   192(BX), Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMOVUPS   Y4, 128(DX)
-	VMOVUPS   (BX), Y4
+	VMOVUPS   64(BX), Y4
 	VPSRLD    $0x12, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 192(CX)
-	VMOVUPS   128(BX), Y4
+	VMOVUPS   192(BX), Y4
 	VPSRLD    $0x06, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMOVUPS   Y4, 192(DX)
-	VMOVUPS   (BX), Y4
+	VMOVUPS   64(BX), Y4
 	VPSRLD    $0x18, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 256(CX)
-	VMOVUPS   128(BX), Y4
+	VMOVUPS   192(BX), Y4
 	VPSRLD    $0x0c, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMOVUPS   Y4, 256(DX)
-	VMOVUPS   64(BX), Y4
+	VMOVUPS   128(BX), Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 320(CX)
-	VMOVUPS   128(BX), Y4
+	VMOVUPS   192(BX), Y4
 	VPSRLD    $0x12, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMOVUPS   Y4, 320(DX)
-	VMOVUPS   64(BX), Y4
+	VMOVUPS   128(BX), Y4
 	VPSRLD    $0x06, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 384(CX)
-	VMOVUPS   128(BX), Y4
+	VMOVUPS   192(BX), Y4
 	VPSRLD    $0x18, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMOVUPS   Y4, 384(DX)
-	VMOVUPS   64(BX), Y4
+	VMOVUPS   128(BX), Y4
 	VPSRLD    $0x0c, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 448(CX)
-	VMOVUPS   (BX), Y2
+	VMOVUPS   64(BX), Y2
 	VPSRLD    $0x1e, Y2, Y2
-	VMOVUPS   64(BX), Y4
+	VMOVUPS   128(BX), Y4
 	VPSRLD    $0x1e, Y4, Y4
 	VPSLLD    $0x02, Y4, Y4
 	VPOR      Y4, Y2, Y2
-	VMOVUPS   128(BX), Y4
+	VMOVUPS   192(BX), Y4
 	VPSRLD    $0x1e, Y4, Y4
 	VPSLLD    $0x04, Y4, Y4
 	VPOR      Y4, Y2, Y2
 	VCVTDQ2PS Y2, Y2
 	VMULPS    Y3, Y2, Y2
 	VMOVUPS   Y2, 448(DX)
-	VCVTPH2PS 16(SI), Y2
-	VCVTPH2PS 48(SI), Y3
-	VMOVUPS   32(BX), Y4
+	VCVTPH2PS 16(BX), Y2
+	VCVTPH2PS 48(BX), Y3
+	VMOVUPS   96(BX), Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 32(CX)
-	VMOVUPS   96(BX), Y4
+	VMOVUPS   160(BX), Y4
 	VPSRLD    $0x12, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMOVUPS   Y4, 32(DX)
-	VMOVUPS   32(BX), Y4
+	VMOVUPS   96(BX), Y4
 	VPSRLD    $0x06, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 96(CX)
-	VMOVUPS   96(BX), Y4
+	VMOVUPS   160(BX), Y4
 	VPSRLD    $0x18, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMOVUPS   Y4, 96(DX)
-	VMOVUPS   32(BX), Y4
+	VMOVUPS   96(BX), Y4
 	VPSRLD    $0x0c, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 160(CX)
-	VMOVUPS   160(BX), Y4
+	VMOVUPS   224(BX), Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMOVUPS   Y4, 160(DX)
-	VMOVUPS   32(BX), Y4
+	VMOVUPS   96(BX), Y4
 	VPSRLD    $0x12, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 224(CX)
-	VMOVUPS   160(BX), Y4
+	VMOVUPS   224(BX), Y4
 	VPSRLD    $0x06, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMOVUPS   Y4, 224(DX)
-	VMOVUPS   32(BX), Y4
+	VMOVUPS   96(BX), Y4
 	VPSRLD    $0x18, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 288(CX)
-	VMOVUPS   160(BX), Y4
+	VMOVUPS   224(BX), Y4
 	VPSRLD    $0x0c, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMOVUPS   Y4, 288(DX)
-	VMOVUPS   96(BX), Y4
+	VMOVUPS   160(BX), Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 352(CX)
-	VMOVUPS   160(BX), Y4
+	VMOVUPS   224(BX), Y4
 	VPSRLD    $0x12, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMOVUPS   Y4, 352(DX)
-	VMOVUPS   96(BX), Y4
+	VMOVUPS   160(BX), Y4
 	VPSRLD    $0x06, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 416(CX)
-	VMOVUPS   160(BX), Y4
+	VMOVUPS   224(BX), Y4
 	VPSRLD    $0x18, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y3, Y4, Y4
 	VMOVUPS   Y4, 416(DX)
-	VMOVUPS   96(BX), Y4
+	VMOVUPS   160(BX), Y4
 	VPSRLD    $0x0c, Y4, Y4
 	VPAND     Y5, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y2, Y4, Y4
 	VMOVUPS   Y4, 480(CX)
-	VMOVUPS   32(BX), Y2
+	VMOVUPS   96(BX), Y2
 	VPSRLD    $0x1e, Y2, Y2
-	VMOVUPS   96(BX), Y4
+	VMOVUPS   160(BX), Y4
 	VPSRLD    $0x1e, Y4, Y4
 	VPSLLD    $0x02, Y4, Y4
 	VPOR      Y4, Y2, Y2
-	VMOVUPS   160(BX), Y4
+	VMOVUPS   224(BX), Y4
 	VPSRLD    $0x1e, Y4, Y4
 	VPSLLD    $0x04, Y4, Y4
 	VPOR      Y4, Y2, Y2
 	VCVTDQ2PS Y2, Y2
 	VMULPS    Y3, Y2, Y2
 	VMOVUPS   Y2, 480(DX)
-	ADDQ      $+192, BX
-	MOVQ      $+8, R8
+	ADDQ      $+256, BX
+	MOVQ      $+8, DI
 
 block:
 	VMOVUPS (BX), Y2
@@ -11371,237 +11348,235 @@ block:
 	ADDQ    $+64, CX
 	ADDQ    $+64, DX
 	ADDQ    $+320, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+64, SI
 	DECQ    DI
+	JNZ     block
+	DECQ    SI
 	JNZ     record
 	VZEROUPPER
 	RET
 
-// func avx2RowQ5_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2RowQ5_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C, MMX+
-TEXT ·avx2RowQ5_K(SB), NOSPLIT, $0-56
+TEXT ·avx2RowQ5_K(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx2_all_000f000f<>+0(SB), Y0
 	VMOVUPS avx2_all_00100010<>+0(SB), Y1
 	VMOVUPS (AX), Y2
 	VMOVUPS 32(AX), Y3
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (DI), Y4
-	VCVTPH2PS 32(DI), Y5
-	VMOVUPS   (SI), Y6
+	VCVTPH2PS (SI), Y4
+	VCVTPH2PS 32(SI), Y5
+	VMOVUPS   64(SI), Y6
 	VMOVUPS   avx2_all_0000003f<>+0(SB), Y7
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, (DX)
-	VMOVUPS   64(SI), Y6
+	VMOVUPS   128(SI), Y6
 	VPSRLD    $0x12, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y5, Y6, Y6
 	VMOVUPS   Y6, (BX)
-	VMOVUPS   (SI), Y6
+	VMOVUPS   64(SI), Y6
 	VPSRLD    $0x06, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 64(DX)
-	VMOVUPS   64(SI), Y6
+	VMOVUPS   128(SI), Y6
 	VPSRLD    $0x18, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y5, Y6, Y6
 	VMOVUPS   Y6, 64(BX)
-	VMOVUPS   (SI), Y6
+	VMOVUPS   64(SI), Y6
 	VPSRLD    $0x0c, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 128(DX)
-	VMOVUPS   128(SI), Y6
+	VMOVUPS   192(SI), Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y5, Y6, Y6
 	VMOVUPS   Y6, 128(BX)
-	VMOVUPS   (SI), Y6
+	VMOVUPS   64(SI), Y6
 	VPSRLD    $0x12, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 192(DX)
-	VMOVUPS   128(SI), Y6
+	VMOVUPS   192(SI), Y6
 	VPSRLD    $0x06, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y5, Y6, Y6
 	VMOVUPS   Y6, 192(BX)
-	VMOVUPS   (SI), Y6
+	VMOVUPS   64(SI), Y6
 	VPSRLD    $0x18, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 256(DX)
-	VMOVUPS   128(SI), Y6
+	VMOVUPS   192(SI), Y6
 	VPSRLD    $0x0c, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y5, Y6, Y6
 	VMOVUPS   Y6, 256(BX)
-	VMOVUPS   64(SI), Y6
+	VMOVUPS   128(SI), Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 320(DX)
-	VMOVUPS   128(SI), Y6
+	VMOVUPS   192(SI), Y6
 	VPSRLD    $0x12, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y5, Y6, Y6
 	VMOVUPS   Y6, 320(BX)
-	VMOVUPS   64(SI), Y6
+	VMOVUPS   128(SI), Y6
 	VPSRLD    $0x06, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 384(DX)
-	VMOVUPS   128(SI), Y6
+	VMOVUPS   192(SI), Y6
 	VPSRLD    $0x18, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y5, Y6, Y6
 	VMOVUPS   Y6, 384(BX)
-	VMOVUPS   64(SI), Y6
+	VMOVUPS   128(SI), Y6
 	VPSRLD    $0x0c, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 448(DX)
-	VMOVUPS   (SI), Y4
+	VMOVUPS   64(SI), Y4
 	VPSRLD    $0x1e, Y4, Y4
-	VMOVUPS   64(SI), Y6
+	VMOVUPS   128(SI), Y6
 	VPSRLD    $0x1e, Y6, Y6
 	VPSLLD    $0x02, Y6, Y6
 	VPOR      Y6, Y4, Y4
-	VMOVUPS   128(SI), Y6
+	VMOVUPS   192(SI), Y6
 	VPSRLD    $0x1e, Y6, Y6
 	VPSLLD    $0x04, Y6, Y6
 	VPOR      Y6, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y5, Y4, Y4
 	VMOVUPS   Y4, 448(BX)
-	VCVTPH2PS 16(DI), Y4
-	VCVTPH2PS 48(DI), Y5
-	VMOVUPS   32(SI), Y6
+	VCVTPH2PS 16(SI), Y4
+	VCVTPH2PS 48(SI), Y5
+	VMOVUPS   96(SI), Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 32(DX)
-	VMOVUPS   96(SI), Y6
+	VMOVUPS   160(SI), Y6
 	VPSRLD    $0x12, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y5, Y6, Y6
 	VMOVUPS   Y6, 32(BX)
-	VMOVUPS   32(SI), Y6
+	VMOVUPS   96(SI), Y6
 	VPSRLD    $0x06, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 96(DX)
-	VMOVUPS   96(SI), Y6
+	VMOVUPS   160(SI), Y6
 	VPSRLD    $0x18, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y5, Y6, Y6
 	VMOVUPS   Y6, 96(BX)
-	VMOVUPS   32(SI), Y6
+	VMOVUPS   96(SI), Y6
 	VPSRLD    $0x0c, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 160(DX)
-	VMOVUPS   160(SI), Y6
+	VMOVUPS   224(SI), Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y5, Y6, Y6
 	VMOVUPS   Y6, 160(BX)
-	VMOVUPS   32(SI), Y6
+	VMOVUPS   96(SI), Y6
 	VPSRLD    $0x12, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 224(DX)
-	VMOVUPS   160(SI), Y6
+	VMOVUPS   224(SI), Y6
 	VPSRLD    $0x06, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y5, Y6, Y6
 	VMOVUPS   Y6, 224(BX)
-	VMOVUPS   32(SI), Y6
+	VMOVUPS   96(SI), Y6
 	VPSRLD    $0x18, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 288(DX)
-	VMOVUPS   160(SI), Y6
+	VMOVUPS   224(SI), Y6
 	VPSRLD    $0x0c, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y5, Y6, Y6
 	VMOVUPS   Y6, 288(BX)
-	VMOVUPS   96(SI), Y6
+	VMOVUPS   160(SI), Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 352(DX)
-	VMOVUPS   160(SI), Y6
+	VMOVUPS   224(SI), Y6
 	VPSRLD    $0x12, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y5, Y6, Y6
 	VMOVUPS   Y6, 352(BX)
-	VMOVUPS   96(SI), Y6
+	VMOVUPS   160(SI), Y6
 	VPSRLD    $0x06, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 416(DX)
-	VMOVUPS   160(SI), Y6
+	VMOVUPS   224(SI), Y6
 	VPSRLD    $0x18, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y5, Y6, Y6
 	VMOVUPS   Y6, 416(BX)
-	VMOVUPS   96(SI), Y6
+	VMOVUPS   160(SI), Y6
 	VPSRLD    $0x0c, Y6, Y6
 	VPAND     Y7, Y6, Y6
 	VCVTDQ2PS Y6, Y6
 	VMULPS    Y4, Y6, Y6
 	VMOVUPS   Y6, 480(DX)
-	VMOVUPS   32(SI), Y4
+	VMOVUPS   96(SI), Y4
 	VPSRLD    $0x1e, Y4, Y4
-	VMOVUPS   96(SI), Y6
+	VMOVUPS   160(SI), Y6
 	VPSRLD    $0x1e, Y6, Y6
 	VPSLLD    $0x02, Y6, Y6
 	VPOR      Y6, Y4, Y4
-	VMOVUPS   160(SI), Y6
+	VMOVUPS   224(SI), Y6
 	VPSRLD    $0x1e, Y6, Y6
 	VPSLLD    $0x04, Y6, Y6
 	VPOR      Y6, Y4, Y4
 	VCVTDQ2PS Y4, Y4
 	VMULPS    Y5, Y4, Y4
 	VMOVUPS   Y4, 480(BX)
-	ADDQ      $+192, SI
-	MOVQ      $+8, R9
+	ADDQ      $+256, SI
+	MOVQ      $+8, R8
 
 block:
 	PREFETCHT0   4096(SI)
@@ -11929,219 +11904,217 @@ block:
 	ADDQ         $+64, DX
 	ADDQ         $+64, BX
 	ADDQ         $+320, SI
-	DECQ         R9
+	DECQ         R8
 	JNZ          block
 	SUBQ         $+512, DX
 	SUBQ         $+512, BX
-	ADDQ         $+64, DI
-	DECQ         R8
+	DECQ         DI
 	JNZ          record
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	VZEROUPPER
 	RET
 
-// func avx2UnpackQ6_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2UnpackQ6_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C
-TEXT ·avx2UnpackQ6_K(SB), NOSPLIT, $0-48
+TEXT ·avx2UnpackQ6_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx2_all_000f000f<>+0(SB), Y0
 	VMOVUPS avx2_all_00300030<>+0(SB), Y1
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Y2
-	VMOVUPS   (BX), Y3
+	VCVTPH2PS (BX), Y2
+	VMOVUPS   32(BX), Y3
 	VPSLLD    $0x18, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, (CX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   32(BX), Y3
 	VPSLLD    $0x10, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 64(CX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   32(BX), Y3
 	VPSLLD    $0x08, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 128(CX)
-	VMOVUPS   (BX), Y3
+	VMOVUPS   32(BX), Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 192(CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSLLD    $0x18, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 256(CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSLLD    $0x10, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 320(CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSLLD    $0x08, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 384(CX)
-	VMOVUPS   64(BX), Y3
+	VMOVUPS   96(BX), Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 448(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSLLD    $0x18, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 512(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSLLD    $0x10, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 576(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSLLD    $0x08, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 640(CX)
-	VMOVUPS   128(BX), Y3
+	VMOVUPS   160(BX), Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 704(CX)
-	VMOVUPS   192(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSLLD    $0x18, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 768(CX)
-	VMOVUPS   192(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSLLD    $0x10, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 832(CX)
-	VMOVUPS   192(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSLLD    $0x08, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 896(CX)
-	VMOVUPS   192(BX), Y3
+	VMOVUPS   224(BX), Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 960(CX)
-	VCVTPH2PS 16(SI), Y2
-	VMOVUPS   32(BX), Y3
+	VCVTPH2PS 16(BX), Y2
+	VMOVUPS   64(BX), Y3
 	VPSLLD    $0x18, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 32(CX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSLLD    $0x10, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 96(CX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSLLD    $0x08, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 160(CX)
-	VMOVUPS   32(BX), Y3
+	VMOVUPS   64(BX), Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 224(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSLLD    $0x18, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 288(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSLLD    $0x10, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 352(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSLLD    $0x08, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 416(CX)
-	VMOVUPS   96(BX), Y3
+	VMOVUPS   128(BX), Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 480(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSLLD    $0x18, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 544(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSLLD    $0x10, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 608(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSLLD    $0x08, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 672(CX)
-	VMOVUPS   160(BX), Y3
+	VMOVUPS   192(BX), Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 736(CX)
-	VMOVUPS   224(BX), Y3
+	VMOVUPS   256(BX), Y3
 	VPSLLD    $0x18, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 800(CX)
-	VMOVUPS   224(BX), Y3
+	VMOVUPS   256(BX), Y3
 	VPSLLD    $0x10, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 864(CX)
-	VMOVUPS   224(BX), Y3
+	VMOVUPS   256(BX), Y3
 	VPSLLD    $0x08, Y3, Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 928(CX)
-	VMOVUPS   224(BX), Y3
+	VMOVUPS   256(BX), Y3
 	VPSRAD    $0x18, Y3, Y3
 	VCVTDQ2PS Y3, Y3
 	VMULPS    Y2, Y3, Y3
 	VMOVUPS   Y3, 992(CX)
-	ADDQ      $+256, BX
-	MOVQ      $+8, R8
+	ADDQ      $+288, BX
+	MOVQ      $+8, DI
 
 block:
 	VMOVUPS (BX), Y2
@@ -12417,10 +12390,9 @@ block:
 	ADDQ    $+128, CX
 	ADDQ    $+128, DX
 	ADDQ    $+384, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+32, SI
 	DECQ    DI
+	JNZ     block
+	DECQ    SI
 	JNZ     record
 	VZEROUPPER
 	RET
@@ -12445,210 +12417,209 @@ DATA avx2_all_00200020<>+48(SB)/8, $0x0020002000200020
 DATA avx2_all_00200020<>+56(SB)/8, $0x0020002000200020
 GLOBL avx2_all_00200020<>(SB), RODATA|NOPTR, $64
 
-// func avx2RowQ6_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2RowQ6_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C, MMX+
-TEXT ·avx2RowQ6_K(SB), NOSPLIT, $0-56
+TEXT ·avx2RowQ6_K(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx2_all_000f000f<>+0(SB), Y0
 	VMOVUPS avx2_all_00300030<>+0(SB), Y1
 	VMOVUPS (AX), Y2
 	VMOVUPS 32(AX), Y3
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (DI), Y4
-	VMOVUPS   (SI), Y5
+	VCVTPH2PS (SI), Y4
+	VMOVUPS   32(SI), Y5
 	VPSLLD    $0x18, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, (DX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   32(SI), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 64(DX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   32(SI), Y5
 	VPSLLD    $0x08, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 128(DX)
-	VMOVUPS   (SI), Y5
+	VMOVUPS   32(SI), Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 192(DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSLLD    $0x18, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 256(DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 320(DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSLLD    $0x08, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 384(DX)
-	VMOVUPS   64(SI), Y5
+	VMOVUPS   96(SI), Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 448(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSLLD    $0x18, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 512(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 576(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSLLD    $0x08, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 640(DX)
-	VMOVUPS   128(SI), Y5
+	VMOVUPS   160(SI), Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 704(DX)
-	VMOVUPS   192(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSLLD    $0x18, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 768(DX)
-	VMOVUPS   192(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 832(DX)
-	VMOVUPS   192(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSLLD    $0x08, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 896(DX)
-	VMOVUPS   192(SI), Y5
+	VMOVUPS   224(SI), Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 960(DX)
-	VCVTPH2PS 16(DI), Y4
-	VMOVUPS   32(SI), Y5
+	VCVTPH2PS 16(SI), Y4
+	VMOVUPS   64(SI), Y5
 	VPSLLD    $0x18, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 32(DX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 96(DX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSLLD    $0x08, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 160(DX)
-	VMOVUPS   32(SI), Y5
+	VMOVUPS   64(SI), Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 224(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSLLD    $0x18, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 288(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 352(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSLLD    $0x08, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 416(DX)
-	VMOVUPS   96(SI), Y5
+	VMOVUPS   128(SI), Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 480(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSLLD    $0x18, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 544(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 608(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSLLD    $0x08, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 672(DX)
-	VMOVUPS   160(SI), Y5
+	VMOVUPS   192(SI), Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 736(DX)
-	VMOVUPS   224(SI), Y5
+	VMOVUPS   256(SI), Y5
 	VPSLLD    $0x18, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 800(DX)
-	VMOVUPS   224(SI), Y5
+	VMOVUPS   256(SI), Y5
 	VPSLLD    $0x10, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 864(DX)
-	VMOVUPS   224(SI), Y5
+	VMOVUPS   256(SI), Y5
 	VPSLLD    $0x08, Y5, Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 928(DX)
-	VMOVUPS   224(SI), Y5
+	VMOVUPS   256(SI), Y5
 	VPSRAD    $0x18, Y5, Y5
 	VCVTDQ2PS Y5, Y5
 	VMULPS    Y4, Y5, Y5
 	VMOVUPS   Y5, 992(DX)
-	ADDQ      $+256, SI
-	MOVQ      $+8, R9
+	ADDQ      $+288, SI
+	MOVQ      $+8, R8
 
 block:
 	PREFETCHT0   4096(SI)
@@ -12989,35 +12960,34 @@ block:
 	ADDQ         $+128, DX
 	ADDQ         $+128, BX
 	ADDQ         $+384, SI
-	DECQ         R9
+	DECQ         R8
 	JNZ          block
 	SUBQ         $+1024, DX
 	SUBQ         $+1024, BX
-	ADDQ         $+32, DI
-	DECQ         R8
+	DECQ         DI
 	JNZ          record
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	VZEROUPPER
 	RET
 
-// func avx2UnpackIQ4_NL(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2UnpackIQ4_NL(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C
-TEXT ·avx2UnpackIQ4_NL(SB), NOSPLIT, $0-48
+TEXT ·avx2UnpackIQ4_NL(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx2_all_0f0f0f0f<>+0(SB), Y0
 	VMOVUPS avx2_codebookIQ4_NL<>+0(SB), Y1
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Y2
+	VCVTPH2PS (BX), Y2
 	VMOVUPS   Y2, (CX)
-	VCVTPH2PS 16(SI), Y2
+	VCVTPH2PS 16(BX), Y2
 	VMOVUPS   Y2, 32(CX)
+	ADDQ      $+32, BX
 	VMOVUPS   (BX), Y2
 	VPAND     Y0, Y2, Y2
 	VPSHUFB   Y2, Y1, Y2
@@ -13158,8 +13128,7 @@ record:
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
 	ADDQ      $+256, BX
-	ADDQ      $+32, SI
-	DECQ      DI
+	DECQ      SI
 	JNZ       record
 	VZEROUPPER
 	RET
@@ -13184,26 +13153,26 @@ DATA avx2_codebookIQ4_NL<>+48(SB)/8, $0xf6eaddcfbfad9881
 DATA avx2_codebookIQ4_NL<>+56(SB)/8, $0x7159453526190d01
 GLOBL avx2_codebookIQ4_NL<>(SB), RODATA|NOPTR, $64
 
-// func avx2RowIQ4_NL(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2RowIQ4_NL(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, F16C, MMX+
-TEXT ·avx2RowIQ4_NL(SB), NOSPLIT, $0-56
+TEXT ·avx2RowIQ4_NL(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx2_all_0f0f0f0f<>+0(SB), Y0
 	VMOVUPS avx2_codebookIQ4_NL<>+0(SB), Y1
 	VMOVUPS (AX), Y2
 	VMOVUPS 32(AX), Y3
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS    (DI), Y4
+	VCVTPH2PS    (SI), Y4
 	VMOVUPS      Y4, (DX)
-	VCVTPH2PS    16(DI), Y4
+	VCVTPH2PS    16(SI), Y4
 	VMOVUPS      Y4, 32(DX)
+	ADDQ         $+32, SI
 	PREFETCHT0   4096(SI)
 	PREFETCHT0   4160(SI)
 	PREFETCHT0   4224(SI)
@@ -13422,28 +13391,26 @@ record:
 	ADDQ         $+256, SI
 	SUBQ         $+64, DX
 	SUBQ         $+64, BX
-	ADDQ         $+32, DI
-	DECQ         R8
+	DECQ         DI
 	JNZ          record
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)
 	VZEROUPPER
 	RET
 
-// func avx2UnpackMXFP4(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2UnpackMXFP4(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2
-TEXT ·avx2UnpackMXFP4(SB), NOSPLIT, $0-48
+TEXT ·avx2UnpackMXFP4(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx2_all_0f0f0f0f<>+0(SB), Y0
 	VMOVUPS avx2_codebookMXFP4<>+0(SB), Y1
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VPMOVZXWD (SI), Y2
+	VPMOVZXWD (BX), Y2
 	VMOVUPS   avx2_all_000000ff<>+0(SB), Y3
 	VPAND     Y3, Y2, Y2
 	VMOVUPS   avx2_all_00000001<>+0(SB), Y5
@@ -13453,7 +13420,7 @@ record:
 	VPSLLD    $0x15, Y2, Y2
 	VPMAXSD   Y2, Y4, Y4
 	VMOVUPS   Y4, (CX)
-	VPMOVZXWD (SI), Y2
+	VPMOVZXWD (BX), Y2
 	VPSRLD    $0x08, Y2, Y2
 	VPSUBD    Y5, Y2, Y4
 	VPSLLD    $0x17, Y4, Y4
@@ -13461,7 +13428,7 @@ record:
 	VPSLLD    $0x15, Y2, Y2
 	VPMAXSD   Y2, Y4, Y4
 	VMOVUPS   Y4, 64(CX)
-	VPMOVZXWD 16(SI), Y2
+	VPMOVZXWD 16(BX), Y2
 	VPAND     Y3, Y2, Y2
 	VPSUBD    Y5, Y2, Y3
 	VPSLLD    $0x17, Y3, Y3
@@ -13469,7 +13436,7 @@ record:
 	VPSLLD    $0x15, Y2, Y2
 	VPMAXSD   Y2, Y3, Y3
 	VMOVUPS   Y3, 32(CX)
-	VPMOVZXWD 16(SI), Y2
+	VPMOVZXWD 16(BX), Y2
 	VPSRLD    $0x08, Y2, Y2
 	VPSUBD    Y5, Y2, Y3
 	VPSLLD    $0x17, Y3, Y3
@@ -13477,7 +13444,8 @@ record:
 	VPSLLD    $0x15, Y2, Y2
 	VPMAXSD   Y2, Y3, Y3
 	VMOVUPS   Y3, 96(CX)
-	MOVQ      $+2, R8
+	ADDQ      $+32, BX
+	MOVQ      $+2, DI
 
 block:
 	VMOVUPS (BX), Y2
@@ -13620,10 +13588,9 @@ block:
 	ADDQ    $+64, CX
 	ADDQ    $+64, DX
 	ADDQ    $+256, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+32, SI
 	DECQ    DI
+	JNZ     block
+	DECQ    SI
 	JNZ     record
 	VZEROUPPER
 	RET
@@ -13648,23 +13615,22 @@ DATA avx2_all_000000ff<>+48(SB)/8, $0x000000ff000000ff
 DATA avx2_all_000000ff<>+56(SB)/8, $0x000000ff000000ff
 GLOBL avx2_all_000000ff<>(SB), RODATA|NOPTR, $64
 
-// func avx2RowMXFP4(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx2RowMXFP4(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX2, MMX+
-TEXT ·avx2RowMXFP4(SB), NOSPLIT, $0-56
+TEXT ·avx2RowMXFP4(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx2_all_0f0f0f0f<>+0(SB), Y0
 	VMOVUPS avx2_codebookMXFP4<>+0(SB), Y1
 	VMOVUPS (AX), Y2
 	VMOVUPS 32(AX), Y3
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VPMOVZXWD (DI), Y4
+	VPMOVZXWD (SI), Y4
 	VMOVUPS   avx2_all_000000ff<>+0(SB), Y5
 	VPAND     Y5, Y4, Y4
 	VMOVUPS   avx2_all_00000001<>+0(SB), Y7
@@ -13674,7 +13640,7 @@ record:
 	VPSLLD    $0x15, Y4, Y4
 	VPMAXSD   Y4, Y6, Y6
 	VMOVUPS   Y6, (DX)
-	VPMOVZXWD (DI), Y4
+	VPMOVZXWD (SI), Y4
 	VPSRLD    $0x08, Y4, Y4
 	VPSUBD    Y7, Y4, Y6
 	VPSLLD    $0x17, Y6, Y6
@@ -13682,7 +13648,7 @@ record:
 	VPSLLD    $0x15, Y4, Y4
 	VPMAXSD   Y4, Y6, Y6
 	VMOVUPS   Y6, 64(DX)
-	VPMOVZXWD 16(DI), Y4
+	VPMOVZXWD 16(SI), Y4
 	VPAND     Y5, Y4, Y4
 	VPSUBD    Y7, Y4, Y5
 	VPSLLD    $0x17, Y5, Y5
@@ -13690,7 +13656,7 @@ record:
 	VPSLLD    $0x15, Y4, Y4
 	VPMAXSD   Y4, Y5, Y5
 	VMOVUPS   Y5, 32(DX)
-	VPMOVZXWD 16(DI), Y4
+	VPMOVZXWD 16(SI), Y4
 	VPSRLD    $0x08, Y4, Y4
 	VPSUBD    Y7, Y4, Y5
 	VPSLLD    $0x17, Y5, Y5
@@ -13698,7 +13664,8 @@ record:
 	VPSLLD    $0x15, Y4, Y4
 	VPMAXSD   Y4, Y5, Y5
 	VMOVUPS   Y5, 96(DX)
-	MOVQ      $+2, R9
+	ADDQ      $+32, SI
+	MOVQ      $+2, R8
 
 block:
 	PREFETCHT0   4096(SI)
@@ -13917,12 +13884,11 @@ block:
 	ADDQ         $+64, DX
 	ADDQ         $+64, BX
 	ADDQ         $+256, SI
-	DECQ         R9
+	DECQ         R8
 	JNZ          block
 	SUBQ         $+128, DX
 	SUBQ         $+128, BX
-	ADDQ         $+32, DI
-	DECQ         R8
+	DECQ         DI
 	JNZ          record
 	VMOVUPS      Y2, (AX)
 	VMOVUPS      Y3, 32(AX)

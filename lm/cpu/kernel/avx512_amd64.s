@@ -8495,20 +8495,20 @@ block:
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ4_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ4_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ4_0(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ4_0(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z1
+	VCVTPH2PS (BX), Z1
 	VMOVUPS   Z1, (CX)
+	ADDQ      $+32, BX
 	VMOVUPS   (BX), Z1
 	VPANDD    Z0, Z1, Z1
 	VMOVUPS   (BX), Z2
@@ -8586,8 +8586,7 @@ record:
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
 	ADDQ      $+256, BX
-	ADDQ      $+32, SI
-	DECQ      DI
+	DECQ      SI
 	JNZ       record
 	VZEROUPPER
 	RET
@@ -8612,22 +8611,22 @@ DATA avx512_all_00080008<>+48(SB)/8, $0x0008000800080008
 DATA avx512_all_00080008<>+56(SB)/8, $0x0008000800080008
 GLOBL avx512_all_00080008<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowQ4_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ4_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ4_0(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ4_0(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS (AX), Z1
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS     (DI), Z2
+	VCVTPH2PS     (SI), Z2
 	VMOVUPS       Z2, (DX)
+	ADDQ          $+32, SI
 	PREFETCHT0    4096(SI)
 	PREFETCHT0    4160(SI)
 	PREFETCHT0    4224(SI)
@@ -8706,31 +8705,30 @@ record:
 	ADDQ          $+256, SI
 	SUBQ          $+64, DX
 	SUBQ          $+64, BX
-	ADDQ          $+32, DI
-	DECQ          R8
+	DECQ          DI
 	JNZ           record
 	VMOVUPS       Z1, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ4_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ4_1(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512DQ, AVX512F
-TEXT ·avx512UnpackQ4_1(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ4_1(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z1
-	VCVTPH2PS 32(SI), Z2
+	VCVTPH2PS (BX), Z1
+	VCVTPH2PS 32(BX), Z2
 	VMOVUPS   Z1, (CX)
 	VMOVUPS   avx512_all_80000000<>+0(SB), Z1
 	VXORPS    Z1, Z2, Z2
 	VMOVUPS   Z2, (DX)
+	ADDQ      $+64, BX
 	VMOVUPS   (BX), Z1
 	VPANDD    Z0, Z1, Z1
 	VMOVUPS   (BX), Z2
@@ -8791,32 +8789,31 @@ record:
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
 	ADDQ      $+256, BX
-	ADDQ      $+64, SI
-	DECQ      DI
+	DECQ      SI
 	JNZ       record
 	VZEROUPPER
 	RET
 
-// func avx512RowQ4_1(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ4_1(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ4_1(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ4_1(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS (AX), Z1
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS     (DI), Z2
-	VCVTPH2PS     32(DI), Z3
+	VCVTPH2PS     (SI), Z2
+	VCVTPH2PS     32(SI), Z3
 	VMOVUPS       Z2, (DX)
 	VMOVUPS       avx512_all_80000000<>+0(SB), Z2
 	VXORPS        Z2, Z3, Z3
 	VMOVUPS       Z3, (BX)
+	ADDQ          $+64, SI
 	PREFETCHT0    4096(SI)
 	PREFETCHT0    4160(SI)
 	PREFETCHT0    4224(SI)
@@ -8894,28 +8891,27 @@ record:
 	ADDQ          $+256, SI
 	SUBQ          $+64, DX
 	SUBQ          $+64, BX
-	ADDQ          $+64, DI
-	DECQ          R8
+	DECQ          DI
 	JNZ           record
 	VMOVUPS       Z1, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ5_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ5_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ5_0(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ5_0(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS avx512_all_00100010<>+0(SB), Z1
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z2
+	VCVTPH2PS (BX), Z2
 	VMOVUPS   Z2, (CX)
+	ADDQ      $+32, BX
 	VMOVUPS   (BX), Z2
 	VPANDD    Z0, Z2, Z2
 	VMOVUPS   256(BX), Z3
@@ -9055,8 +9051,7 @@ record:
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
 	ADDQ      $+320, BX
-	ADDQ      $+32, SI
-	DECQ      DI
+	DECQ      SI
 	JNZ       record
 	VZEROUPPER
 	RET
@@ -9071,23 +9066,23 @@ DATA avx512_all_00100010<>+48(SB)/8, $0x0010001000100010
 DATA avx512_all_00100010<>+56(SB)/8, $0x0010001000100010
 GLOBL avx512_all_00100010<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowQ5_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ5_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ5_0(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ5_0(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS avx512_all_00100010<>+0(SB), Z1
 	VMOVUPS (AX), Z2
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS     (DI), Z3
+	VCVTPH2PS     (SI), Z3
 	VMOVUPS       Z3, (DX)
+	ADDQ          $+32, SI
 	PREFETCHT0    4096(SI)
 	PREFETCHT0    4160(SI)
 	PREFETCHT0    4224(SI)
@@ -9230,32 +9225,31 @@ record:
 	ADDQ          $+320, SI
 	SUBQ          $+64, DX
 	SUBQ          $+64, BX
-	ADDQ          $+32, DI
-	DECQ          R8
+	DECQ          DI
 	JNZ           record
 	VMOVUPS       Z2, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ5_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ5_1(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512DQ, AVX512F
-TEXT ·avx512UnpackQ5_1(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ5_1(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS avx512_all_00100010<>+0(SB), Z1
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z2
-	VCVTPH2PS 32(SI), Z3
+	VCVTPH2PS (BX), Z2
+	VCVTPH2PS 32(BX), Z3
 	VMOVUPS   Z2, (CX)
 	VMOVUPS   avx512_all_80000000<>+0(SB), Z2
 	VXORPS    Z2, Z3, Z3
 	VMOVUPS   Z3, (DX)
+	ADDQ      $+64, BX
 	VMOVUPS   (BX), Z2
 	VPANDD    Z0, Z2, Z2
 	VMOVUPS   256(BX), Z3
@@ -9379,33 +9373,32 @@ record:
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
 	ADDQ      $+320, BX
-	ADDQ      $+64, SI
-	DECQ      DI
+	DECQ      SI
 	JNZ       record
 	VZEROUPPER
 	RET
 
-// func avx512RowQ5_1(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ5_1(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ5_1(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ5_1(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS avx512_all_00100010<>+0(SB), Z1
 	VMOVUPS (AX), Z2
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS     (DI), Z3
-	VCVTPH2PS     32(DI), Z4
+	VCVTPH2PS     (SI), Z3
+	VCVTPH2PS     32(SI), Z4
 	VMOVUPS       Z3, (DX)
 	VMOVUPS       avx512_all_80000000<>+0(SB), Z3
 	VXORPS        Z3, Z4, Z4
 	VMOVUPS       Z4, (BX)
+	ADDQ          $+64, SI
 	PREFETCHT0    4096(SI)
 	PREFETCHT0    4160(SI)
 	PREFETCHT0    4224(SI)
@@ -9547,27 +9540,26 @@ record:
 	ADDQ          $+320, SI
 	SUBQ          $+64, DX
 	SUBQ          $+64, BX
-	ADDQ          $+64, DI
-	DECQ          R8
+	DECQ          DI
 	JNZ           record
 	VMOVUPS       Z2, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ8_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ8_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ8_0(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ8_0(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z0
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z1
+	VCVTPH2PS (BX), Z1
 	VMOVUPS   Z1, (CX)
+	ADDQ      $+32, BX
 	VMOVUPS   (BX), Z1
 	VPANDD    Z0, Z1, Z1
 	VMOVUPS   (BX), Z2
@@ -9637,8 +9629,7 @@ record:
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
 	ADDQ      $+512, BX
-	ADDQ      $+32, SI
-	DECQ      DI
+	DECQ      SI
 	JNZ       record
 	VZEROUPPER
 	RET
@@ -9663,22 +9654,22 @@ DATA avx512_all_00800080<>+48(SB)/8, $0x0080008000800080
 DATA avx512_all_00800080<>+56(SB)/8, $0x0080008000800080
 GLOBL avx512_all_00800080<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowQ8_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ8_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ8_0(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ8_0(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z0
 	VMOVUPS (AX), Z1
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS     (DI), Z2
+	VCVTPH2PS     (SI), Z2
 	VMOVUPS       Z2, (DX)
+	ADDQ          $+32, SI
 	PREFETCHT0    4096(SI)
 	PREFETCHT0    4160(SI)
 	PREFETCHT0    4224(SI)
@@ -9753,218 +9744,216 @@ record:
 	ADDQ          $+512, SI
 	SUBQ          $+64, DX
 	SUBQ          $+64, BX
-	ADDQ          $+32, DI
-	DECQ          R8
+	DECQ          DI
 	JNZ           record
 	VMOVUPS       Z1, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ2_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ2_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ2_K(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ2_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_00030003<>+0(SB), Z0
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z1
-	VCVTPH2PS 32(SI), Z2
-	VMOVUPS   (BX), Z3
+	VCVTPH2PS (BX), Z1
+	VCVTPH2PS 32(BX), Z2
+	VMOVUPS   64(BX), Z3
 	VMOVUPS   avx512_all_0000000f<>+0(SB), Z4
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, (CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x04, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, (DX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x08, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 64(CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 64(DX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x10, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 128(CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x14, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 128(DX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 192(CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x1c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 192(DX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 256(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x04, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 256(DX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x08, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 320(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 320(DX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x10, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 384(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x14, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 384(DX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 448(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x1c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 448(DX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 512(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x04, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 512(DX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x08, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 576(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 576(DX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x10, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 640(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x14, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 640(DX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 704(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x1c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 704(DX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   256(BX), Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 768(CX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   256(BX), Z3
 	VPSRLD    $0x04, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 768(DX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   256(BX), Z3
 	VPSRLD    $0x08, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 832(CX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   256(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 832(DX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   256(BX), Z3
 	VPSRLD    $0x10, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 896(CX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   256(BX), Z3
 	VPSRLD    $0x14, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 896(DX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   256(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 960(CX)
-	VMOVUPS   192(BX), Z1
+	VMOVUPS   256(BX), Z1
 	VPSRLD    $0x1c, Z1, Z1
 	VPANDD    Z4, Z1, Z1
 	VCVTDQ2PS Z1, Z1
 	VMULPS    Z2, Z1, Z1
 	VMOVUPS   Z1, 960(DX)
-	ADDQ      $+256, BX
-	MOVQ      $+8, R8
+	ADDQ      $+320, BX
+	MOVQ      $+8, DI
 
 block:
 	VMOVUPS (BX), Z1
@@ -10031,10 +10020,9 @@ block:
 	ADDQ    $+128, CX
 	ADDQ    $+128, DX
 	ADDQ    $+128, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+64, SI
 	DECQ    DI
+	JNZ     block
+	DECQ    SI
 	JNZ     record
 	VZEROUPPER
 	RET
@@ -10059,213 +10047,212 @@ DATA avx512_all_0000000f<>+48(SB)/8, $0x0000000f0000000f
 DATA avx512_all_0000000f<>+56(SB)/8, $0x0000000f0000000f
 GLOBL avx512_all_0000000f<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowQ2_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ2_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ2_K(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ2_K(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx512_all_00030003<>+0(SB), Z0
 	VMOVUPS (AX), Z1
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (DI), Z2
-	VCVTPH2PS 32(DI), Z3
-	VMOVUPS   (SI), Z4
+	VCVTPH2PS (SI), Z2
+	VCVTPH2PS 32(SI), Z3
+	VMOVUPS   64(SI), Z4
 	VMOVUPS   avx512_all_0000000f<>+0(SB), Z5
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, (DX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   64(SI), Z4
 	VPSRLD    $0x04, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, (BX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   64(SI), Z4
 	VPSRLD    $0x08, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 64(DX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   64(SI), Z4
 	VPSRLD    $0x0c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 64(BX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   64(SI), Z4
 	VPSRLD    $0x10, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 128(DX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   64(SI), Z4
 	VPSRLD    $0x14, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 128(BX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   64(SI), Z4
 	VPSRLD    $0x18, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 192(DX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   64(SI), Z4
 	VPSRLD    $0x1c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 192(BX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   128(SI), Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 256(DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   128(SI), Z4
 	VPSRLD    $0x04, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 256(BX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   128(SI), Z4
 	VPSRLD    $0x08, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 320(DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   128(SI), Z4
 	VPSRLD    $0x0c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 320(BX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   128(SI), Z4
 	VPSRLD    $0x10, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 384(DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   128(SI), Z4
 	VPSRLD    $0x14, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 384(BX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   128(SI), Z4
 	VPSRLD    $0x18, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 448(DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   128(SI), Z4
 	VPSRLD    $0x1c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 448(BX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   192(SI), Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 512(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   192(SI), Z4
 	VPSRLD    $0x04, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 512(BX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   192(SI), Z4
 	VPSRLD    $0x08, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 576(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   192(SI), Z4
 	VPSRLD    $0x0c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 576(BX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   192(SI), Z4
 	VPSRLD    $0x10, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 640(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   192(SI), Z4
 	VPSRLD    $0x14, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 640(BX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   192(SI), Z4
 	VPSRLD    $0x18, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 704(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   192(SI), Z4
 	VPSRLD    $0x1c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 704(BX)
-	VMOVUPS   192(SI), Z4
+	VMOVUPS   256(SI), Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 768(DX)
-	VMOVUPS   192(SI), Z4
+	VMOVUPS   256(SI), Z4
 	VPSRLD    $0x04, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 768(BX)
-	VMOVUPS   192(SI), Z4
+	VMOVUPS   256(SI), Z4
 	VPSRLD    $0x08, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 832(DX)
-	VMOVUPS   192(SI), Z4
+	VMOVUPS   256(SI), Z4
 	VPSRLD    $0x0c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 832(BX)
-	VMOVUPS   192(SI), Z4
+	VMOVUPS   256(SI), Z4
 	VPSRLD    $0x10, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 896(DX)
-	VMOVUPS   192(SI), Z4
+	VMOVUPS   256(SI), Z4
 	VPSRLD    $0x14, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 896(BX)
-	VMOVUPS   192(SI), Z4
+	VMOVUPS   256(SI), Z4
 	VPSRLD    $0x18, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 960(DX)
-	VMOVUPS   192(SI), Z2
+	VMOVUPS   256(SI), Z2
 	VPSRLD    $0x1c, Z2, Z2
 	VPANDD    Z5, Z2, Z2
 	VCVTDQ2PS Z2, Z2
 	VMULPS    Z3, Z2, Z2
 	VMOVUPS   Z2, 960(BX)
-	ADDQ      $+256, SI
-	MOVQ      $+8, R9
+	ADDQ      $+320, SI
+	MOVQ      $+8, R8
 
 block:
 	PREFETCHT0    4096(SI)
@@ -10356,32 +10343,30 @@ block:
 	ADDQ          $+128, DX
 	ADDQ          $+128, BX
 	ADDQ          $+128, SI
-	DECQ          R9
+	DECQ          R8
 	JNZ           block
 	SUBQ          $+1024, DX
 	SUBQ          $+1024, BX
-	ADDQ          $+64, DI
-	DECQ          R8
+	DECQ          DI
 	JNZ           record
 	VMOVUPS       Z1, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ3_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ3_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ3_K(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ3_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_00030003<>+0(SB), Z0
 	VMOVUPS avx512_all_00040004<>+0(SB), Z1
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z2
-	VMOVUPS   (BX), Z3
+	VCVTPH2PS (BX), Z2
+	VMOVUPS   32(BX), Z3
 	VMOVUPS   avx512_all_0000003f<>+0(SB), Z4
 	VPANDD    Z4, Z3, Z3
 	VMOVUPS   avx512_all_00000020<>+0(SB), Z5
@@ -10389,109 +10374,109 @@ record:
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, (CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   32(BX), Z3
 	VPSRLD    $0x06, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VPSUBD    Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 64(CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   32(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VPSUBD    Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 128(CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   32(BX), Z3
 	VPSRLD    $0x12, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VPSUBD    Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 192(CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   32(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VPSUBD    Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 256(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   96(BX), Z3
 	VPANDD    Z4, Z3, Z3
 	VPSUBD    Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 320(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   96(BX), Z3
 	VPSRLD    $0x06, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VPSUBD    Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 384(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   96(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VPSUBD    Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 448(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   96(BX), Z3
 	VPSRLD    $0x12, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VPSUBD    Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 512(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   96(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VPSUBD    Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 576(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   160(BX), Z3
 	VPANDD    Z4, Z3, Z3
 	VPSUBD    Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 640(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   160(BX), Z3
 	VPSRLD    $0x06, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VPSUBD    Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 704(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   160(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VPSUBD    Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 768(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   160(BX), Z3
 	VPSRLD    $0x12, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VPSUBD    Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 832(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   160(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VPSUBD    Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 896(CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   32(BX), Z3
 	VPSRLD    $0x1e, Z3, Z3
-	VMOVUPS   64(BX), Z4
+	VMOVUPS   96(BX), Z4
 	VPSRLD    $0x1e, Z4, Z4
 	VPSLLD    $0x02, Z4, Z4
 	VPORD     Z4, Z3, Z3
-	VMOVUPS   128(BX), Z4
+	VMOVUPS   160(BX), Z4
 	VPSRLD    $0x1e, Z4, Z4
 	VPSLLD    $0x04, Z4, Z4
 	VPORD     Z4, Z3, Z3
@@ -10499,8 +10484,8 @@ record:
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 960(CX)
-	ADDQ      $+192, BX
-	MOVQ      $+8, R8
+	ADDQ      $+224, BX
+	MOVQ      $+8, DI
 
 block:
 	VMOVUPS (BX), Z2
@@ -10646,10 +10631,9 @@ block:
 	ADDQ    $+128, CX
 	ADDQ    $+128, DX
 	ADDQ    $+192, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+32, SI
 	DECQ    DI
+	JNZ     block
+	DECQ    SI
 	JNZ     record
 	VZEROUPPER
 	RET
@@ -10684,23 +10668,22 @@ DATA avx512_all_00000020<>+48(SB)/8, $0x0000002000000020
 DATA avx512_all_00000020<>+56(SB)/8, $0x0000002000000020
 GLOBL avx512_all_00000020<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowQ3_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ3_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ3_K(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ3_K(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx512_all_00030003<>+0(SB), Z0
 	VMOVUPS avx512_all_00040004<>+0(SB), Z1
 	VMOVUPS (AX), Z2
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (DI), Z3
-	VMOVUPS   (SI), Z4
+	VCVTPH2PS (SI), Z3
+	VMOVUPS   32(SI), Z4
 	VMOVUPS   avx512_all_0000003f<>+0(SB), Z5
 	VPANDD    Z5, Z4, Z4
 	VMOVUPS   avx512_all_00000020<>+0(SB), Z6
@@ -10708,109 +10691,109 @@ record:
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, (DX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   32(SI), Z4
 	VPSRLD    $0x06, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VPSUBD    Z6, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 64(DX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   32(SI), Z4
 	VPSRLD    $0x0c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VPSUBD    Z6, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 128(DX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   32(SI), Z4
 	VPSRLD    $0x12, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VPSUBD    Z6, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 192(DX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   32(SI), Z4
 	VPSRLD    $0x18, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VPSUBD    Z6, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 256(DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   96(SI), Z4
 	VPANDD    Z5, Z4, Z4
 	VPSUBD    Z6, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 320(DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   96(SI), Z4
 	VPSRLD    $0x06, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VPSUBD    Z6, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 384(DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   96(SI), Z4
 	VPSRLD    $0x0c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VPSUBD    Z6, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 448(DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   96(SI), Z4
 	VPSRLD    $0x12, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VPSUBD    Z6, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 512(DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   96(SI), Z4
 	VPSRLD    $0x18, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VPSUBD    Z6, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 576(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   160(SI), Z4
 	VPANDD    Z5, Z4, Z4
 	VPSUBD    Z6, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 640(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   160(SI), Z4
 	VPSRLD    $0x06, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VPSUBD    Z6, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 704(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   160(SI), Z4
 	VPSRLD    $0x0c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VPSUBD    Z6, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 768(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   160(SI), Z4
 	VPSRLD    $0x12, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VPSUBD    Z6, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 832(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   160(SI), Z4
 	VPSRLD    $0x18, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VPSUBD    Z6, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 896(DX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   32(SI), Z4
 	VPSRLD    $0x1e, Z4, Z4
-	VMOVUPS   64(SI), Z5
+	VMOVUPS   96(SI), Z5
 	VPSRLD    $0x1e, Z5, Z5
 	VPSLLD    $0x02, Z5, Z5
 	VPORD     Z5, Z4, Z4
-	VMOVUPS   128(SI), Z5
+	VMOVUPS   160(SI), Z5
 	VPSRLD    $0x1e, Z5, Z5
 	VPSLLD    $0x04, Z5, Z5
 	VPORD     Z5, Z4, Z4
@@ -10818,8 +10801,8 @@ record:
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 960(DX)
-	ADDQ      $+192, SI
-	MOVQ      $+8, R9
+	ADDQ      $+224, SI
+	MOVQ      $+8, R8
 
 block:
 	PREFETCHT0    4096(SI)
@@ -10974,134 +10957,132 @@ block:
 	ADDQ          $+128, DX
 	ADDQ          $+128, BX
 	ADDQ          $+192, SI
-	DECQ          R9
+	DECQ          R8
 	JNZ           block
 	SUBQ          $+1024, DX
 	SUBQ          $+1024, BX
-	ADDQ          $+32, DI
-	DECQ          R8
+	DECQ          DI
 	JNZ           record
 	VMOVUPS       Z2, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ4_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ4_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ4_K(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ4_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z1
-	VCVTPH2PS 32(SI), Z2
-	VMOVUPS   (BX), Z3
+	VCVTPH2PS (BX), Z1
+	VCVTPH2PS 32(BX), Z2
+	VMOVUPS   64(BX), Z3
 	VMOVUPS   avx512_all_0000003f<>+0(SB), Z4
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, (CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x12, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, (DX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x06, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 64(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 64(DX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 128(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 128(DX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x12, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 192(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x06, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 192(DX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 256(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 256(DX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 320(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x12, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 320(DX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x06, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 384(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 384(DX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 448(CX)
-	VMOVUPS   (BX), Z1
+	VMOVUPS   64(BX), Z1
 	VPSRLD    $0x1e, Z1, Z1
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x1e, Z3, Z3
 	VPSLLD    $0x02, Z3, Z3
 	VPORD     Z3, Z1, Z1
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x1e, Z3, Z3
 	VPSLLD    $0x04, Z3, Z3
 	VPORD     Z3, Z1, Z1
 	VCVTDQ2PS Z1, Z1
 	VMULPS    Z2, Z1, Z1
 	VMOVUPS   Z1, 448(DX)
-	ADDQ      $+192, BX
-	MOVQ      $+8, R8
+	ADDQ      $+256, BX
+	MOVQ      $+8, DI
 
 block:
 	VMOVUPS (BX), Z1
@@ -11164,133 +11145,131 @@ block:
 	ADDQ    $+64, CX
 	ADDQ    $+64, DX
 	ADDQ    $+256, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+64, SI
 	DECQ    DI
+	JNZ     block
+	DECQ    SI
 	JNZ     record
 	VZEROUPPER
 	RET
 
-// func avx512RowQ4_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ4_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ4_K(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ4_K(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS (AX), Z1
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (DI), Z2
-	VCVTPH2PS 32(DI), Z3
-	VMOVUPS   (SI), Z4
+	VCVTPH2PS (SI), Z2
+	VCVTPH2PS 32(SI), Z3
+	VMOVUPS   64(SI), Z4
 	VMOVUPS   avx512_all_0000003f<>+0(SB), Z5
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, (DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   128(SI), Z4
 	VPSRLD    $0x12, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, (BX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   64(SI), Z4
 	VPSRLD    $0x06, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 64(DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   128(SI), Z4
 	VPSRLD    $0x18, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 64(BX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   64(SI), Z4
 	VPSRLD    $0x0c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 128(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   192(SI), Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 128(BX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   64(SI), Z4
 	VPSRLD    $0x12, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 192(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   192(SI), Z4
 	VPSRLD    $0x06, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 192(BX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   64(SI), Z4
 	VPSRLD    $0x18, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 256(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   192(SI), Z4
 	VPSRLD    $0x0c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 256(BX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   128(SI), Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 320(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   192(SI), Z4
 	VPSRLD    $0x12, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 320(BX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   128(SI), Z4
 	VPSRLD    $0x06, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 384(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   192(SI), Z4
 	VPSRLD    $0x18, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 384(BX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   128(SI), Z4
 	VPSRLD    $0x0c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 448(DX)
-	VMOVUPS   (SI), Z2
+	VMOVUPS   64(SI), Z2
 	VPSRLD    $0x1e, Z2, Z2
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   128(SI), Z4
 	VPSRLD    $0x1e, Z4, Z4
 	VPSLLD    $0x02, Z4, Z4
 	VPORD     Z4, Z2, Z2
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   192(SI), Z4
 	VPSRLD    $0x1e, Z4, Z4
 	VPSLLD    $0x04, Z4, Z4
 	VPORD     Z4, Z2, Z2
 	VCVTDQ2PS Z2, Z2
 	VMULPS    Z3, Z2, Z2
 	VMOVUPS   Z2, 448(BX)
-	ADDQ      $+192, SI
-	MOVQ      $+8, R9
+	ADDQ      $+256, SI
+	MOVQ      $+8, R8
 
 block:
 	PREFETCHT0    4096(SI)
@@ -11368,135 +11347,133 @@ block:
 	ADDQ          $+64, DX
 	ADDQ          $+64, BX
 	ADDQ          $+256, SI
-	DECQ          R9
+	DECQ          R8
 	JNZ           block
 	SUBQ          $+512, DX
 	SUBQ          $+512, BX
-	ADDQ          $+64, DI
-	DECQ          R8
+	DECQ          DI
 	JNZ           record
 	VMOVUPS       Z1, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ5_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ5_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ5_K(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ5_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS avx512_all_00100010<>+0(SB), Z1
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z2
-	VCVTPH2PS 32(SI), Z3
-	VMOVUPS   (BX), Z4
+	VCVTPH2PS (BX), Z2
+	VCVTPH2PS 32(BX), Z3
+	VMOVUPS   64(BX), Z4
 	VMOVUPS   avx512_all_0000003f<>+0(SB), Z5
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, (CX)
-	VMOVUPS   64(BX), Z4
+	VMOVUPS   128(BX), Z4
 	VPSRLD    $0x12, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, (DX)
-	VMOVUPS   (BX), Z4
+	VMOVUPS   64(BX), Z4
 	VPSRLD    $0x06, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 64(CX)
-	VMOVUPS   64(BX), Z4
+	VMOVUPS   128(BX), Z4
 	VPSRLD    $0x18, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 64(DX)
-	VMOVUPS   (BX), Z4
+	VMOVUPS   64(BX), Z4
 	VPSRLD    $0x0c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 128(CX)
-	VMOVUPS   128(BX), Z4
+	VMOVUPS   192(BX), Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 128(DX)
-	VMOVUPS   (BX), Z4
+	VMOVUPS   64(BX), Z4
 	VPSRLD    $0x12, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 192(CX)
-	VMOVUPS   128(BX), Z4
+	VMOVUPS   192(BX), Z4
 	VPSRLD    $0x06, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 192(DX)
-	VMOVUPS   (BX), Z4
+	VMOVUPS   64(BX), Z4
 	VPSRLD    $0x18, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 256(CX)
-	VMOVUPS   128(BX), Z4
+	VMOVUPS   192(BX), Z4
 	VPSRLD    $0x0c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 256(DX)
-	VMOVUPS   64(BX), Z4
+	VMOVUPS   128(BX), Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 320(CX)
-	VMOVUPS   128(BX), Z4
+	VMOVUPS   192(BX), Z4
 	VPSRLD    $0x12, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 320(DX)
-	VMOVUPS   64(BX), Z4
+	VMOVUPS   128(BX), Z4
 	VPSRLD    $0x06, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 384(CX)
-	VMOVUPS   128(BX), Z4
+	VMOVUPS   192(BX), Z4
 	VPSRLD    $0x18, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 384(DX)
-	VMOVUPS   64(BX), Z4
+	VMOVUPS   128(BX), Z4
 	VPSRLD    $0x0c, Z4, Z4
 	VPANDD    Z5, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z2, Z4, Z4
 	VMOVUPS   Z4, 448(CX)
-	VMOVUPS   (BX), Z2
+	VMOVUPS   64(BX), Z2
 	VPSRLD    $0x1e, Z2, Z2
-	VMOVUPS   64(BX), Z4
+	VMOVUPS   128(BX), Z4
 	VPSRLD    $0x1e, Z4, Z4
 	VPSLLD    $0x02, Z4, Z4
 	VPORD     Z4, Z2, Z2
-	VMOVUPS   128(BX), Z4
+	VMOVUPS   192(BX), Z4
 	VPSRLD    $0x1e, Z4, Z4
 	VPSLLD    $0x04, Z4, Z4
 	VPORD     Z4, Z2, Z2
 	VCVTDQ2PS Z2, Z2
 	VMULPS    Z3, Z2, Z2
 	VMOVUPS   Z2, 448(DX)
-	ADDQ      $+192, BX
-	MOVQ      $+8, R8
+	ADDQ      $+256, BX
+	MOVQ      $+8, DI
 
 block:
 	VMOVUPS (BX), Z2
@@ -11622,134 +11599,132 @@ block:
 	ADDQ    $+64, CX
 	ADDQ    $+64, DX
 	ADDQ    $+320, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+64, SI
 	DECQ    DI
+	JNZ     block
+	DECQ    SI
 	JNZ     record
 	VZEROUPPER
 	RET
 
-// func avx512RowQ5_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ5_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ5_K(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ5_K(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS avx512_all_00100010<>+0(SB), Z1
 	VMOVUPS (AX), Z2
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (DI), Z3
-	VCVTPH2PS 32(DI), Z4
-	VMOVUPS   (SI), Z5
+	VCVTPH2PS (SI), Z3
+	VCVTPH2PS 32(SI), Z4
+	VMOVUPS   64(SI), Z5
 	VMOVUPS   avx512_all_0000003f<>+0(SB), Z6
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
 	VMOVUPS   Z5, (DX)
-	VMOVUPS   64(SI), Z5
+	VMOVUPS   128(SI), Z5
 	VPSRLD    $0x12, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z4, Z5, Z5
 	VMOVUPS   Z5, (BX)
-	VMOVUPS   (SI), Z5
+	VMOVUPS   64(SI), Z5
 	VPSRLD    $0x06, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
 	VMOVUPS   Z5, 64(DX)
-	VMOVUPS   64(SI), Z5
+	VMOVUPS   128(SI), Z5
 	VPSRLD    $0x18, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z4, Z5, Z5
 	VMOVUPS   Z5, 64(BX)
-	VMOVUPS   (SI), Z5
+	VMOVUPS   64(SI), Z5
 	VPSRLD    $0x0c, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
 	VMOVUPS   Z5, 128(DX)
-	VMOVUPS   128(SI), Z5
+	VMOVUPS   192(SI), Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z4, Z5, Z5
 	VMOVUPS   Z5, 128(BX)
-	VMOVUPS   (SI), Z5
+	VMOVUPS   64(SI), Z5
 	VPSRLD    $0x12, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
 	VMOVUPS   Z5, 192(DX)
-	VMOVUPS   128(SI), Z5
+	VMOVUPS   192(SI), Z5
 	VPSRLD    $0x06, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z4, Z5, Z5
 	VMOVUPS   Z5, 192(BX)
-	VMOVUPS   (SI), Z5
+	VMOVUPS   64(SI), Z5
 	VPSRLD    $0x18, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
 	VMOVUPS   Z5, 256(DX)
-	VMOVUPS   128(SI), Z5
+	VMOVUPS   192(SI), Z5
 	VPSRLD    $0x0c, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z4, Z5, Z5
 	VMOVUPS   Z5, 256(BX)
-	VMOVUPS   64(SI), Z5
+	VMOVUPS   128(SI), Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
 	VMOVUPS   Z5, 320(DX)
-	VMOVUPS   128(SI), Z5
+	VMOVUPS   192(SI), Z5
 	VPSRLD    $0x12, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z4, Z5, Z5
 	VMOVUPS   Z5, 320(BX)
-	VMOVUPS   64(SI), Z5
+	VMOVUPS   128(SI), Z5
 	VPSRLD    $0x06, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
 	VMOVUPS   Z5, 384(DX)
-	VMOVUPS   128(SI), Z5
+	VMOVUPS   192(SI), Z5
 	VPSRLD    $0x18, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z4, Z5, Z5
 	VMOVUPS   Z5, 384(BX)
-	VMOVUPS   64(SI), Z5
+	VMOVUPS   128(SI), Z5
 	VPSRLD    $0x0c, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
 	VMOVUPS   Z5, 448(DX)
-	VMOVUPS   (SI), Z3
+	VMOVUPS   64(SI), Z3
 	VPSRLD    $0x1e, Z3, Z3
-	VMOVUPS   64(SI), Z5
+	VMOVUPS   128(SI), Z5
 	VPSRLD    $0x1e, Z5, Z5
 	VPSLLD    $0x02, Z5, Z5
 	VPORD     Z5, Z3, Z3
-	VMOVUPS   128(SI), Z5
+	VMOVUPS   192(SI), Z5
 	VPSRLD    $0x1e, Z5, Z5
 	VPSLLD    $0x04, Z5, Z5
 	VPORD     Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z4, Z3, Z3
 	VMOVUPS   Z3, 448(BX)
-	ADDQ      $+192, SI
-	MOVQ      $+8, R9
+	ADDQ      $+256, SI
+	MOVQ      $+8, R8
 
 block:
 	PREFETCHT0    4096(SI)
@@ -11891,125 +11866,123 @@ block:
 	ADDQ          $+64, DX
 	ADDQ          $+64, BX
 	ADDQ          $+320, SI
-	DECQ          R9
+	DECQ          R8
 	JNZ           block
 	SUBQ          $+512, DX
 	SUBQ          $+512, BX
-	ADDQ          $+64, DI
-	DECQ          R8
+	DECQ          DI
 	JNZ           record
 	VMOVUPS       Z2, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ6_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ6_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ6_K(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ6_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS avx512_all_00300030<>+0(SB), Z1
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z2
-	VMOVUPS   (BX), Z3
+	VCVTPH2PS (BX), Z2
+	VMOVUPS   32(BX), Z3
 	VPSLLD    $0x18, Z3, Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, (CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   32(BX), Z3
 	VPSLLD    $0x10, Z3, Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 64(CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   32(BX), Z3
 	VPSLLD    $0x08, Z3, Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 128(CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   32(BX), Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 192(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   96(BX), Z3
 	VPSLLD    $0x18, Z3, Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 256(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   96(BX), Z3
 	VPSLLD    $0x10, Z3, Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 320(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   96(BX), Z3
 	VPSLLD    $0x08, Z3, Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 384(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   96(BX), Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 448(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   160(BX), Z3
 	VPSLLD    $0x18, Z3, Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 512(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   160(BX), Z3
 	VPSLLD    $0x10, Z3, Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 576(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   160(BX), Z3
 	VPSLLD    $0x08, Z3, Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 640(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   160(BX), Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 704(CX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   224(BX), Z3
 	VPSLLD    $0x18, Z3, Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 768(CX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   224(BX), Z3
 	VPSLLD    $0x10, Z3, Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 832(CX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   224(BX), Z3
 	VPSLLD    $0x08, Z3, Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 896(CX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   224(BX), Z3
 	VPSRAD    $0x18, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 960(CX)
-	ADDQ      $+256, BX
-	MOVQ      $+8, R8
+	ADDQ      $+288, BX
+	MOVQ      $+8, DI
 
 block:
 	VMOVUPS (BX), Z2
@@ -12151,10 +12124,9 @@ block:
 	ADDQ    $+128, CX
 	ADDQ    $+128, DX
 	ADDQ    $+384, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+32, SI
 	DECQ    DI
+	JNZ     block
+	DECQ    SI
 	JNZ     record
 	VZEROUPPER
 	RET
@@ -12179,116 +12151,115 @@ DATA avx512_all_00200020<>+48(SB)/8, $0x0020002000200020
 DATA avx512_all_00200020<>+56(SB)/8, $0x0020002000200020
 GLOBL avx512_all_00200020<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowQ6_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ6_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ6_K(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ6_K(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS avx512_all_00300030<>+0(SB), Z1
 	VMOVUPS (AX), Z2
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (DI), Z3
-	VMOVUPS   (SI), Z4
+	VCVTPH2PS (SI), Z3
+	VMOVUPS   32(SI), Z4
 	VPSLLD    $0x18, Z4, Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, (DX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   32(SI), Z4
 	VPSLLD    $0x10, Z4, Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 64(DX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   32(SI), Z4
 	VPSLLD    $0x08, Z4, Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 128(DX)
-	VMOVUPS   (SI), Z4
+	VMOVUPS   32(SI), Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 192(DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   96(SI), Z4
 	VPSLLD    $0x18, Z4, Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 256(DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   96(SI), Z4
 	VPSLLD    $0x10, Z4, Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 320(DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   96(SI), Z4
 	VPSLLD    $0x08, Z4, Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 384(DX)
-	VMOVUPS   64(SI), Z4
+	VMOVUPS   96(SI), Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 448(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   160(SI), Z4
 	VPSLLD    $0x18, Z4, Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 512(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   160(SI), Z4
 	VPSLLD    $0x10, Z4, Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 576(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   160(SI), Z4
 	VPSLLD    $0x08, Z4, Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 640(DX)
-	VMOVUPS   128(SI), Z4
+	VMOVUPS   160(SI), Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 704(DX)
-	VMOVUPS   192(SI), Z4
+	VMOVUPS   224(SI), Z4
 	VPSLLD    $0x18, Z4, Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 768(DX)
-	VMOVUPS   192(SI), Z4
+	VMOVUPS   224(SI), Z4
 	VPSLLD    $0x10, Z4, Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 832(DX)
-	VMOVUPS   192(SI), Z4
+	VMOVUPS   224(SI), Z4
 	VPSLLD    $0x08, Z4, Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 896(DX)
-	VMOVUPS   192(SI), Z4
+	VMOVUPS   224(SI), Z4
 	VPSRAD    $0x18, Z4, Z4
 	VCVTDQ2PS Z4, Z4
 	VMULPS    Z3, Z4, Z4
 	VMOVUPS   Z4, 960(DX)
-	ADDQ      $+256, SI
-	MOVQ      $+8, R9
+	ADDQ      $+288, SI
+	MOVQ      $+8, R8
 
 block:
 	PREFETCHT0    4096(SI)
@@ -12441,32 +12412,31 @@ block:
 	ADDQ          $+128, DX
 	ADDQ          $+128, BX
 	ADDQ          $+384, SI
-	DECQ          R9
+	DECQ          R8
 	JNZ           block
 	SUBQ          $+1024, DX
 	SUBQ          $+1024, BX
-	ADDQ          $+32, DI
-	DECQ          R8
+	DECQ          DI
 	JNZ           record
 	VMOVUPS       Z2, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackIQ4_NL(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackIQ4_NL(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackIQ4_NL(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackIQ4_NL(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
 	VMOVUPS avx512_codebookIQ4_NL<>+0(SB), Z1
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z2
+	VCVTPH2PS (BX), Z2
 	VMOVUPS   Z2, (CX)
+	ADDQ      $+32, BX
 	VMOVUPS   (BX), Z2
 	VPANDD    Z0, Z2, Z2
 	VPSHUFB   Z2, Z1, Z2
@@ -12539,8 +12509,7 @@ record:
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
 	ADDQ      $+256, BX
-	ADDQ      $+32, SI
-	DECQ      DI
+	DECQ      SI
 	JNZ       record
 	VZEROUPPER
 	RET
@@ -12565,23 +12534,23 @@ DATA avx512_codebookIQ4_NL<>+48(SB)/8, $0xf6eaddcfbfad9881
 DATA avx512_codebookIQ4_NL<>+56(SB)/8, $0x7159453526190d01
 GLOBL avx512_codebookIQ4_NL<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowIQ4_NL(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowIQ4_NL(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowIQ4_NL(SB), NOSPLIT, $0-56
+TEXT ·avx512RowIQ4_NL(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
 	VMOVUPS avx512_codebookIQ4_NL<>+0(SB), Z1
 	VMOVUPS (AX), Z2
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS     (DI), Z3
+	VCVTPH2PS     (SI), Z3
 	VMOVUPS       Z3, (DX)
+	ADDQ          $+32, SI
 	PREFETCHT0    4096(SI)
 	PREFETCHT0    4160(SI)
 	PREFETCHT0    4224(SI)
@@ -12668,27 +12637,25 @@ record:
 	ADDQ          $+256, SI
 	SUBQ          $+64, DX
 	SUBQ          $+64, BX
-	ADDQ          $+32, DI
-	DECQ          R8
+	DECQ          DI
 	JNZ           record
 	VMOVUPS       Z2, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackMXFP4(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackMXFP4(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackMXFP4(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackMXFP4(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
 	VMOVUPS avx512_codebookMXFP4<>+0(SB), Z1
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VPMOVZXWD (SI), Z2
+	VPMOVZXWD (BX), Z2
 	VMOVUPS   avx512_all_000000ff<>+0(SB), Z3
 	VPANDD    Z3, Z2, Z2
 	VMOVUPS   avx512_all_00000001<>+0(SB), Z4
@@ -12698,7 +12665,7 @@ record:
 	VPSLLD    $0x15, Z2, Z2
 	VPMAXSD   Z2, Z3, Z3
 	VMOVUPS   Z3, (CX)
-	VPMOVZXWD (SI), Z2
+	VPMOVZXWD (BX), Z2
 	VPSRLD    $0x08, Z2, Z2
 	VPSUBD    Z4, Z2, Z3
 	VPSLLD    $0x17, Z3, Z3
@@ -12706,7 +12673,8 @@ record:
 	VPSLLD    $0x15, Z2, Z2
 	VPMAXSD   Z2, Z3, Z3
 	VMOVUPS   Z3, 64(CX)
-	MOVQ      $+2, R8
+	ADDQ      $+32, BX
+	MOVQ      $+2, DI
 
 block:
 	VMOVUPS (BX), Z2
@@ -12781,10 +12749,9 @@ block:
 	ADDQ    $+64, CX
 	ADDQ    $+64, DX
 	ADDQ    $+256, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+32, SI
 	DECQ    DI
+	JNZ     block
+	DECQ    SI
 	JNZ     record
 	VZEROUPPER
 	RET
@@ -12809,22 +12776,21 @@ DATA avx512_all_000000ff<>+48(SB)/8, $0x000000ff000000ff
 DATA avx512_all_000000ff<>+56(SB)/8, $0x000000ff000000ff
 GLOBL avx512_all_000000ff<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowMXFP4(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowMXFP4(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowMXFP4(SB), NOSPLIT, $0-56
+TEXT ·avx512RowMXFP4(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
 	VMOVUPS avx512_codebookMXFP4<>+0(SB), Z1
 	VMOVUPS (AX), Z2
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VPMOVZXWD (DI), Z3
+	VPMOVZXWD (SI), Z3
 	VMOVUPS   avx512_all_000000ff<>+0(SB), Z4
 	VPANDD    Z4, Z3, Z3
 	VMOVUPS   avx512_all_00000001<>+0(SB), Z7
@@ -12834,7 +12800,7 @@ record:
 	VPSLLD    $0x15, Z3, Z3
 	VPMAXSD   Z3, Z4, Z4
 	VMOVUPS   Z4, (DX)
-	VPMOVZXWD (DI), Z3
+	VPMOVZXWD (SI), Z3
 	VPSRLD    $0x08, Z3, Z3
 	VPSUBD    Z7, Z3, Z4
 	VPSLLD    $0x17, Z4, Z4
@@ -12842,7 +12808,8 @@ record:
 	VPSLLD    $0x15, Z3, Z3
 	VPMAXSD   Z3, Z4, Z4
 	VMOVUPS   Z4, 64(DX)
-	MOVQ      $+2, R9
+	ADDQ      $+32, SI
+	MOVQ      $+2, R8
 
 block:
 	PREFETCHT0    4096(SI)
@@ -12929,12 +12896,11 @@ block:
 	ADDQ          $+64, DX
 	ADDQ          $+64, BX
 	ADDQ          $+256, SI
-	DECQ          R9
+	DECQ          R8
 	JNZ           block
 	SUBQ          $+128, DX
 	SUBQ          $+128, BX
-	ADDQ          $+32, DI
-	DECQ          R8
+	DECQ          DI
 	JNZ           record
 	VMOVUPS       Z2, (AX)
 	VZEROUPPER

@@ -12,8 +12,8 @@ import (
 // the same bits lie in a unit. A weight is scale·q − minus, where q is a small
 // whole number, and scale and minus belong to a group of neighbouring inputs.
 //
-// In a unit a record of some inputs is, for each of its 16 outputs, a few words of
-// 32 bits and maybe a few halves of 16: first the words of the head, with what the
+// In a unit a record of some inputs is, for each of its 16 outputs, one or two halves
+// of 16 bits and a few words of 32: first the words of the head, with what the
 // groups' scales are made of, then for each 32 inputs the words of q, in planes of
 // 8, 4, 2 or 1 of its bits, the lowest first. A plane of b bits takes b words; byte
 // i of word w holds the bits of input 4(w + b·n) + i at bit b·n, for n = 0, 1, ….

@@ -56,6 +56,9 @@ func (m *Model) Description() engine.Description {
 // Check allows everything.
 func (m *Model) Check(int, arch.Site, engine.Operator) error { return nil }
 
+// Limits allow runs to begin at any block, and any number of paths.
+func (m *Model) Limits() engine.Limits { return engine.Limits{Late: true} }
+
 // Session holds keys and values by layer and slot.
 type Session struct {
 	model *Model

@@ -17,9 +17,9 @@ import (
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/internal/seeded"
 	"github.com/steervec/steer/lm"
+	hub "github.com/steervec/steer/lm/checkpoint"
 	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/demo"
-	"github.com/steervec/steer/lm/internal/ggufwrite"
 	"github.com/steervec/steer/vecfile"
 )
 
@@ -162,14 +162,8 @@ func openBoth(t *testing.T, name string, callback uintptr) (*lm.Model, *model) {
 		config := strings.Replace(string(files["config.json"].Data), `"query_pre_attn_scalar": 24`, `"query_pre_attn_scalar": 10`, 1)
 		files["config.json"].Data = []byte(config)
 	}
-	file, err := ggufwrite.Convert(files, gguf.F32, true) // of bfloat16 weights llama.cpp rounds the activations too
-	if err != nil {
-		t.Fatal(err)
-	}
 	path := filepath.Join(t.TempDir(), name+".gguf")
-	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	write(t, files, path, gguf.F32) // of bfloat16 weights llama.cpp rounds the activations too
 	ours, err := lm.Open(t.Context(), path, lm.Compute(lm.Float32))
 	if err != nil {
 		t.Fatal(err)
@@ -191,6 +185,25 @@ func openBoth(t *testing.T, name string, callback uintptr) (*lm.Model, *model) {
 	}
 	t.Cleanup(func() { llama.Free(context) })
 	return ours, &model{context: context, vocabulary: ours.Decoder().Vocabulary, layers: ours.Layers()}
+}
+
+// write writes a checkpoint as a GGUF file.
+func write(t *testing.T, files fs.FS, path string, kind gguf.Type) {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "checkpoint")
+	if err := os.CopyFS(folder, files); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lm.WriteGGUF(t.Context(), folder, file, kind, hub.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // checkpoint returns the files of the demonstration model or of a golden.
