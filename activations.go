@@ -1,6 +1,7 @@
 package steer
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -10,12 +11,15 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 )
 
 const (
 	shardsKey     = "steer.shards" // metadata of a shard's activations: shards
 	membersTensor = "samples"      // [samples], I32: which of all samples a shard's are
+
+	instructionsKey = "steer.instructions" // metadata: the instruction set that computed the activations
 )
 
 // Save writes the activations as a safetensors file, beside path and renamed:
@@ -30,6 +34,9 @@ func (a *Activations) Save(path string) error {
 	metadata, err := (&Vector{Site: a.Site, Provenance: a.Provenance}).metadata()
 	if err != nil {
 		return fmt.Errorf("write activations %s: %w", path, err)
+	}
+	if a.Instructions != "" {
+		metadata[instructionsKey] = a.Instructions
 	}
 	if a.shards.Of > 0 {
 		text, err := json.Marshal(a.shards)
@@ -66,6 +73,7 @@ func LoadActivations(path string) (*Activations, error) {
 	a := &Activations{Positive: map[int][][]float32{}, Negative: map[int][][]float32{}}
 	v := &Vector{}
 	err = v.describe(file.Metadata())
+	a.Instructions = file.Metadata()[instructionsKey]
 	if a.Site, a.Provenance = v.Site, v.Provenance; err == nil {
 		err = a.read(file)
 	}
@@ -123,7 +131,7 @@ func (a *Activations) readMembers(file *safetensors.File, text string) error {
 	if err := json.Unmarshal([]byte(text), &a.shards); err != nil {
 		return fmt.Errorf("%s: %w", shardsKey, err)
 	}
-	if err := a.shards.check(); err != nil {
+	if err := a.shards.Check(); err != nil {
 		return fmt.Errorf("%s: %w", shardsKey, err)
 	}
 	t, ok := file.Tensor(membersTensor)
@@ -149,12 +157,12 @@ func MergeActivations(parts ...*Activations) (*Activations, error) {
 		return nil, errors.New("merge activations: there are none")
 	}
 	first := parts[0]
-	out := &Activations{Site: first.Site, Positive: map[int][][]float32{}, Negative: map[int][][]float32{}, Provenance: first.Provenance}
+	out := &Activations{Site: first.Site, Positive: map[int][][]float32{}, Negative: map[int][][]float32{}, Provenance: first.Provenance, Instructions: first.Instructions}
 	samples := 0
 	for i, part := range parts {
 		err := first.differs(part)
 		if i > 0 && err == nil {
-			out.shards, err = out.shards.join(part.shards)
+			out.shards, err = out.shards.Join(part.shards)
 		} else if err == nil {
 			out.shards = part.shards
 		}
@@ -167,7 +175,7 @@ func MergeActivations(parts ...*Activations) (*Activations, error) {
 		samples += len(part.members)
 		out.Usage = out.Usage.Add(part.Usage)
 	}
-	if err := out.shards.complete(); err != nil {
+	if err := out.shards.Complete(); err != nil {
 		return nil, fmt.Errorf("merge activations: %w", err)
 	}
 	for layer := range first.Positive {
@@ -187,7 +195,43 @@ func MergeActivations(parts ...*Activations) (*Activations, error) {
 		}
 	}
 	out.Provenance.PairsHash = out.shards.Whole
-	out.shards = shards{}
+	out.shards = Shards{}
+	return out, nil
+}
+
+// Of returns of the activations those of the layers that are asked for, if they are what
+// [Extract] would return of these samples on this model: where they were computed already,
+// as by the shards of an extraction, nothing is computed again. What differs is an error.
+func (a *Activations) Of(ctx context.Context, model *lm.Model, samples []Sample, opts ExtractOptions) (*Activations, error) {
+	if a.shards.Of > 0 {
+		return nil, fmt.Errorf("they are of %s", a.shards)
+	}
+	e, err := prepare(ctx, model, samples, opts)
+	if err != nil {
+		return nil, err
+	}
+	out := &Activations{
+		Site: e.site, Positive: map[int][][]float32{}, Negative: map[int][][]float32{},
+		Provenance: e.provenance(hashSamples(e.ids())), Instructions: model.Description().Instructions,
+	}
+	for _, layer := range e.layers {
+		if a.Positive[layer] == nil {
+			return nil, fmt.Errorf("they have no layer %d", layer)
+		}
+		if rows := len(a.Positive[layer]); rows != len(samples) {
+			return nil, fmt.Errorf("they have %d samples, where %d are given", rows, len(samples))
+		}
+		if width := len(a.Positive[layer][0]); width != model.Width(layer, e.site) {
+			return nil, fmt.Errorf("layer %d has %d elements, where the model has %d", layer, width, model.Width(layer, e.site))
+		}
+		out.Positive[layer], out.Negative[layer] = a.Positive[layer], a.Negative[layer]
+	}
+	if own, other := a.Provenance.PairsHash, out.Provenance.PairsHash; own != other {
+		return nil, fmt.Errorf("they are of other pairs: %.20s… and %.20s…", own, other)
+	}
+	if err := out.differs(&Activations{Site: a.Site, Positive: out.Positive, Provenance: a.Provenance, Instructions: a.Instructions}); err != nil {
+		return nil, err
+	}
 	return out, nil
 }
 
@@ -196,6 +240,8 @@ func (a *Activations) differs(other *Activations) error {
 	p, q := a.Provenance, other.Provenance
 	p.PairsHash, q.PairsHash = "", "" // of a shard's own samples
 	switch layers, others := slices.Sorted(maps.Keys(a.Positive)), slices.Sorted(maps.Keys(other.Positive)); {
+	case a.Instructions != other.Instructions:
+		return fmt.Errorf("the instruction sets differ: %q and %q", a.Instructions, other.Instructions)
 	case a.Site != other.Site:
 		return fmt.Errorf("the layer types differ: %s and %s", a.Site, other.Site)
 	case !slices.Equal(layers, others):

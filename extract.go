@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/steervec/steer/lm"
@@ -29,9 +30,10 @@ type Activations struct {
 	Site               lm.Site
 	Positive, Negative map[int][][]float32 // layer -> [samples][width]
 	Provenance         Provenance
+	Instructions       string   // instruction set that computed them
 	Usage              lm.Usage // of the extraction; not kept in files
 
-	shards  shards
+	shards  Shards
 	members []int // of shards: the numbers of the samples, ascending
 }
 
@@ -49,7 +51,10 @@ func Extract(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 	if err != nil {
 		return nil, err
 	}
-	out := &Activations{shards: opts.Shard.alone(e.whole), members: e.members, Site: e.site, Positive: map[int][][]float32{}, Negative: map[int][][]float32{}, Provenance: e.provenance(hashSamples(e.ids()))}
+	out := &Activations{
+		shards: opts.Shard.Alone(e.whole), members: e.members, Site: e.site, Positive: map[int][][]float32{}, Negative: map[int][][]float32{},
+		Provenance: e.provenance(hashSamples(e.ids())), Instructions: model.Description().Instructions,
+	}
 	for _, layer := range e.layers {
 		out.Positive[layer] = make([][]float32, len(e.samples))
 		out.Negative[layer] = make([][]float32, len(e.samples))
@@ -138,9 +143,13 @@ func prepare(ctx context.Context, model *lm.Model, samples []Sample, opts Extrac
 
 // keep leaves of the samples those of a shard.
 func (e *extraction) keep(shard Shard) error {
-	members, err := shard.of(e)
+	units := make([][][]int, len(e.samples))
+	for i := range units {
+		units[i] = [][]int{e.inputs[2*i].Tokens, e.inputs[2*i+1].Tokens}
+	}
+	members, err := shard.Members(units)
 	if err != nil {
-		return err
+		return fmt.Errorf("samples: %w", err)
 	}
 	e.whole = hashSamples(e.ids())
 	var samples []Sample

@@ -166,7 +166,7 @@ func TestWhatIsNotAllShardsOfOneSetIsRefusedByName(t *testing.T) {
 	if _, err := steer.Train(t.Context(), model, samples, steer.TrainOptions{Shard: steer.Shard{Number: 1, Of: 2}}); err == nil || !strings.Contains(err.Error(), "missing: 2") {
 		t.Errorf("a shard alone gives a vector: %v", err)
 	}
-	if _, err := steer.Collect(t.Context(), model, samples, steer.TrainOptions{Shard: steer.Shard{Number: 1, Of: 7}}); err == nil || !strings.Contains(err.Error(), "6 samples cannot be split into 7 shards") {
+	if _, err := steer.Collect(t.Context(), model, samples, steer.TrainOptions{Shard: steer.Shard{Number: 1, Of: 7}}); err == nil || !strings.Contains(err.Error(), "samples: 6 cannot be split into 7 shards") {
 		t.Errorf("six samples are split into seven: %v", err)
 	}
 	for text, want := range map[string]string{"3": "not like 3/8", "0/8": "shard 0 of 8", "9/8": "shard 9 of 8", "1/99999": "at most", "-1/2": "not like", "1/2/3": "not like", "": "not like"} {
@@ -176,5 +176,35 @@ func TestWhatIsNotAllShardsOfOneSetIsRefusedByName(t *testing.T) {
 	}
 	if s, err := steer.ParseShard("3/8"); err != nil || s.String() != "3/8" {
 		t.Errorf("3/8 is read as %v, %v", s, err)
+	}
+}
+
+// What is planned from the tokens alone is what the shards compute.
+func TestThePlanOfShardsIsWhatTheyCompute(t *testing.T) {
+	model, err := lm.Open(t.Context(), "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokenizer, err := model.Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples, splits := pairsOfTopics(3, 4), []int{1, 3, 5, 12}
+	plans, err := steer.PlanShards(tokenizer, samples, splits...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, of := range splits {
+		for number := 1; number <= of; number++ {
+			got, want := plans[k][number-1], collect(t, model, samples, steer.TrainOptions{Shard: steer.Shard{Number: number, Of: of}}).Usage
+			if got.Given != want.Given || got.Computed != want.Computed {
+				t.Errorf("shard %d of %d: planned %+v, computed %+v", number, of, got, want)
+			}
+		}
+	}
+	for _, of := range []int{0, 13, 1 << 17} {
+		if _, err := steer.PlanShards(tokenizer, samples, of); err == nil {
+			t.Errorf("12 samples are planned in %d shards", of)
+		}
 	}
 }

@@ -26,7 +26,7 @@ type Statistics struct {
 	norms        exact.Sums    // of the lengths of both activations of each sample, [layers]
 	samples      []sampleID
 	prompts      int // of the samples
-	shards       shards
+	shards       Shards
 }
 
 // origin is all that statistics must agree in to be one.
@@ -127,7 +127,7 @@ func (s *Statistics) Merge(other *Statistics) error {
 	if s.Rendering != other.Rendering {
 		return errors.New("merge statistics: the chat templates or system messages differ")
 	}
-	joined, err := s.shards.join(other.shards)
+	joined, err := s.shards.Join(other.shards)
 	if err != nil {
 		return fmt.Errorf("merge statistics: %w", err)
 	}
@@ -151,7 +151,7 @@ func (s *Statistics) Vector() (*Vector, error) {
 	if len(s.from.Layers) == 0 {
 		return nil, errors.New("there are no layers")
 	}
-	if err := s.shards.complete(); err != nil {
+	if err := s.shards.Complete(); err != nil {
 		return nil, err
 	}
 	f := s.from

@@ -35,7 +35,7 @@ type statisticsHeader struct {
 	origin
 	Usage   lm.Usage `json:"usage"`
 	Prompts int      `json:"prompts"` // of the samples
-	Shards  shards   `json:"shards"`
+	Shards  Shards   `json:"shards"`
 	Rendering
 }
 
@@ -160,7 +160,7 @@ func parseStatistics(file *safetensors.File, aggregators []Aggregator) (*Statist
 	if header.Format != statisticsForm {
 		return nil, fmt.Errorf("the file has format %d; this version of steer reads %d", header.Format, statisticsForm)
 	}
-	if err := errors.Join(header.check(), header.Shards.check()); err != nil {
+	if err := errors.Join(header.check(), header.Shards.Check()); err != nil {
 		return nil, err
 	}
 	at := slices.IndexFunc(aggregators, func(a Aggregator) bool { return a.Name() == header.Aggregator })

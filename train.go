@@ -100,7 +100,7 @@ func collect(ctx context.Context, model *lm.Model, samples []Sample, opts TrainO
 	}
 	ids := e.ids()
 	s := newStatistics(e.origin(opts.Aggregator), opts.Aggregator)
-	s.shards = opts.Shard.alone(e.whole)
+	s.shards = opts.Shard.Alone(e.whole)
 	var done []bool
 	if opts.Resume {
 		if s, done, err = e.resume(opts, s, ids); err != nil {

@@ -148,7 +148,7 @@ func (c *calibrator) find(ctx context.Context, doses []dose) ([]found, error) {
 func divergences(texts []passageCost) [][]float64 {
 	out := make([][]float64, len(texts))
 	for i, t := range texts {
-		out[i] = t.kl
+		out[i] = t.KL
 	}
 	return out
 }
@@ -183,7 +183,7 @@ func (c *calibrator) measure(ctx context.Context, arms []Arm) ([][]passageCost, 
 		var continued []passage
 		for k, p := range c.texts {
 			if ids := written[i*len(c.texts)+k].IDs; len(ids) > 0 {
-				continued = append(continued, passage{p.special, append(p.tokens[:p.prompt:p.prompt], ids...), p.prompt})
+				continued = append(continued, passage{p.number, p.special, append(p.tokens[:p.prompt:p.prompt], ids...), p.prompt})
 			}
 		}
 		if len(continued) == 0 {

@@ -9,7 +9,7 @@ import (
 // propensity is how much likelier the matching answer is than the other, in nats,
 // the mean over the orders of the options (Tan et al. 2024, eq. 2).
 func (a answer) propensity() float64 {
-	return a.mean(func(options []optionScore) float64 { return options[0].sum - options[1].sum })
+	return a.mean(func(options []optionScore) float64 { return options[0].Sum - options[1].Sum })
 }
 
 // mean is the mean of a figure over the orders of the options.
@@ -24,7 +24,7 @@ func (a answer) mean(figure func(options []optionScore) float64) float64 {
 // likeliest is 1 where the first option is likelier than all others.
 func likeliest(options []optionScore) float64 {
 	for _, o := range options[1:] {
-		if o.sum >= options[0].sum {
+		if o.Sum >= options[0].Sum {
 			return 0
 		}
 	}
@@ -35,11 +35,11 @@ func likeliest(options []optionScore) float64 {
 func share(options []optionScore, item []pairs.Option) float64 {
 	largest := math.Inf(-1)
 	for _, o := range options {
-		largest = max(largest, o.sum)
+		largest = max(largest, o.Sum)
 	}
 	var matching, all float64
 	for i, o := range options {
-		p := math.Exp(o.sum - largest)
+		p := math.Exp(o.Sum - largest)
 		if all += p; item[i].Matches {
 			matching += p
 		}
@@ -48,16 +48,16 @@ func share(options []optionScore, item []pairs.Option) float64 {
 }
 
 // answersRows returns the rows of what was answered under an arm, one for each set
-// of metrics that the items have: of the items that are listed.
-func (e *Evaluator) answersRows(point Point, half Half, items []int, answers []answer) []Row {
+// of metrics that the items of the half have: answers and unsteered are [items].
+func (s *Summary) answersRows(point Point, half Half, answers, unsteered []answer) []Row {
 	var rows []Row
 	add := func(set Set, metrics map[string]Estimate, examples []Example) {
 		rows = append(rows, Row{Point: point, Set: set, Half: half, Metrics: metrics, Examples: examples})
 	}
 	of := func(kinds ...pairs.ItemKind) (some []int) {
-		for _, i := range items {
+		for _, i := range s.halves[half] {
 			for _, k := range kinds {
-				if e.questions.items[i].Kind == k {
+				if s.items[i].Kind == k {
 					some = append(some, i)
 				}
 			}
@@ -69,23 +69,23 @@ func (e *Evaluator) answersRows(point Point, half Half, items []int, answers []a
 		for k, i := range some {
 			values[k] = f(answers[i], i)
 		}
-		return e.bootstrap.mean(values)
+		return s.bootstrap.mean(values)
 	}
 	if some := of(pairs.ABItem, pairs.PairItem); len(some) > 0 {
 		var examples []Example
 		for _, i := range some {
-			examples = append(examples, Example{e.questions.items[i].ID, answers[i].propensity(), e.unsteered[i].propensity()})
+			examples = append(examples, Example{s.items[i].ID, answers[i].propensity(), unsteered[i].propensity()})
 		}
 		gap := func(f func(propensity float64) float64) func(answer, int) float64 {
 			return func(a answer, _ int) float64 {
-				return a.mean(func(options []optionScore) float64 { return f(options[0].sum - options[1].sum) })
+				return a.mean(func(options []optionScore) float64 { return f(options[0].Sum - options[1].Sum) })
 			}
 		}
 		add(Choices, map[string]Estimate{
 			Propensity: figure(some, gap(func(p float64) float64 { return p })),
 			Match:      figure(some, gap(match)),
 			Accuracy:   figure(some, gap(right)),
-			Gained:     figure(some, func(a answer, i int) float64 { return a.propensity() - e.unsteered[i].propensity() }),
+			Gained:     figure(some, func(a answer, i int) float64 { return a.propensity() - unsteered[i].propensity() }),
 		}, examples)
 	}
 	multiple := map[string]Estimate{}
@@ -93,7 +93,7 @@ func (e *Evaluator) answersRows(point Point, half Half, items []int, answers []a
 		multiple[MC1] = figure(some, func(a answer, _ int) float64 { return a.mean(likeliest) })
 	}
 	if some := of(pairs.MC2Item); len(some) > 0 {
-		multiple[MC2] = figure(some, func(a answer, i int) float64 { return share(a[0], e.questions.items[i].Options) })
+		multiple[MC2] = figure(some, func(a answer, i int) float64 { return share(a[0], s.items[i].Options) })
 	}
 	if len(multiple) > 0 {
 		add(Multiple, multiple, nil)
@@ -102,22 +102,22 @@ func (e *Evaluator) answersRows(point Point, half Half, items []int, answers []a
 		var sides [2][]float64 // of a token, of texts that match and of others
 		for _, i := range some {
 			o, side := answers[i][0][0], 1
-			if e.questions.items[i].Options[0].Matches {
+			if s.items[i].Options[0].Matches {
 				side = 0
 			}
-			sides[side] = append(sides[side], o.sum/float64(o.tokens))
+			sides[side] = append(sides[side], o.Sum/float64(o.Tokens))
 		}
 		if len(sides[0]) > 0 && len(sides[1]) > 0 {
-			add(Labelled, map[string]Estimate{Propensity: e.bootstrap.difference(sides[0], sides[1])}, nil)
+			add(Labelled, map[string]Estimate{Propensity: s.bootstrap.difference(sides[0], sides[1])}, nil)
 		}
 	}
 	return rows
 }
 
 // steerabilityRow says how the propensity of items moves with the multiplier: given
-// the points of one way to steer, and what was answered at each. It returns false
+// the points of one way to steer, and what was answered at each, [points][items]. It returns false
 // where there are no two multipliers, or no choices.
-func (e *Evaluator) steerabilityRow(points []Point, half Half, items []int, answers [][]answer) (Row, bool) {
+func (s *Summary) steerabilityRow(points []Point, half Half, answers [][]answer, unsteered []answer) (Row, bool) {
 	row := Row{Point: points[0], Set: Steerability, Half: half}
 	row.Multiplier, row.Strength, row.Budget = 0, 0, 0
 	var doses []float64
@@ -128,27 +128,27 @@ func (e *Evaluator) steerabilityRow(points []Point, half Half, items []int, answ
 		return row, false
 	}
 	var slopes, correlations, wrong []float64
-	for _, i := range items {
-		if k := e.questions.items[i].Kind; k != pairs.ABItem && k != pairs.PairItem {
+	for _, i := range s.halves[half] {
+		if k := s.items[i].Kind; k != pairs.ABItem && k != pairs.PairItem {
 			continue
 		}
 		heights := make([]float64, len(points))
 		for k := range points {
 			heights[k] = answers[k][i].propensity()
 		}
-		s := slope(doses, heights)
-		slopes, correlations = append(slopes, s), append(correlations, spearman(doses, heights))
+		own := slope(doses, heights)
+		slopes, correlations = append(slopes, own), append(correlations, spearman(doses, heights))
 		away := 0.0
-		if s < 0 {
+		if own < 0 {
 			away = 1
 		}
 		wrong = append(wrong, away)
-		row.Examples = append(row.Examples, Example{e.questions.items[i].ID, s, e.unsteered[i].propensity()})
+		row.Examples = append(row.Examples, Example{s.items[i].ID, own, unsteered[i].propensity()})
 	}
 	if len(slopes) == 0 {
 		return row, false
 	}
-	row.Metrics = map[string]Estimate{Slope: e.bootstrap.mean(slopes), Spearman: e.bootstrap.mean(correlations), WrongWay: e.bootstrap.mean(wrong)}
+	row.Metrics = map[string]Estimate{Slope: s.bootstrap.mean(slopes), Spearman: s.bootstrap.mean(correlations), WrongWay: s.bootstrap.mean(wrong)}
 	return row, true
 }
 

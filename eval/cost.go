@@ -18,6 +18,7 @@ import (
 // prompt, so that a scope that begins after the prompt has something to steer and
 // "the first token after a prompt" means something.
 type passage struct {
+	number  int   // of all
 	special []int // what the tokenizer puts before a text
 	tokens  []int
 	prompt  int // of tokens
@@ -57,7 +58,7 @@ func passages(m *lm.Model, text string, most int) ([]passage, error) {
 				continue
 			}
 			total += len(part)
-			out = append(out, passage{special, slices.Clip(part), max(1, len(part)/4)})
+			out = append(out, passage{len(out), special, slices.Clip(part), max(1, len(part)/4)})
 		}
 	}
 	if len(out) == 0 {
@@ -84,8 +85,8 @@ func (p passage) input(m *lm.Model, instruction string) (in lm.Input, first int,
 
 // passageCost is what an arm does to one passage, at each token after its prompt.
 type passageCost struct {
-	kl      []float64 // nats, from the unsteered model
-	logprob []float64 // of the token that is there
+	KL      []float64 `json:"kl"`      // nats, from the unsteered model
+	LogProb []float64 `json:"logprob"` // of the token that is there
 }
 
 // costs measures arms on passages: [arms][passages].
@@ -134,10 +135,10 @@ func costsOf(ctx context.Context, m *lm.Model, texts []passage, from, to int, ar
 		lm.LogProbabilities(row, logits)
 		k := position - in.Read[0]
 		unsteered[input][k] = row
-		plain[input].logprob[k] = float64(row[in.Tokens[position+1]])
+		plain[input].LogProb[k] = float64(row[in.Tokens[position+1]])
 	}})
 	if err != nil {
-		return usage, passageError(err, func(input int) int { return from + input })
+		return usage, passageError(err, func(input int) int { return texts[from+input].number })
 	}
 	inputs = nil
 	var arm, text []int // of each input
@@ -165,10 +166,10 @@ func costsOf(ctx context.Context, m *lm.Model, texts []passage, from, to int, ar
 		k := position - in.Read[0]
 		lm.LogProbabilities(row, logits)
 		c := &out[arm[input]][from+text[input]]
-		c.kl[k] = lm.Divergence(row, unsteered[text[input]][k])
-		c.logprob[k] = float64(row[in.Tokens[position+1]])
+		c.KL[k] = lm.Divergence(row, unsteered[text[input]][k])
+		c.LogProb[k] = float64(row[in.Tokens[position+1]])
 	}})
-	return usage.Add(used), passageError(err, func(input int) int { return from + text[input] })
+	return usage.Add(used), passageError(err, func(input int) int { return texts[from+text[input]].number })
 }
 
 // passageError names the passage that an error is about.
@@ -185,7 +186,7 @@ func (b bootstrap) costRow(point Point, texts []passageCost) Row {
 	logprobs := make([][]float64, len(texts))
 	first := make([]float64, len(texts))
 	for i, t := range texts {
-		divergences[i], logprobs[i], first[i] = t.kl, t.logprob, t.kl[0]
+		divergences[i], logprobs[i], first[i] = t.KL, t.LogProb, t.KL[0]
 	}
 	return Row{Point: point, Set: Cost, Metrics: map[string]Estimate{
 		KL:         b.pooled(divergences, mean),

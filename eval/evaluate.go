@@ -1,14 +1,14 @@
 package eval
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 
+	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/pairs"
 )
@@ -30,23 +30,24 @@ type Options struct {
 // Evaluator asks a model what a data set holds, under any number of arms. What is
 // asked without steering is kept, to compare with. It belongs to one goroutine.
 type Evaluator struct {
+	*Summary
 	model     *lm.Model
 	questions *questions
 	texts     []passage
-	halves    map[Half][]int // items
-	bootstrap bootstrap
-	unsteered []answer // [items]
+	unsteered map[int]answer // of the items that were asked so far
 	usage     lm.Usage
 }
 
-// NewEvaluator brings a data set to tokens and asks it without steering. Errors
-// name the item that is wrong.
+// NewEvaluator brings a data set to tokens. Errors name the item that is wrong.
 func NewEvaluator(ctx context.Context, model *lm.Model, opts Options) (*Evaluator, error) {
 	if len(opts.Items) == 0 && opts.Text == "" {
 		return nil, errors.New("there is nothing to evaluate: no items and no neutral text")
 	}
-	e := &Evaluator{model: model, bootstrap: bootstrap{cmp.Or(opts.Resamples, 1000), opts.Seed}}
-	var err error
+	summary, err := NewSummary(opts)
+	if err != nil {
+		return nil, err
+	}
+	e := &Evaluator{Summary: summary, model: model, unsteered: map[int]answer{}}
 	if e.questions, err = newQuestions(ctx, model, opts.Items, opts.Chat); err != nil {
 		return nil, err
 	}
@@ -55,55 +56,30 @@ func NewEvaluator(ctx context.Context, model *lm.Model, opts Options) (*Evaluato
 			return nil, err
 		}
 	}
-	all := make([]int, len(opts.Items))
-	for i := range all {
-		all[i] = i
-	}
-	e.halves = map[Half][]int{"": all}
-	if opts.Halves {
-		e.halves = inHalves(opts.Items, opts.Seed)
-		if len(e.halves[Choose]) == 0 || len(e.halves[Report]) == 0 {
-			return nil, fmt.Errorf("%d items cannot be parted into two halves", len(opts.Items))
-		}
-	}
-	answers, err := e.ask(ctx, []Arm{{Point: Point{Baseline: NoSteering}}}, nil)
-	if err != nil {
-		return nil, err
-	}
-	e.unsteered = answers[0]
 	return e, nil
-}
-
-// inHalves parts items by a hash of their ids: which half an item is in does not
-// depend on the order of the file.
-func inHalves(items []pairs.Item, seed uint64) map[Half][]int {
-	order := make([]int, len(items))
-	keys := make([][sha256.Size]byte, len(items))
-	for i, item := range items {
-		order[i], keys[i] = i, sha256.Sum256(fmt.Appendf(nil, "%d %s", seed, item.ID))
-	}
-	slices.SortStableFunc(order, func(i, j int) int { return bytes.Compare(keys[i][:], keys[j][:]) })
-	middle := len(order) / 2
-	choose, report := slices.Sorted(slices.Values(order[:middle])), slices.Sorted(slices.Values(order[middle:]))
-	return map[Half][]int{Choose: choose, Report: report}
-}
-
-// ask asks all items under the arms: [arms][items].
-func (e *Evaluator) ask(ctx context.Context, arms []Arm, progress func(done, total int)) ([][]answer, error) {
-	answers, usage, err := e.questions.ask(ctx, arms, progress)
-	e.usage = e.usage.Add(usage)
-	return answers, err
 }
 
 // Usage counts what was computed so far.
 func (e *Evaluator) Usage() lm.Usage { return e.usage }
 
-// Rows measures arms, all of which share what is computed, and returns the rows of
-// each in turn: of the choices, of multiple choice, of labelled texts, as far as the
-// items are of that kind, for both halves where there are halves, and of the cost.
-// Points of the grid that differ in the multiplier alone are followed by a row of
-// [Steerability]. Progress is told in parts of a thousand; nil: to nobody.
+// Rows measures arms, all of which share what is computed, and returns their rows as
+// [Summary.Rows] does. Progress is told in parts of a thousand; nil: to nobody.
 func (e *Evaluator) Rows(ctx context.Context, arms []Arm, progress func(done, total int)) ([]Row, error) {
+	measured, err := e.Measure(ctx, arms, steer.Shard{}, progress)
+	if err != nil {
+		return nil, err
+	}
+	return e.Summary.Rows(measured)
+}
+
+// Measure measures arms, all of which share what is computed, on the items and
+// passages of a shard; the zero shard has all. Items are parted so that those with a
+// common beginning stay together, with all of their answers under all arms. Progress is
+// told in parts of a thousand; nil: to nobody.
+func (e *Evaluator) Measure(ctx context.Context, arms []Arm, shard steer.Shard, progress func(done, total int)) (*Measured, error) {
+	if len(arms) == 0 {
+		return nil, errors.New("there is nothing to evaluate")
+	}
 	stage := func(k int) func(done, total int) { // what is asked, then what it costs
 		return func(done, total int) {
 			if progress != nil {
@@ -111,51 +87,111 @@ func (e *Evaluator) Rows(ctx context.Context, arms []Arm, progress func(done, to
 			}
 		}
 	}
-	answers, err := e.ask(ctx, arms, stage(0))
+	items, passages, err := e.share(shard)
 	if err != nil {
 		return nil, err
 	}
-	var cost [][]passageCost
-	if e.texts != nil {
-		var usage lm.Usage
-		if cost, usage, err = costs(ctx, e.model, e.texts, arms, stage(1)); err != nil {
+	m := newMeasured(arms, shard.Alone(e.whole()))
+	m.passages = len(e.texts)
+	if err := e.askUnsteered(ctx, items); err != nil {
+		return nil, err
+	}
+	answers, usage, err := e.questions.ask(ctx, arms, items, stage(0))
+	if err != nil {
+		return nil, err
+	}
+	e.usage = e.usage.Add(usage)
+	for k, item := range items {
+		own := asked{Unsteered: e.unsteered[item]}
+		for i := range arms {
+			own.Arms = append(own.Arms, answers[i][k])
+		}
+		m.answers[e.items[item].ID] = own
+	}
+	if len(passages) > 0 {
+		some := make([]passage, len(passages))
+		for k, number := range passages {
+			some[k] = e.texts[number]
+		}
+		measured, usage, err := costs(ctx, e.model, some, arms, stage(1))
+		if err != nil {
 			return nil, err
 		}
 		e.usage = e.usage.Add(usage)
-	}
-	var rows []Row
-	for from := 0; from < len(arms); {
-		to := from
-		var points []Point
-		for ; to < len(arms) && arms[to].Point.way() == arms[from].Point.way(); to++ {
-			p := arms[to].Point
-			points = append(points, p)
-			for _, half := range e.halfNames() {
-				rows = append(rows, e.answersRows(p, half, e.halves[half], answers[to])...)
-			}
-			if cost != nil {
-				rows = append(rows, e.bootstrap.costRow(p, cost[to]))
+		for k, number := range passages {
+			for i := range arms {
+				m.costs[number] = append(m.costs[number], measured[i][k])
 			}
 		}
-		for _, half := range e.halfNames() {
-			if row, ok := e.steerabilityRow(points, half, e.halves[half], answers[from:to]); ok {
-				rows = append(rows, row)
-			}
+	}
+	return m, nil
+}
+
+// askUnsteered asks those of some items without steering that were not asked yet.
+func (e *Evaluator) askUnsteered(ctx context.Context, items []int) error {
+	var fresh []int
+	for _, i := range items {
+		if _, there := e.unsteered[i]; !there {
+			fresh = append(fresh, i)
 		}
-		from = to
 	}
-	return rows, nil
+	if len(fresh) == 0 {
+		return nil
+	}
+	answers, usage, err := e.questions.ask(ctx, []Arm{{Point: Point{Baseline: NoSteering}}}, fresh, nil)
+	if err != nil {
+		return err
+	}
+	e.usage = e.usage.Add(usage)
+	for k, i := range fresh {
+		e.unsteered[i] = answers[0][k]
+	}
+	return nil
 }
 
-func (e *Evaluator) halfNames() []Half {
-	if _, whole := e.halves[""]; whole {
-		return []Half{""}
+// share returns which items that have answers and which passages are in a shard.
+func (e *Evaluator) share(shard steer.Shard) (items, passages []int, err error) {
+	var units, texts [][][]int
+	var numbers []int
+	for i, q := range e.questions.plain {
+		if len(q) > 0 {
+			units, numbers = append(units, q.prompts()), append(numbers, i)
+		}
 	}
-	return []Half{Choose, Report}
+	for _, p := range e.texts {
+		texts = append(texts, [][]int{p.tokens})
+	}
+	if items, err = members(shard, units); err != nil {
+		return nil, nil, err
+	}
+	for k, unit := range items {
+		items[k] = numbers[unit]
+	}
+	passages, err = members(shard, texts)
+	return items, passages, err
 }
 
-// way is what points have in common that differ in their multiplier alone.
-func (p Point) way() string {
-	p.Multiplier, p.Strength, p.Budget = 0, 0, 0
-	return p.key()
+// members returns which units are in a shard. Where there are fewer units than shards,
+// the first shards have one each.
+func members(shard steer.Shard, units [][][]int) ([]int, error) {
+	switch {
+	case len(units) >= max(shard.Of, 1):
+		return shard.Members(units)
+	case shard.Of > 0 && shard.Number > len(units) || len(units) == 0:
+		return nil, nil
+	}
+	return []int{shard.Number - 1}, nil
+}
+
+// whole is the digest of all that is asked, by which shards know whether they belong
+// together.
+func (e *Evaluator) whole() string {
+	hash := sha256.New()
+	for i, q := range e.questions.plain {
+		fmt.Fprintf(hash, "%q %d\n", e.items[i].ID, q)
+	}
+	for _, p := range e.texts {
+		fmt.Fprintf(hash, "%d %d\n", p.special, p.tokens)
+	}
+	return "sha256:" + hex.EncodeToString(hash.Sum(nil))
 }

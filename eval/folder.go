@@ -22,6 +22,8 @@ const (
 	ManifestFile = "sweep.json"
 	RowsFile     = "rows.jsonl"  // a Row on each line
 	ItemsFile    = "items.jsonl" // a pairs.Item on each line
+
+	measuredFile = "measured.jsonl" // of a shard: a groupPart on each line
 )
 
 // vectorFile is where a sweep keeps the vector of an aggregator.
@@ -35,23 +37,23 @@ func vectorFile(dir, aggregator string) string {
 	return filepath.Join(dir, "vectors", strings.Trim(name, "-.")+".safetensors")
 }
 
-// folder is where a sweep is written: the rows as they come, and after each group
-// the manifest, which says how many of them count.
-type folder struct {
+// folder is where a sweep is written: its lines as they come, rows or the parts of a
+// shard, and after each group the manifest, which says how many of them count.
+type folder[T Row | groupPart] struct {
 	dir      string
 	manifest *Manifest
-	rows     []Row // that were there
+	lines    []T // that were there
 	file     *os.File
 	claim    *output.File // keeps other sweeps out
 }
 
 // openFolder begins a folder, or goes on with it where that is asked for and there
 // is something of the same manifest.
-func openFolder(dir string, manifest *Manifest, items []pairs.Item, resume bool) (_ *folder, err error) {
+func openFolder[T Row | groupPart](dir string, manifest *Manifest, items []pairs.Item, resume bool) (_ *folder[T], err error) {
 	if err := os.MkdirAll(filepath.Join(dir, "vectors"), 0o777); err != nil {
 		return nil, err
 	}
-	f := &folder{dir: dir, manifest: manifest}
+	f := &folder[T]{dir: dir, manifest: manifest}
 	if f.claim, err = output.Create(f.path(ManifestFile) + ".run"); err != nil {
 		return nil, err
 	}
@@ -60,7 +62,10 @@ func openFolder(dir string, manifest *Manifest, items []pairs.Item, resume bool)
 			f.close()
 		}
 	}()
-	manifest.Format, manifest.Groups, manifest.Rows, manifest.Notes, manifest.Work, manifest.Result = ManifestFormat, 0, 0, nil, nil, nil
+	manifest.Format, manifest.Groups, manifest.Rows, manifest.Vectors, manifest.Notes, manifest.Work, manifest.Result = ManifestFormat, 0, 0, nil, nil, nil, nil
+	if manifest.Shard != nil {
+		manifest.Groups = manifest.Shard.From
+	}
 	if resume {
 		before, err := ReadManifest(f.path(ManifestFile))
 		switch {
@@ -75,10 +80,10 @@ func openFolder(dir string, manifest *Manifest, items []pairs.Item, resume bool)
 			*manifest = *before
 		}
 	}
-	if f.file, err = os.OpenFile(f.path(RowsFile), os.O_RDWR|os.O_CREATE, 0o666); err != nil {
+	if f.file, err = os.OpenFile(f.path(f.name()), os.O_RDWR|os.O_CREATE, 0o666); err != nil {
 		return nil, err
 	}
-	if err := f.readRows(); err != nil {
+	if err := f.readLines(); err != nil {
 		return nil, err
 	}
 	if err := writeLines(f.path(ItemsFile), items); err != nil {
@@ -87,26 +92,27 @@ func openFolder(dir string, manifest *Manifest, items []pairs.Item, resume bool)
 	return f, f.save()
 }
 
-func (f *folder) path(name string) string { return filepath.Join(f.dir, name) }
+func (f *folder[T]) path(name string) string { return filepath.Join(f.dir, name) }
 
-// readRows reads the rows that count and cuts off what was written after them.
-func (f *folder) readRows() error {
+// name is that of the file of lines.
+func (f *folder[T]) name() string {
+	if f.manifest.Shard != nil {
+		return measuredFile
+	}
+	return RowsFile
+}
+
+// readLines reads the lines that count and cuts off what was written after them.
+func (f *folder[T]) readLines() error {
 	size := int64(0)
-	lines := bufio.NewReader(f.file)
-	for len(f.rows) < f.manifest.Rows {
-		line, err := lines.ReadBytes('\n')
-		if err == io.EOF {
-			return fmt.Errorf("%s has %d rows, and %s says %d", f.path(RowsFile), len(f.rows), ManifestFile, f.manifest.Rows)
-		}
+	lines := newLines[T](f.path(f.name()), f.file)
+	for len(f.lines) < f.manifest.Rows {
+		value, length, err := lines.next()
 		if err != nil {
 			return err
 		}
-		var row Row
-		if err := json.Unmarshal(line, &row); err != nil {
-			return fmt.Errorf("read %s: line %d: %w", f.path(RowsFile), len(f.rows)+1, err)
-		}
-		f.rows = append(f.rows, row)
-		size += int64(len(line))
+		f.lines = append(f.lines, value)
+		size += int64(length)
 	}
 	if err := f.file.Truncate(size); err != nil {
 		return err
@@ -115,31 +121,88 @@ func (f *folder) readRows() error {
 	return err
 }
 
-// add writes the rows of a group, then the manifest.
-func (f *folder) add(rows []Row) error {
-	var lines bytes.Buffer
-	if err := encodeLines(&lines, rows); err != nil {
+// lines are the lines of a file, of which there are as many as its manifest says.
+type lines[T any] struct {
+	path   string
+	reader *bufio.Reader
+	number int
+}
+
+func newLines[T any](path string, r io.Reader) *lines[T] {
+	return &lines[T]{path: path, reader: bufio.NewReader(r)}
+}
+
+// next returns the next line's value and the line's length.
+func (l *lines[T]) next() (value T, length int, err error) {
+	line, err := l.reader.ReadBytes('\n')
+	if err == io.EOF {
+		return value, 0, fmt.Errorf("%s has %d lines, and %s says that there are more", l.path, l.number, ManifestFile)
+	}
+	if err != nil {
+		return value, 0, err
+	}
+	l.number++
+	if err := json.Unmarshal(line, &value); err != nil {
+		return value, 0, fmt.Errorf("read %s: line %d: %w", l.path, l.number, err)
+	}
+	return value, len(line), nil
+}
+
+// readSome reads the first lines of a file.
+func readSome[T any](path string, count int) (all []T, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	lines := newLines[T](path, file)
+	for len(all) < count {
+		value, _, err := lines.next()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, value)
+	}
+	return all, nil
+}
+
+// hashFile returns the digest of a file's bytes.
+func hashFile(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	return HashText(string(data)), nil
+}
+
+// add writes the lines of a group, then the manifest.
+func (f *folder[T]) add(lines ...T) error {
+	var text bytes.Buffer
+	if err := encodeLines(&text, lines); err != nil {
 		return err
 	}
-	if _, err := f.file.Write(lines.Bytes()); err != nil {
+	if _, err := f.file.Write(text.Bytes()); err != nil {
 		return err
 	}
 	if err := f.file.Sync(); err != nil {
 		return err
 	}
 	f.manifest.Groups++
-	f.manifest.Rows += len(rows)
+	f.manifest.Rows += len(lines)
 	return f.save()
 }
 
-func (f *folder) save() error { return f.manifest.Save(f.path(ManifestFile)) }
+func (f *folder[T]) save() error { return f.manifest.Save(f.path(ManifestFile)) }
 
-func (f *folder) close() {
+func (f *folder[T]) close() {
 	if f.file != nil {
 		f.file.Close() // what counts was synced
 	}
 	_ = f.claim.Abort()
 }
+
+// EncodeRows writes rows as the lines of rows.jsonl.
+func EncodeRows(w io.Writer, rows []Row) error { return encodeLines(w, rows) }
 
 func encodeLines[T any](w io.Writer, values []T) error {
 	encoder := json.NewEncoder(w)
@@ -203,16 +266,25 @@ func (m *Manifest) Save(path string) error {
 // Differs names what two manifests do not agree in that decides about figures, or
 // returns nil. Where the data lie does not matter.
 func (m *Manifest) Differs(other *Manifest) error {
-	model := func(i ModelInfo) ModelInfo { i.Ref = ""; return i }
-	for _, part := range []struct {
-		name string
-		a, b any
-	}{
-		{"model", model(m.Model), model(other.Model)}, {"training data", m.Pairs.Hash, other.Pairs.Hash}, {"evaluation data", m.Eval.Hash, other.Eval.Hash},
-		{"neutral text", m.Text.Hash, other.Text.Hash}, {"grid", m.Grid, other.Grid}, {"plan", m.Plan, other.Plan},
-	} {
-		if !reflect.DeepEqual(part.a, part.b) {
-			return fmt.Errorf("the %s differs", part.name)
+	model := func(i ModelInfo) ModelInfo { i.Ref, i.WeightsHash, i.DType, i.Instructions = "", "", "", ""; return i }
+	return firstDifference([]difference{
+		{"weights", m.Model.WeightsHash, other.Model.WeightsHash}, {"number format", m.Model.DType, other.Model.DType},
+		{"instruction set", m.Model.Instructions, other.Model.Instructions}, {"model", model(m.Model), model(other.Model)},
+		{"training data", m.Pairs.Hash, other.Pairs.Hash}, {"evaluation data", m.Eval.Hash, other.Eval.Hash},
+		{"neutral text", m.Text.Hash, other.Text.Hash}, {"grid", m.Grid, other.Grid}, {"plan", m.Plan, other.Plan}, {"shard", m.Shard, other.Shard},
+	})
+}
+
+// difference is something that two evaluations should agree in.
+type difference struct {
+	name string
+	a, b any
+}
+
+func firstDifference(all []difference) error {
+	for _, d := range all {
+		if !reflect.DeepEqual(d.a, d.b) {
+			return fmt.Errorf("the %s differs", d.name)
 		}
 	}
 	return nil

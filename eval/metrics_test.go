@@ -10,7 +10,7 @@ import (
 func near(a, b float64) bool { return math.Abs(a-b) < 1e-12 }
 
 func TestFormulas(t *testing.T) {
-	two := func(a, b float64) []optionScore { return []optionScore{{sum: a, tokens: 2}, {sum: b, tokens: 2}} }
+	two := func(a, b float64) []optionScore { return []optionScore{{Sum: a, Tokens: 2}, {Sum: b, Tokens: 2}} }
 	matching := []pairs.Option{{Matches: true}, {Matches: true}, {}}
 	for _, test := range []struct {
 		name      string
@@ -23,10 +23,10 @@ func TestFormulas(t *testing.T) {
 		{"right answer", right(0.1), 1},
 		{"wrong answer", right(-0.1), 0},
 		{"undecided", right(0), 0.5},
-		{"the first option is the likeliest", likeliest([]optionScore{{sum: -1}, {sum: -2}, {sum: -1.5}}), 1},
-		{"another option is as likely", likeliest([]optionScore{{sum: -1}, {sum: -1}}), 0},
-		{"share of true options", share([]optionScore{{sum: math.Log(0.2)}, {sum: math.Log(0.1)}, {sum: math.Log(0.3)}}, matching), 0.5},
-		{"share of options too unlikely for exp", share([]optionScore{{sum: -2000}, {sum: -2000}, {sum: -2000}}, matching), 2.0 / 3},
+		{"the first option is the likeliest", likeliest([]optionScore{{Sum: -1}, {Sum: -2}, {Sum: -1.5}}), 1},
+		{"another option is as likely", likeliest([]optionScore{{Sum: -1}, {Sum: -1}}), 0},
+		{"share of true options", share([]optionScore{{Sum: math.Log(0.2)}, {Sum: math.Log(0.1)}, {Sum: math.Log(0.3)}}, matching), 0.5},
+		{"share of options too unlikely for exp", share([]optionScore{{Sum: -2000}, {Sum: -2000}, {Sum: -2000}}, matching), 2.0 / 3},
 		{"slope of a line", slope([]float64{-1, 0, 2}, []float64{1, 3, 7}), 2},
 		{"slope among noise", slope([]float64{0, 1, 2}, []float64{0, 2, 1}), 0.5},
 		{"ranks that rise", spearman([]float64{1, 2, 3}, []float64{0, 10, 11}), 1},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -27,8 +28,30 @@ type answer [][]optionScore
 
 // optionScore is the log-probability of an option's answer.
 type optionScore struct {
-	sum    float64 // nats
-	tokens int
+	Sum    float64 `json:"sum"` // nats
+	Tokens int     `json:"tokens"`
+}
+
+// check refuses an answer that is none to an item, as a file may hold it.
+func (a answer) check(item pairs.Item) error {
+	orders := [][]pairs.Option{item.Options, item.Swapped}
+	if item.Swapped == nil {
+		orders = orders[:1]
+	}
+	if len(a) != len(orders) {
+		return fmt.Errorf("%d orders of its options are answered, it has %d", len(a), len(orders))
+	}
+	for i, order := range orders {
+		if len(a[i]) != len(order) {
+			return fmt.Errorf("%d options are answered, it has %d", len(a[i]), len(order))
+		}
+		for _, o := range a[i] {
+			if o.Tokens < 1 {
+				return errors.New("an answer has no tokens")
+			}
+		}
+	}
+	return nil
 }
 
 // questions are items as tokens.
@@ -43,6 +66,16 @@ type questions struct {
 type question [][]tokenized
 
 type tokenized struct{ prompt, answer []int }
+
+// prompts are the question with each of its answers.
+func (q question) prompts() (all [][]int) {
+	for _, order := range q {
+		for _, option := range order {
+			all = append(all, slices.Concat(option.prompt, option.answer))
+		}
+	}
+	return all
+}
 
 // atOnce is how many continuations are scored in one call.
 const atOnce = 1 << 14
@@ -124,15 +157,11 @@ func promptTokens(ctx context.Context, m *lm.Model, chat bool, o pairs.Option, i
 	return m.Tokenize(text)
 }
 
-// ask scores all items under all arms: [arms][items]. Arms of one call share what
-// is computed.
-func (q *questions) ask(ctx context.Context, arms []Arm, progress func(done, total int)) (answers [][]answer, usage lm.Usage, err error) {
-	if len(arms) == 0 {
-		return nil, usage, errors.New("there is nothing to evaluate")
-	}
+// ask scores some items, given by their numbers, under all arms: [arms][items]. Arms
+// of one call share what is computed.
+func (q *questions) ask(ctx context.Context, arms []Arm, items []int, progress func(done, total int)) (answers [][]answer, usage lm.Usage, err error) {
 	asked := make([][]question, len(arms)) // [arms][items]
 	after := map[string][]question{"": q.plain}
-	each := 0
 	for i, arm := range arms {
 		if after[arm.Instruction] == nil {
 			if after[arm.Instruction], err = q.tokenize(ctx, arm.Instruction); err != nil {
@@ -140,27 +169,22 @@ func (q *questions) ask(ctx context.Context, arms []Arm, progress func(done, tot
 			}
 		}
 		asked[i] = after[arm.Instruction]
-		answers = append(answers, make([]answer, len(q.items)))
+		answers = append(answers, make([]answer, len(items)))
 	}
-	for _, question := range q.plain {
-		for _, order := range question {
-			each += len(order)
-		}
-	}
-	for from := 0; from < len(q.items); {
+	for from := 0; from < len(items); {
 		to, some := from, 0
-		for to < len(q.items) && (some == 0 || some < atOnce) {
-			for _, order := range q.plain[to] {
+		for to < len(items) && (some == 0 || some < atOnce) {
+			for _, order := range q.plain[items[to]] {
 				some += len(order) * len(arms)
 			}
 			to++
 		}
 		done := func(n, all int) {
 			if progress != nil && all > 0 {
-				progress(from*all+(to-from)*n, len(q.items)*all)
+				progress(from*all+(to-from)*n, len(items)*all)
 			}
 		}
-		if err := q.askSome(ctx, arms, asked, from, to, answers, &usage, done); err != nil {
+		if err := q.askSome(ctx, arms, asked, items, from, to, answers, &usage, done); err != nil {
 			return nil, usage, err
 		}
 		from = to
@@ -168,12 +192,12 @@ func (q *questions) ask(ctx context.Context, arms []Arm, progress func(done, tot
 	return answers, usage, nil
 }
 
-// askSome scores the items from … to-1.
-func (q *questions) askSome(ctx context.Context, arms []Arm, asked [][]question, from, to int, answers [][]answer, usage *lm.Usage, progress func(done, total int)) error {
+// askSome scores the items with the numbers items[from:to].
+func (q *questions) askSome(ctx context.Context, arms []Arm, asked [][]question, items []int, from, to int, answers [][]answer, usage *lm.Usage, progress func(done, total int)) error {
 	var all []lm.Continuation
 	var of []int // item of each
 	for i, arm := range arms {
-		for item := from; item < to; item++ {
+		for _, item := range items[from:to] {
 			for _, order := range asked[i][item] {
 				for _, option := range order {
 					all = append(all, lm.Continuation{Prompt: lm.Input{Tokens: option.prompt, Steering: arm.Steering}, Tokens: option.answer})
@@ -193,17 +217,17 @@ func (q *questions) askSome(ctx context.Context, arms []Arm, asked [][]question,
 		return err
 	}
 	for i := range arms {
-		for item := from; item < to; item++ {
-			for _, order := range asked[i][item] {
+		for k := from; k < to; k++ {
+			for _, order := range asked[i][items[k]] {
 				var options []optionScore
 				for range order {
-					s := optionScore{tokens: len(scores[0])}
+					s := optionScore{Tokens: len(scores[0])}
 					for _, l := range scores[0] {
-						s.sum += l
+						s.Sum += l
 					}
 					options, scores = append(options, s), scores[1:]
 				}
-				answers[i][item] = append(answers[i][item], options)
+				answers[i][k] = append(answers[i][k], options)
 			}
 		}
 	}

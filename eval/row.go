@@ -3,6 +3,7 @@ package eval
 import (
 	"encoding/json"
 
+	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
 )
 
@@ -176,13 +177,26 @@ type Manifest struct {
 	Grid  Grid      `json:"grid"`
 	Plan  Plan      `json:"plan"`
 
+	// Shard is set in the folder of a shard, which has measured.jsonl, a line for each
+	// group, in place of rows.jsonl.
+	Shard *SweepShard `json:"shard,omitempty"`
+
 	// Groups and Rows are how many groups of points are done, and how many lines of
-	// rows.jsonl are of them; a sweep that was stopped goes on from there.
-	Groups int      `json:"groups"`
-	Rows   int      `json:"rows"`
-	Notes  []string `json:"notes,omitempty"`  // what whoever reads the rows should know
-	Work   *Work    `json:"work,omitempty"`   // what the run that ended it computed
-	Result *Result  `json:"result,omitempty"` // nil until the sweep has ended
+	// rows.jsonl or measured.jsonl are of them; a sweep that was stopped goes on from there.
+	Groups  int               `json:"groups"`
+	Rows    int               `json:"rows"`
+	Vectors map[string]string `json:"vectors,omitempty"` // aggregator -> sha256:… of its vector's file
+	Notes   []string          `json:"notes,omitempty"`   // what whoever reads the rows should know
+	Work    *Work             `json:"work,omitempty"`    // what the run that ended it computed, and the shards before
+	Result  *Result           `json:"result,omitempty"`  // nil until the sweep has ended
+}
+
+// SweepShard says which part of a sweep a folder has: a share of the items in the groups
+// from … to-1.
+type SweepShard struct {
+	steer.Shard
+	From int `json:"from"`
+	To   int `json:"to"`
 }
 
 // ManifestFormat is the format of manifests of this version.
@@ -251,6 +265,17 @@ type Work struct {
 
 // Saved returns the token-layers that were not computed.
 func (w Work) Saved() int { return w.Given - w.Computed }
+
+// add returns the sum of both; nil is nothing.
+func (w *Work) add(other *Work) *Work {
+	switch {
+	case w == nil:
+		return other
+	case other == nil:
+		return w
+	}
+	return &Work{w.Given + other.Given, w.Computed + other.Computed, w.Seconds + other.Seconds}
+}
 
 // Result is what a sweep found. Gains are propensities as differences from no
 // steering, in nats.

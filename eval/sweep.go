@@ -19,12 +19,18 @@ type SweepData struct {
 	Samples []steer.Sample // to train on
 	Items   []pairs.Item   // to evaluate on; two-sided questions or pairs must be among them
 	Text    string         // neutral text
+
+	// Activations are those of the samples at the grid's layers, where they are computed
+	// already, as by the shards of an extraction; nil: they are computed.
+	Activations *steer.Activations
 }
 
 // SweepRun says where a sweep goes and how it is watched.
 type SweepRun struct {
 	Dir      string                // rows.jsonl, items.jsonl, sweep.json and vectors/ are written there
 	Resume   bool                  // go on with the sweep that was stopped there, if there is one of the same manifest
+	Shard    steer.Shard           // the part of the items, passages and prompts that is measured; see [MergeSweep]
+	After    string                // of a shard: the folder of the merged grid, which it goes on from; "": it begins with the grid
 	Scorers  []Scorer              // of texts, where the plan has some written
 	Progress func(done, total int) // nil: nobody is told
 }
@@ -35,17 +41,27 @@ type SweepRun struct {
 // the choice with the baselines. The manifest's model, grid and plan say what is
 // done; the rest of it is filled in and returned. Rows are written group by group
 // as they come, and a sweep that was stopped loses the group that it was at.
+//
+// A shard measures a part of the items in the same groups, and writes what it measured in
+// place of rows. It ends where something is to be chosen by all items; once the shards are
+// merged, shards of what is left go on from there.
 func Sweep(ctx context.Context, m *lm.Model, manifest Manifest, data SweepData, run SweepRun) (*Manifest, error) {
 	s := &sweep{model: m, manifest: manifest, data: data, run: run, begun: time.Now()}
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	folder, err := openFolder(run.Dir, &s.manifest, data.Items, run.Resume)
+	if run.Shard != (steer.Shard{}) {
+		return s.measure(ctx)
+	}
+	if run.After != "" {
+		return nil, errors.New("only a shard goes on from another folder")
+	}
+	folder, err := openFolder[Row](run.Dir, &s.manifest, data.Items, run.Resume)
 	if err != nil {
 		return nil, err
 	}
 	defer folder.close()
-	s.rows = folder.rows
+	s.rows = folder.lines
 	if s.manifest.Result != nil {
 		return &s.manifest, nil
 	}
@@ -54,21 +70,40 @@ func Sweep(ctx context.Context, m *lm.Model, manifest Manifest, data SweepData, 
 	}
 	groups := s.groups()
 	for i := s.manifest.Groups; i < len(groups); i++ {
-		rows, err := groups[i].run(ctx, s.progress(groups, i))
+		part, err := groups[i].run(ctx, s.progress(groups, i))
 		if err != nil {
 			return nil, err
 		}
-		s.rows = append(s.rows, rows...)
-		if i == len(groups)-1 {
-			if err := s.conclude(); err != nil {
-				return nil, err
-			}
+		last := i == len(groups)-1
+		if last {
+			s.manifest.Work = s.manifest.Work.add(s.work()) // of the shards that the grid was merged from, if it was
 		}
-		if err := folder.add(rows); err != nil {
+		if err := s.sumUp(folder, part, last); err != nil {
 			return nil, err
 		}
 	}
 	return &s.manifest, nil
+}
+
+// sumUp makes the rows of a group and writes them; after the last group it says what
+// was found.
+func (s *sweep) sumUp(to *folder[Row], part groupPart, last bool) error {
+	var measured []Row
+	if part.Measured != nil {
+		var err error
+		if measured, err = s.summary.Rows(part.Measured); err != nil {
+			return err
+		}
+	}
+	rows := slices.Concat(part.Before, measured, part.After)
+	s.rows = append(s.rows, rows...)
+	s.manifest.Notes = append(s.manifest.Notes, part.Notes...)
+	if last {
+		if err := s.conclude(); err != nil {
+			return err
+		}
+	}
+	return to.add(rows...)
 }
 
 // sweep is a sweep under way.
@@ -79,18 +114,29 @@ type sweep struct {
 	run      SweepRun
 	begun    time.Time
 	rows     []Row // so far
+	summary  *Summary
 
 	evaluator  *Evaluator
 	calibrator *calibrator // nil: multipliers are given
 	vectors    map[string]*steer.Vector
 	trained    *steer.Activations
 	usage      lm.Usage
+	toChoose   int // the first group that something is chosen for
 }
 
 // group is points that are measured together: what a stopped sweep may lose.
 type group struct {
 	points int // about
-	run    func(ctx context.Context, progress func(done, total int)) ([]Row, error)
+	run    func(ctx context.Context, progress func(done, total int)) (groupPart, error)
+}
+
+// groupPart is what came of a group, or a shard's part of it: of what was measured the
+// rows are yet to be made. The rest is the same for all shards.
+type groupPart struct {
+	Before   []Row     `json:"before,omitempty"` // rows that come before those of what was measured
+	Measured *Measured `json:"measured,omitempty"`
+	After    []Row     `json:"after,omitempty"`
+	Notes    []string  `json:"notes,omitempty"`
 }
 
 // groupPoints is how many points of the grid share what is computed. More would
@@ -132,7 +178,19 @@ func (s *sweep) check() error {
 	p.Site = cmp.Or(p.Site, lm.DecoderBlock)
 	slices.Sort(g.Multipliers)
 	slices.Sort(g.Budgets)
-	return nil
+	return s.summarize()
+}
+
+// summarize makes the summary of the sweep's items.
+func (s *sweep) summarize() (err error) {
+	s.summary, err = NewSummary(s.options())
+	return err
+}
+
+// options are those of the sweep's evaluation.
+func (s *sweep) options() Options {
+	p := &s.manifest.Plan
+	return Options{Items: s.data.Items, Chat: p.Chat, Text: s.data.Text, TextTokens: p.TextTokens, Halves: true, Seed: p.Seed, Resamples: p.Resamples}
 }
 
 // everything is the name of the scope that has all tokens.
@@ -144,10 +202,7 @@ const OwnOperator = "own"
 // prepare asks without steering and trains the vectors.
 func (s *sweep) prepare(ctx context.Context) (err error) {
 	g, p := &s.manifest.Grid, &s.manifest.Plan
-	s.evaluator, err = NewEvaluator(ctx, s.model, Options{
-		Items: s.data.Items, Chat: p.Chat, Text: s.data.Text, TextTokens: p.TextTokens, Halves: true, Seed: p.Seed, Resamples: p.Resamples,
-	})
-	if err != nil {
+	if s.evaluator, err = NewEvaluator(ctx, s.model, s.options()); err != nil {
 		return err
 	}
 	if len(g.Budgets) > 0 {
@@ -155,16 +210,31 @@ func (s *sweep) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if s.manifest.Vectors != nil && s.loadVectors(cmp.Or(s.run.After, s.run.Dir)) {
+		return nil
+	}
 	read, err := steer.ParseReading(cmp.Or(p.Read, "-1"))
 	if err != nil {
 		return err
 	}
-	if s.trained, err = steer.Extract(ctx, s.model, s.data.Samples, steer.ExtractOptions{Site: p.Site, Layers: g.Layers, Read: read}); err != nil {
+	opts := steer.ExtractOptions{Site: p.Site, Layers: g.Layers, Read: read}
+	if s.trained = s.data.Activations; s.trained != nil {
+		if s.trained, err = s.trained.Of(ctx, s.model, s.data.Samples, opts); err != nil {
+			return fmt.Errorf("activations: %w", err)
+		}
+	} else if s.trained, err = steer.Extract(ctx, s.model, s.data.Samples, opts); err != nil {
 		return err
 	}
 	s.usage = s.trained.Usage
+	return s.train()
+}
+
+// train makes the vectors and writes them. Those of a sweep that was stopped must come
+// out as they were.
+func (s *sweep) train() error {
 	s.vectors = map[string]*steer.Vector{}
-	for _, name := range g.Aggregators {
+	hashes := map[string]string{}
+	for _, name := range s.manifest.Grid.Aggregators {
 		aggregator, err := steer.ParseAggregator(name)
 		if err != nil {
 			return err
@@ -172,11 +242,37 @@ func (s *sweep) prepare(ctx context.Context) (err error) {
 		if s.vectors[name], err = steer.Aggregate(s.trained, aggregator); err != nil {
 			return err
 		}
-		if err := s.vectors[name].Save(vectorFile(s.run.Dir, name)); err != nil {
+		path := vectorFile(s.run.Dir, name)
+		if err := s.vectors[name].Save(path); err != nil {
 			return err
 		}
+		if hashes[name], err = hashFile(path); err != nil {
+			return err
+		}
+		if before, there := s.manifest.Vectors[name]; there && before != hashes[name] {
+			return fmt.Errorf("the %s vector is another than that which the rows are of", name)
+		}
 	}
+	s.manifest.Vectors = hashes
 	return nil
+}
+
+// loadVectors reads the vectors that a sweep's folder has, and reports whether all are
+// those of the manifest.
+func (s *sweep) loadVectors(dir string) bool {
+	vectors := map[string]*steer.Vector{}
+	for _, name := range s.manifest.Grid.Aggregators {
+		path := vectorFile(dir, name)
+		hash, err := hashFile(path)
+		if err != nil || hash != s.manifest.Vectors[name] {
+			return false
+		}
+		if vectors[name], err = steer.LoadVector(path); err != nil {
+			return false
+		}
+	}
+	s.vectors = vectors
+	return true
 }
 
 // groups returns what is to be done, in order.
@@ -189,13 +285,14 @@ func (s *sweep) groups() []group {
 		for _, operator := range g.Operators {
 			for _, scope := range g.Scopes {
 				for some := range slices.Chunk(g.Layers, layers) {
-					groups = append(groups, group{len(some) * doses, func(ctx context.Context, progress func(done, total int)) ([]Row, error) {
+					groups = append(groups, group{len(some) * doses, func(ctx context.Context, progress func(done, total int)) (groupPart, error) {
 						return s.grid(ctx, aggregator, operator, scope, some, progress)
 					}})
 				}
 			}
 		}
 	}
+	s.toChoose = len(groups)
 	groups = append(groups, group{doses * (1 + s.manifest.Plan.Random), s.compare})
 	if s.manifest.Plan.Generate != nil {
 		groups = append(groups, group{doses, s.write})
@@ -220,11 +317,9 @@ func (s *sweep) progress(groups []group, at int) func(done, total int) {
 
 // before is what is known before anything is steered: what the vectors look like,
 // and the baselines that need none.
-func (s *sweep) before(ctx context.Context, progress func(done, total int)) ([]Row, error) {
-	rows := []Row{s.cosines()}
-	rows = append(rows, s.projections()...)
-	measured, err := s.evaluator.Rows(ctx, s.unsteered(), progress)
-	return append(rows, measured...), err
+func (s *sweep) before(ctx context.Context, progress func(done, total int)) (groupPart, error) {
+	measured, err := s.evaluator.Measure(ctx, s.unsteered(), s.run.Shard, progress)
+	return groupPart{Before: append([]Row{s.cosines()}, s.projections()...), Measured: measured}, err
 }
 
 // unsteered are the baselines that need no vector.
@@ -253,26 +348,28 @@ func (s *sweep) use(aggregator, operator, scope string, layer int) (Use, error) 
 }
 
 // grid measures all multipliers or budgets of some layers.
-func (s *sweep) grid(ctx context.Context, aggregator, operator, scope string, layers []int, progress func(done, total int)) ([]Row, error) {
+func (s *sweep) grid(ctx context.Context, aggregator, operator, scope string, layers []int, progress func(done, total int)) (part groupPart, err error) {
 	var uses []Use
 	for _, layer := range layers {
 		use, err := s.use(aggregator, operator, scope, layer)
 		if err != nil {
-			return nil, err
+			return part, err
 		}
 		uses = append(uses, use)
 	}
-	arms, err := s.arms(ctx, uses)
+	var arms []Arm
+	arms, part.Notes, err = s.arms(ctx, uses)
 	if err != nil || len(arms) == 0 {
-		return nil, err
+		return part, err
 	}
-	return s.evaluator.Rows(ctx, arms, progress)
+	part.Measured, err = s.evaluator.Measure(ctx, arms, s.run.Shard, progress)
+	return part, err
 }
 
 // arms are the points of some ways to steer, one way after the other. An operator
 // that needs a direction has none at 0, and one that does not heed its length has
 // one point.
-func (s *sweep) arms(ctx context.Context, uses []Use) (arms []Arm, err error) {
+func (s *sweep) arms(ctx context.Context, uses []Use) (arms []Arm, notes []string, err error) {
 	if s.calibrator != nil && heeds(uses[0]) {
 		return s.armsAt(ctx, uses)
 	}
@@ -283,17 +380,17 @@ func (s *sweep) arms(ctx context.Context, uses []Use) (arms []Arm, err error) {
 		}
 		some, err := Arms(s.model, []Use{use}, multipliers)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		arms = append(arms, some...)
 	}
-	return arms, nil
+	return arms, nil, nil
 }
 
 // armsAt are the points of some ways to steer that cost the budgets, which are
 // looked for together. Where no multiplier costs one, the point is left out, and a
 // note says so.
-func (s *sweep) armsAt(ctx context.Context, uses []Use) ([]Arm, error) {
+func (s *sweep) armsAt(ctx context.Context, uses []Use) (arms []Arm, notes []string, err error) {
 	var doses []dose
 	for _, use := range uses {
 		for _, budget := range s.manifest.Grid.Budgets {
@@ -302,24 +399,23 @@ func (s *sweep) armsAt(ctx context.Context, uses []Use) ([]Arm, error) {
 	}
 	found, err := s.calibrator.find(ctx, doses)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var arms []Arm
 	for i, f := range found {
 		use, budget := doses[i].use, doses[i].budget
 		if f.err != nil {
-			s.manifest.Notes = append(s.manifest.Notes, fmt.Sprintf("%s, %s, layer %s: no point costs %v nats: %v",
+			notes = append(notes, fmt.Sprintf("%s, %s, layer %s: no point costs %v nats: %v",
 				use.Vector.Provenance.Aggregator, cmp.Or(use.Operator, OwnOperator), use.Layers, budget, f.err))
 			continue
 		}
 		arm, err := NewArm(s.model, []Use{use}, f.multiplier)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		arm.Point.Budget = budget
 		arms = append(arms, arm)
 	}
-	return arms, nil
+	return arms, notes, nil
 }
 
 // heeds reports whether a use's operator looks at the length of the vector: an
@@ -375,32 +471,33 @@ func (s *sweep) chosen() (p Point, use Use, points []Point, err error) {
 
 // write lets the model write without steering, at all points of the chosen way to
 // steer, and after instructions.
-func (s *sweep) write(ctx context.Context, progress func(done, total int)) ([]Row, error) {
+func (s *sweep) write(ctx context.Context, progress func(done, total int)) (part groupPart, err error) {
 	_, use, points, err := s.chosen()
 	if err != nil {
-		return nil, err
+		return part, err
 	}
 	arms := s.unsteered()
 	for _, p := range points {
 		arm, err := NewArm(s.model, []Use{use}, p.Multiplier)
 		if err != nil {
-			return nil, err
+			return part, err
 		}
 		arm.Point = p
 		arms = append(arms, arm)
 	}
 	g := s.manifest.Plan.Generate
-	return s.evaluator.Written(ctx, arms, WriteOptions{
+	part.Measured, err = s.evaluator.Write(ctx, arms, s.run.Shard, WriteOptions{
 		Questions: g.Questions, MaxTokens: g.MaxTokens, Temperature: g.Temperature, Seed: s.manifest.Plan.Seed, Scorers: s.run.Scorers, Progress: progress,
 	})
+	return part, err
 }
 
 // compare chooses the best point and measures, beside it, the same vector at 0 and
 // random vectors of the same length at the same multipliers.
-func (s *sweep) compare(ctx context.Context, progress func(done, total int)) ([]Row, error) {
+func (s *sweep) compare(ctx context.Context, progress func(done, total int)) (part groupPart, err error) {
 	p, use, points, err := s.chosen()
 	if err != nil {
-		return nil, err
+		return part, err
 	}
 	var multipliers []float64
 	for _, point := range points {
@@ -408,20 +505,20 @@ func (s *sweep) compare(ctx context.Context, progress func(done, total int)) ([]
 	}
 	arms, err := Baselines{Random: s.manifest.Plan.Random, Seed: s.manifest.Plan.Seed}.Arms(s.model, []Use{use}, multipliers)
 	if err != nil {
-		return nil, err
+		return part, err
 	}
-	var rows []Row
 	if arms = arms[1:]; len(arms) > 0 { // what does not steer is measured already
-		if rows, err = s.evaluator.Rows(ctx, arms, progress); err != nil {
-			return nil, err
+		if part.Measured, err = s.evaluator.Measure(ctx, arms, s.run.Shard, progress); err != nil {
+			return part, err
 		}
 	}
 	if use.Vector.Rank > 1 {
-		s.manifest.Notes = append(s.manifest.Notes, fmt.Sprintf("tokens are not projected: the chosen vector has %d rows and no one direction", use.Vector.Rank))
-		return rows, nil
+		part.Notes = []string{fmt.Sprintf("tokens are not projected: the chosen vector has %d rows and no one direction", use.Vector.Rank)}
+		return part, nil
 	}
 	projected, err := s.tokens(ctx, use, p)
-	return append(rows, projected), err
+	part.After = []Row{projected}
+	return part, err
 }
 
 // choice is a point with what it gains and costs.
@@ -437,7 +534,7 @@ func (s *sweep) choose(half Half, most float64) (best choice, ok bool) {
 		if r.Set != Choices || r.Half != half || r.Baseline != "" {
 			continue
 		}
-		c := choice{r.Point, s.evaluator.gain(r), s.costOf(r.Point)}
+		c := choice{r.Point, s.summary.gain(r), s.costOf(r.Point)}
 		var better bool
 		switch fits, bestFits := c.cost.Value <= most, best.cost.Value <= most; {
 		case !ok:
@@ -470,7 +567,7 @@ func (s *sweep) costOf(p Point) Estimate {
 func (s *sweep) gainOf(p Point, half Half) Estimate {
 	for _, r := range s.rows {
 		if r.Set == Choices && r.Half == half && r.Point.key() == p.key() {
-			return s.evaluator.gain(r)
+			return s.summary.gain(r)
 		}
 	}
 	return Estimate{}
@@ -478,12 +575,12 @@ func (s *sweep) gainOf(p Point, half Half) Estimate {
 
 // gain estimates by how much a row's examples moved from where they are without
 // steering.
-func (e *Evaluator) gain(r Row) Estimate {
+func (s *Summary) gain(r Row) Estimate {
 	moved := make([]float64, len(r.Examples))
 	for i, x := range r.Examples {
 		moved[i] = x.Value - x.Unsteered
 	}
-	return e.bootstrap.mean(moved)
+	return s.bootstrap.mean(moved)
 }
 
 // conclude fills in what was found.
@@ -501,14 +598,18 @@ func (s *sweep) conclude() error {
 	r.Within = r.OnReport.Low <= best.gain.Value && best.gain.Value <= r.OnReport.High
 	for _, row := range s.rows {
 		if row.Set == Choices && row.Half == Report && row.Baseline != "" {
-			r.Baselines = append(r.Baselines, Gain{row.Point, s.evaluator.gain(row)})
+			r.Baselines = append(r.Baselines, Gain{row.Point, s.summary.gain(row)})
 		}
 	}
+	s.manifest.Result = r
+	return nil
+}
+
+// work counts what was computed so far.
+func (s *sweep) work() *Work {
 	usage := s.usage.Add(s.evaluator.Usage())
 	if s.calibrator != nil {
 		usage = usage.Add(s.calibrator.usage)
 	}
-	s.manifest.Result = r
-	s.manifest.Work = &Work{usage.GivenLayers, usage.ComputedLayers, time.Since(s.begun).Seconds()}
-	return nil
+	return &Work{usage.GivenLayers, usage.ComputedLayers, time.Since(s.begun).Seconds()}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/pairs"
 )
@@ -24,15 +25,24 @@ type WriteOptions struct {
 }
 
 // Written lets the model write after the items' prompts under all arms, and returns
-// a row of [Generation] for each: the texts and the means of what scored them. Every
-// text has the share of its distinct word pairs and its perplexity under the unsteered
-// model. What a scorer could not score is left out of its means and counted in
-// [Failed]. Items that are questions come first in line; where there are none, all
-// items' prompts are taken.
+// a row of [Generation] for each: the texts and the means of what scored them.
 func (e *Evaluator) Written(ctx context.Context, arms []Arm, opts WriteOptions) ([]Row, error) {
-	items := slices.DeleteFunc(slices.Clone(e.questions.items), func(i pairs.Item) bool { return i.Kind != pairs.QuestionItem })
+	measured, err := e.Write(ctx, arms, steer.Shard{}, opts)
+	if err != nil {
+		return nil, err
+	}
+	return e.Summary.Rows(measured)
+}
+
+// Write lets the model write after the prompts of a shard under all arms; the zero
+// shard has all. Every text has the share of its distinct word pairs and its perplexity
+// under the unsteered model. What a scorer could not score is left out of its means and
+// counted in [Failed]. Items that are questions come first in line; where there are
+// none, all items' prompts are taken.
+func (e *Evaluator) Write(ctx context.Context, arms []Arm, shard steer.Shard, opts WriteOptions) (*Measured, error) {
+	items := slices.DeleteFunc(slices.Clone(e.items), func(i pairs.Item) bool { return i.Kind != pairs.QuestionItem })
 	if len(items) == 0 {
-		items = slices.DeleteFunc(slices.Clone(e.questions.items), func(i pairs.Item) bool { return i.Options[0].Prompt == "" })
+		items = slices.DeleteFunc(slices.Clone(e.items), func(i pairs.Item) bool { return i.Options[0].Prompt == "" })
 	}
 	if opts.Questions > 0 && len(items) > opts.Questions {
 		items = items[:opts.Questions]
@@ -40,6 +50,23 @@ func (e *Evaluator) Written(ctx context.Context, arms []Arm, opts WriteOptions) 
 	if len(items) == 0 {
 		return nil, errors.New("there is no prompt to write after")
 	}
+	m := newMeasured(arms, shard.Alone(e.whole()))
+	var units [][][]int
+	for _, item := range items {
+		tokens, err := promptTokens(ctx, e.model, e.questions.chat, item.Options[0], "")
+		if err != nil {
+			return nil, fmt.Errorf("item %s: %w", item.ID, err)
+		}
+		m.written, units = append(m.written, item.ID), append(units, [][]int{tokens})
+	}
+	seeds, err := members(shard, units)
+	if err != nil || len(seeds) == 0 {
+		return m, err
+	}
+	for k, seed := range seeds { // a text's seed is its place among all
+		items[k], units[k] = items[seed], units[seed]
+	}
+	items, units = items[:len(seeds)], units[:len(seeds)]
 	var inputs []lm.Input
 	for _, arm := range arms {
 		for k, item := range items {
@@ -47,14 +74,14 @@ func (e *Evaluator) Written(ctx context.Context, arms []Arm, opts WriteOptions) 
 			if err != nil {
 				return nil, fmt.Errorf("item %s: %w", item.ID, err)
 			}
-			inputs = append(inputs, lm.Input{Tokens: tokens, Steering: arm.Steering, Seed: uint64(k)})
+			inputs = append(inputs, lm.Input{Tokens: tokens, Steering: arm.Steering, Seed: uint64(seeds[k])})
 		}
 	}
 	written, err := e.model.Generate(ctx, inputs, lm.GenerateOptions{MaxTokens: opts.MaxTokens, Temperature: opts.Temperature, Seed: opts.Seed})
 	if err != nil {
 		return nil, err
 	}
-	perplexities, err := e.unsteeredPerplexities(ctx, items, len(arms), written)
+	perplexities, err := e.unsteeredPerplexities(ctx, units, written)
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +100,27 @@ func (e *Evaluator) Written(ctx context.Context, arms []Arm, opts WriteOptions) 
 	if err := score(ctx, rows, items, opts); err != nil {
 		return nil, err
 	}
-	for i := range rows {
-		rows[i].Metrics = e.writtenMetrics(rows[i].Texts)
+	for _, row := range rows {
+		for k, item := range items {
+			m.texts[item.ID] = append(m.texts[item.ID], row.Texts[k])
+		}
+	}
+	return m, nil
+}
+
+// writtenRows are the rows of what was written.
+func (s *Summary) writtenRows(m *Measured) ([]Row, error) {
+	rows := make([]Row, len(m.Points))
+	for i, point := range m.Points {
+		rows[i] = Row{Point: point, Set: Generation}
+		for _, id := range m.written {
+			texts, there := m.texts[id]
+			if !there {
+				return nil, fmt.Errorf("what was written after item %s is missing", id)
+			}
+			rows[i].Texts = append(rows[i].Texts, texts[i])
+		}
+		rows[i].Metrics = s.writtenMetrics(rows[i].Texts)
 	}
 	return rows, nil
 }
@@ -83,22 +129,14 @@ func questionOf(item pairs.Item) string {
 	return cmp.Or(item.Options[0].Question, item.Options[0].Prompt)
 }
 
-// unsteeredPerplexities are those of texts under the unsteered model, after the
-// prompt without an instruction; 0 for an empty text.
-func (e *Evaluator) unsteeredPerplexities(ctx context.Context, items []pairs.Item, arms int, written []lm.Generation) ([]float64, error) {
-	var prompts [][]int
-	for _, item := range items {
-		tokens, err := promptTokens(ctx, e.model, e.questions.chat, item.Options[0], "")
-		if err != nil {
-			return nil, err
-		}
-		prompts = append(prompts, tokens)
-	}
+// unsteeredPerplexities are those of texts, [arms × prompts], under the unsteered
+// model, after the prompt without an instruction; 0 for an empty text.
+func (e *Evaluator) unsteeredPerplexities(ctx context.Context, units [][][]int, written []lm.Generation) ([]float64, error) {
 	var asked []lm.Continuation
 	var of []int
-	for n := range arms * len(items) {
+	for n := range written {
 		if len(written[n].IDs) > 0 {
-			asked, of = append(asked, lm.Continuation{Prompt: lm.Input{Tokens: prompts[n%len(items)]}, Tokens: written[n].IDs}), append(of, n)
+			asked, of = append(asked, lm.Continuation{Prompt: lm.Input{Tokens: units[n%len(units)][0]}, Tokens: written[n].IDs}), append(of, n)
 		}
 	}
 	out := make([]float64, len(written))
@@ -164,7 +202,7 @@ func score(ctx context.Context, rows []Row, items []pairs.Item, opts WriteOption
 }
 
 // writtenMetrics are the means over texts of all figures that they have.
-func (e *Evaluator) writtenMetrics(texts []Text) map[string]Estimate {
+func (s *Summary) writtenMetrics(texts []Text) map[string]Estimate {
 	values := map[string][]float64{}
 	failed := make([]float64, len(texts))
 	for i, t := range texts {
@@ -175,9 +213,9 @@ func (e *Evaluator) writtenMetrics(texts []Text) map[string]Estimate {
 			failed[i] = 1
 		}
 	}
-	metrics := map[string]Estimate{Failed: e.bootstrap.mean(failed)}
+	metrics := map[string]Estimate{Failed: s.bootstrap.mean(failed)}
 	for name, v := range values {
-		metrics[name] = e.bootstrap.mean(v)
+		metrics[name] = s.bootstrap.mean(v)
 	}
 	return metrics
 }

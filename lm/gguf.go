@@ -90,7 +90,7 @@ func cutAlike(config, other []byte) ([]byte, error) {
 	if err := errors.Join(json.Unmarshal(config, &fields), json.Unmarshal(other, &of)); err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
-	for _, name := range []string{"experts_apart", "heads_apart"} {
+	for _, name := range []string{"experts_apart", "heads_apart", "gates_apart"} {
 		if value, ok := of[name]; ok {
 			fields[name] = value
 		}

@@ -61,9 +61,13 @@ func (f *modelFlags) open(c *cobra.Command) (*lm.Model, error) {
 	if err := checkRef(f.ref); err != nil {
 		return nil, err
 	}
+	chosen, err := engineOption(c)
+	if err != nil {
+		return nil, err
+	}
 	downloads, finish := showDownloads(c.ErrOrStderr())
 	defer finish()
-	m, err := lm.Open(c.Context(), f.ref, f.options(downloads)...)
+	m, err := lm.Open(c.Context(), f.ref, append(f.options(downloads), chosen...)...)
 	limitGarbage()
 	return m, err
 }

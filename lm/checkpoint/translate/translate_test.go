@@ -90,7 +90,7 @@ func TestFilesThatCannotBeTranslated(t *testing.T) {
 		change func(*ggufwrite.File)
 		want   string
 	}{
-		{"no architecture", set("general.architecture", uint32(1)), `general.architecture is "", which is not supported; known are arcee, bloom,`},
+		{"no architecture", set("general.architecture", uint32(1)), `general.architecture is "", which is not supported; known are apertus, arcee, bloom,`},
 		{"an unknown architecture", set("general.architecture", "controlvector"), `"controlvector", which is not supported`},
 		{"a part of a model", set("split.count", uint32(3)), "one of 3 that a model was split into"},
 		{"no layers", set("llama.block_count", uint32(0)), "llama.block_count is 0, not a whole number"},

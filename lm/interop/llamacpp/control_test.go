@@ -1,10 +1,8 @@
 package llamacpp
 
 import (
-	"encoding/json"
 	"fmt"
 	"io/fs"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -38,7 +36,7 @@ func TestControlVectorsSteerTheSameInBoth(t *testing.T) {
 		"gpt2": 2e-2, "gemma2": 1e-2, // llama.cpp looks GELU up in a table of float16
 	} {
 		t.Run(name, func(t *testing.T) {
-			ours, theirs := openBoth(t, name, plainNumbers, 0)
+			ours, theirs := openBoth(t, name, gguf.F32, 0) // of bfloat16 weights llama.cpp rounds the activations too
 			theirs.tolerance = tolerance
 			layers, width := ours.Layers(), ours.Decoder().Hidden
 			unsteered := ourLogits(t, ours)
@@ -119,7 +117,7 @@ func compareSteered(t *testing.T, what string, ours *lm.Model, theirs *model, la
 func (m *model) compare(t *testing.T, what string, data []float32, width int, want [][]float32, moved float64) {
 	t.Helper()
 	d := difference(m.logits(t, data, width), want)
-	t.Logf("%s: the largest difference is %.2g; the steering moves logits by up to %.2g", what, d, moved)
+	t.Logf("%s: the largest difference is %.2g; logits are up to %.3g, and the steering moves them by up to %.2g", what, d, difference(want, zeros(want)), moved)
 	if !(d <= m.tolerance) {
 		t.Errorf("%s: logits differ by up to %g", what, d)
 	}
@@ -132,6 +130,13 @@ func difference(a, b [][]float32) (most float64) {
 		}
 	}
 	return most
+}
+
+func zeros(like [][]float32) (out [][]float32) {
+	for _, row := range like {
+		out = append(out, make([]float32, len(row)))
+	}
+	return out
 }
 
 func ourLogits(t *testing.T, m *lm.Model) [][]float32 {
@@ -151,37 +156,25 @@ type model struct {
 	tolerance  float64 // of logits
 }
 
-// conversion is how a golden is written.
-type conversion struct {
-	kind gguf.Type
-	set  map[string]any // fields of its config, so that the format has words for all; nil removes one
-}
-
-// Of bfloat16 weights llama.cpp rounds the activations too.
-var plainNumbers = conversion{kind: gguf.F32}
-
-// openBoth opens a golden here and, converted, there, where a callback may look at
-// what is computed; 0: none.
-func openBoth(t *testing.T, name string, how conversion, callback uintptr) (*lm.Model, *model) {
+// openBoth opens a golden here and, written in numbers of a type, there, where a
+// callback may look at what is computed; 0: none.
+func openBoth(t *testing.T, name string, kind gguf.Type, callback uintptr) (*lm.Model, *model) {
 	t.Helper()
+	if how, ok := comparable[name]; ok {
+		return open(t, name, adjusted(t, name, how.set, how.remake), kind, callback)
+	}
 	files, err := checkpoint(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name == "gemma2" { // the scale of queries is the head size, as llama.cpp takes it
-		how.set = map[string]any{"query_pre_attn_scalar": 10}
-	}
-	var config map[string]any
-	if err := json.Unmarshal(files["config.json"].Data, &config); err != nil {
-		t.Fatal(err)
-	}
-	maps.Copy(config, how.set)
-	maps.DeleteFunc(config, func(_ string, v any) bool { return v == nil })
-	if files["config.json"].Data, err = json.Marshal(config); err != nil {
-		t.Fatal(err)
-	}
+	return open(t, name, files, kind, callback)
+}
+
+// open opens a checkpoint as openBoth does.
+func open(t *testing.T, name string, files fstest.MapFS, kind gguf.Type, callback uintptr) (*lm.Model, *model) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), name+".gguf")
-	write(t, files, path, how.kind)
+	write(t, files, path, kind)
 	ours, err := lm.Open(t.Context(), path, lm.Compute(lm.Float32))
 	if err != nil {
 		t.Fatal(err)
