@@ -201,6 +201,9 @@ func (f *folder[T]) close() {
 	_ = f.claim.Abort()
 }
 
+// EncodeRows writes rows as the lines of rows.jsonl.
+func EncodeRows(w io.Writer, rows []Row) error { return encodeLines(w, rows) }
+
 func encodeLines[T any](w io.Writer, values []T) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
@@ -264,17 +267,24 @@ func (m *Manifest) Save(path string) error {
 // returns nil. Where the data lie does not matter.
 func (m *Manifest) Differs(other *Manifest) error {
 	model := func(i ModelInfo) ModelInfo { i.Ref, i.WeightsHash, i.DType, i.Instructions = "", "", "", ""; return i }
-	for _, part := range []struct {
-		name string
-		a, b any
-	}{
+	return firstDifference([]difference{
 		{"weights", m.Model.WeightsHash, other.Model.WeightsHash}, {"number format", m.Model.DType, other.Model.DType},
 		{"instruction set", m.Model.Instructions, other.Model.Instructions}, {"model", model(m.Model), model(other.Model)},
 		{"training data", m.Pairs.Hash, other.Pairs.Hash}, {"evaluation data", m.Eval.Hash, other.Eval.Hash},
 		{"neutral text", m.Text.Hash, other.Text.Hash}, {"grid", m.Grid, other.Grid}, {"plan", m.Plan, other.Plan}, {"shard", m.Shard, other.Shard},
-	} {
-		if !reflect.DeepEqual(part.a, part.b) {
-			return fmt.Errorf("the %s differs", part.name)
+	})
+}
+
+// difference is something that two evaluations should agree in.
+type difference struct {
+	name string
+	a, b any
+}
+
+func firstDifference(all []difference) error {
+	for _, d := range all {
+		if !reflect.DeepEqual(d.a, d.b) {
+			return fmt.Errorf("the %s differs", d.name)
 		}
 	}
 	return nil

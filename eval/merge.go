@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/pairs"
@@ -186,7 +187,7 @@ func openParts(dirs []string) (parts []sweepPart, err error) {
 				err = p.manifest.Differs(&first)
 			case share.From != parts[0].manifest.Shard.From || share.To != parts[0].manifest.Shard.To:
 				err = errors.New("it is of the grid, and others of what comes after it, or the other way round")
-			case p.manifest.Version != first.Version:
+			case release(p.manifest.Version) != release(first.Version):
 				err = fmt.Errorf("the version of steer differs: %q and %q", first.Version, p.manifest.Version)
 			default:
 				all, err = all.Join(own)
@@ -211,6 +212,12 @@ func openParts(dirs []string) (parts []sweepPart, err error) {
 		parts = append(parts, p)
 	}
 	return parts, all.Complete()
+}
+
+// release is the version of steer without what built it for which machine.
+func release(version string) string {
+	name, _, _ := strings.Cut(version, " ")
+	return name
 }
 
 // nextGroup reads the next group of all shards and puts it together.

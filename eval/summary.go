@@ -98,6 +98,23 @@ func (s *Summary) Rows(m *Measured) ([]Row, error) {
 	return rows, nil
 }
 
+// RowsOf returns the rows of several things that were measured, one after the other; nil
+// has none.
+func (s *Summary) RowsOf(measured ...*Measured) ([]Row, error) {
+	var rows []Row
+	for _, m := range measured {
+		if m == nil {
+			continue
+		}
+		some, err := s.Rows(m)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, some...)
+	}
+	return rows, nil
+}
+
 // answersOf returns what was measured of all items: [items] and [arms][items], nil for
 // an item that has no answers.
 func (s *Summary) answersOf(m *Measured) (unsteered []answer, arms [][]answer, err error) {

@@ -29,6 +29,7 @@ import (
 // word for, or that there is none for the family. Tensors are read as they are written,
 // some rows at a time.
 func WriteGGUF(ctx context.Context, ref string, w io.Writer, kind gguf.Type, options checkpoint.Options) (tensors int, err error) {
+	options.Outline = true // to be copied, a GGUF file need not be understood
 	var c *checkpoint.Checkpoint
 	if ref == demo.Name {
 		c, err = checkpoint.OpenFS(demo.Files(), demo.Name, options)

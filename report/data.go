@@ -33,6 +33,9 @@ func Read(dir string) (*Data, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s := manifest.Shard; s != nil {
+		return nil, fmt.Errorf("%s is shard %s of a sweep: there is a report when all shards are merged", dir, s)
+	}
 	d := &Data{Manifest: *manifest}
 	ended := d.Manifest.Result != nil
 	if err := readLines(filepath.Join(dir, eval.RowsFile), ended, func(row eval.Row) { d.Rows = append(d.Rows, row) }); err != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -14,7 +15,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/steervec/steer"
 	"github.com/steervec/steer/eval"
+	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/pairs"
 )
 
@@ -111,6 +114,8 @@ func evalCommand() *cobra.Command {
 	asked := newAskedFlags()
 	var writing writingFlags
 	var data string
+	var shard steer.Shard
+	var measured outFlags
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "eval --model REF --data FILE [--vector VECTOR]",
@@ -124,10 +129,17 @@ model-written evaluations), pairs, multiple choice, labelled texts or questions;
 content says which. Vectors are measured at all of --multipliers; a multiplier behind
 a vector's name multiplies them. docs/evaluating.md has the formulas.
 
---generate lets the model write answers as well, which scorers judge.`,
+--generate lets the model write answers as well, which scorers judge.
+
+With --shard and --measured several machines share the questions, the text on which
+the cost is measured and the prompts to write after; steer merge sums up what they
+measured, to the rows of a single run.`,
 		Example: `  steer eval --model demo --data held-out.jsonl --vector happy.safetensors --multipliers -0.6,-0.3,0,0.3,0.6
   steer eval --model demo --data held-out.jsonl --vector happy.safetensors,tokens=response --json
-  steer eval --model demo --data held-out.jsonl --vector happy.safetensors --multipliers 0.6 --generate 4 --max-tokens 40 --words happy,smiled,laughed`,
+  steer eval --model demo --data held-out.jsonl --vector happy.safetensors --multipliers 0.6 --generate 4 --max-tokens 40 --words happy,smiled,laughed
+  steer eval --model demo --data held-out.jsonl --vector happy.safetensors --multipliers -0.6,0,0.6 --shard 1/2 --measured measured1
+  steer eval --model demo --data held-out.jsonl --vector happy.safetensors --multipliers -0.6,0,0.6 --shard 2/2 --measured measured2
+  steer merge measured1 measured2 --out evaluation.json`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := require(c, "model", "data"); err != nil {
@@ -139,6 +151,18 @@ a vector's name multiplies them. docs/evaluating.md has the formulas.
 			}
 			if len(vectors) == 0 {
 				return usage("--vector is missing")
+			}
+			if c.Flags().Changed("measured") {
+				if err := require(c, "measured"); err != nil {
+					return err
+				}
+				release, err := measured.reserve(c, model.ref, data)
+				if err != nil {
+					return err
+				}
+				defer release()
+			} else if shard != (steer.Shard{}) {
+				return usage("--shard %s is a part, of which there are no figures yet: give --measured, and put the parts together with steer merge", shard)
 			}
 			file, info, err := openData(data)
 			if err != nil {
@@ -189,18 +213,20 @@ a vector's name multiplies them. docs/evaluating.md has the formulas.
 			}
 			progress := newBar(c.ErrOrStderr(), "evaluating")
 			defer progress.finish()
-			out.Rows, err = e.Rows(c.Context(), append(arms, steered...), func(done, total int) { progress.set(int64(done), int64(total)) })
+			part := eval.Part{
+				Version: version(), Shard: shard, Model: modelInfo(m, model.ref), Data: out.Data, Text: out.Text, Chat: asked.chat, TextTokens: asked.textTokens,
+				Seed: asked.seed, Resamples: asked.resamples, Generate: writing.plan(scorers), Items: file.Items,
+			}
+			part.Measured, err = e.Measure(c.Context(), append(arms, steered...), shard, func(done, total int) { progress.set(int64(done), int64(total)) })
 			if err != nil {
 				return err
 			}
 			progress.finish()
 			if writing.questions > 0 {
 				writes := append([]eval.Arm{arms[0]}, slices.DeleteFunc(slices.Clone(arms), func(a eval.Arm) bool { return a.Instruction == "" })...)
-				rows, err := e.Written(c.Context(), append(writes, steered...), writing.options(scorers, asked.seed, c))
-				if err != nil {
+				if part.Written, err = e.Write(c.Context(), append(writes, steered...), shard, writing.options(scorers, asked.seed, c)); err != nil {
 					return err
 				}
-				out.Rows = append(out.Rows, rows...)
 			}
 			usage := e.Usage()
 			out.Work = eval.Work{Given: usage.GivenLayers, Computed: usage.ComputedLayers, Seconds: time.Since(begun).Seconds()}
@@ -209,6 +235,13 @@ a vector's name multiplies them. docs/evaluating.md has the formulas.
 				return err
 			}
 			out.result = resultOf(m, how, told)
+			if measured.path != "" {
+				part.Work = out.Work
+				return out.save(c, &part, measured.path, asJSON)
+			}
+			if out.Rows, err = e.RowsOf(part.Measured, part.Written); err != nil {
+				return err
+			}
 			if asJSON {
 				return printJSON(c.OutOrStdout(), out)
 			}
@@ -226,8 +259,42 @@ a vector's name multiplies them. docs/evaluating.md has the formulas.
 		asked.addBaselines(flags)
 	})
 	writing.add(c)
-	flagsUnder(c, "Output", func(flags *pflag.FlagSet) { jsonFlag(flags, &asJSON) })
+	flagsUnder(c, "Output", func(flags *pflag.FlagSet) {
+		shardFlag(flags, &shard, "what is asked")
+		measured.addNamed(flags, "measured", "`FILE` for what the figures are made of, in place of the figures: steer merge makes them, also of several")
+		jsonFlag(flags, &asJSON)
+	})
 	return c
+}
+
+// modelInfo says which model is evaluated and how it computes.
+func modelInfo(m *lm.Model, ref string) eval.ModelInfo {
+	d := m.Description()
+	return eval.ModelInfo{Ref: ref, ID: m.ID(), Revision: m.Revision(), WeightsHash: m.Fingerprint(), Layers: m.Layers(), DType: d.DType, Instructions: d.Instructions}
+}
+
+// savedPart is what steer eval tells of a part.
+type savedPart struct {
+	Shard string        `json:"shard,omitempty"`
+	Data  eval.DataInfo `json:"data"`
+	Work  eval.Work     `json:"work"`
+	Out   string        `json:"out"`
+	result
+}
+
+// save writes a part of an evaluation, with what the merged whole tells besides.
+func (e *evaluation) save(c *cobra.Command, part *eval.Part, path string, asJSON bool) (err error) {
+	if part.Told, err = json.Marshal(e.result); err != nil {
+		return err
+	}
+	if err := part.Save(path); err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(c.OutOrStdout(), savedPart{part.Shard.String(), e.Data, e.Work, path, e.result})
+	}
+	_, err = fmt.Fprintf(c.OutOrStdout(), "what was measured is written to %s: %d token-layers given, %d computed, in %.1f s\n", path, e.Work.Given, e.Work.Computed, e.Work.Seconds)
+	return err
 }
 
 // openData reads a file of what is asked.

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/steervec/steer/eval"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
@@ -23,6 +25,9 @@ const (
 	activationsFile fileKind = "activations"
 	statisticsFile  fileKind = "statistics"
 	recordingFile   fileKind = "recording"
+	measuredFile    fileKind = "measured" // a part of an evaluation
+	evaluationFile  fileKind = "evaluation"
+	sweepFolder     fileKind = "sweep"
 	tensorsFile     fileKind = "tensors" // safetensors of somebody else
 	ggufFile        fileKind = "gguf"
 	otherFile       fileKind = "other" // pairs, or nothing that is known
@@ -30,7 +35,7 @@ const (
 
 // written reports whether files of the kind are those that steer writes.
 func (k fileKind) written() bool {
-	return slices.Contains([]fileKind{vectorFile, activationsFile, statisticsFile, recordingFile}, k)
+	return slices.Contains([]fileKind{vectorFile, activationsFile, statisticsFile, recordingFile, measuredFile, evaluationFile}, k)
 }
 
 // maxHeader bounds the header of a file that steer wrote.
@@ -45,6 +50,15 @@ func kindOfFile(path string) fileKind {
 	}
 	if startsWith(path, "GGUF") {
 		return ggufFile
+	}
+	if eval.IsPart(path) {
+		return measuredFile
+	}
+	if startsWith(path, evaluationStart) {
+		return evaluationFile
+	}
+	if _, err := os.Stat(filepath.Join(path, eval.ManifestFile)); err == nil {
+		return sweepFolder
 	}
 	file, err := safetensors.OpenLimited(path, maxHeader)
 	if err != nil {

@@ -194,3 +194,9 @@ func layerList(layers []int) string {
 	}
 	return text
 }
+
+// shardFlag is a flag for one of the parts into which something is split.
+func shardFlag(flags *pflag.FlagSet, target *steer.Shard, of string) {
+	flags.Var(&parsed[steer.Shard]{target, "", "N/OF", steer.ParseShard}, "shard",
+		"only this part of "+of+", such as 3/8, the third of eight; steer merge puts the parts together")
+}

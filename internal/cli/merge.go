@@ -1,14 +1,18 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/steervec/steer"
+	"github.com/steervec/steer/eval"
+	"github.com/steervec/steer/internal/output"
 	"github.com/steervec/steer/lm"
 )
 
@@ -22,29 +26,43 @@ func mergeCommand() *cobra.Command {
 
 Statistics that steer train --statistics wrote become a vector, which is the one that
 a single run gives, to the bit. Activations of steer extract --shard become those of
-all pairs, in the pairs' order. A shard that is missing, that is there twice, or that
-is of other pairs, weights or options is an error.`,
+all pairs, in the pairs' order. What steer eval --measured wrote becomes what steer eval
+--json tells. Folders of steer sweep --shard become the folder of a sweep: of its grid,
+or where --out has the grid already, of all. A shard that is missing, that is there
+twice, or that is of other data, weights or options is an error.`,
 		Example: `  steer train --model demo --pairs pairs.jsonl --shard 1/2 --statistics part1
   steer train --model demo --pairs pairs.jsonl --shard 2/2 --statistics part2
-  steer merge part1 part2 --out happy.safetensors`,
-		Args: someArguments("the files of the parts"),
+  steer merge part1 part2 --out happy.safetensors
+  steer sweep --model demo --pairs pairs.jsonl --eval held-out.jsonl --layers 2-4 --multipliers -0.6,0,0.6 --shard 1/2 --out grid1
+  steer sweep --model demo --pairs pairs.jsonl --eval held-out.jsonl --layers 2-4 --multipliers -0.6,0,0.6 --shard 2/2 --out grid2
+  steer merge grid1 grid2 --out merged-sweep
+  steer sweep --after merged-sweep --shard 1/1 --out rest1
+  steer merge rest1 --out merged-sweep`,
+		Args: someArguments("the files or folders of the parts"),
 		RunE: func(c *cobra.Command, parts []string) error {
 			if err := require(c, "out"); err != nil {
 				return err
+			}
+			kind := kindOfFile(parts[0])
+			if kind == sweepFolder {
+				return mergeSweep(c, out.path, parts, asJSON)
 			}
 			release, err := out.reserve(c, parts...)
 			if err != nil {
 				return err
 			}
 			defer release()
+			if kind == measuredFile {
+				return mergeEvaluation(c, out.path, parts, asJSON)
+			}
 			made := merged{Parts: len(parts), Out: out.path}
-			switch kind := kindOfFile(parts[0]); kind {
+			switch kind {
 			case statisticsFile:
 				err = made.statistics(parts)
 			case activationsFile:
 				err = made.activations(parts)
 			default:
-				err = fmt.Errorf("%s holds neither statistics nor activations that steer wrote", parts[0])
+				err = fmt.Errorf("%s holds neither statistics, activations or measurements that steer wrote nor a sweep", parts[0])
 			}
 			if err != nil {
 				return err
@@ -62,6 +80,53 @@ is of other pairs, weights or options is an error.`,
 		jsonFlag(flags, &asJSON)
 	})
 	return c
+}
+
+// evaluationStart is how the JSON of an evaluation begins.
+const evaluationStart = "{\n  \"data\": {"
+
+// mergeEvaluation sums up the parts of an evaluation.
+func mergeEvaluation(c *cobra.Command, path string, parts []string, asJSON bool) error {
+	whole, rows, err := eval.MergeParts(parts...)
+	if err != nil {
+		return err
+	}
+	made := evaluation{Data: whole.Data, Text: whole.Text, Work: whole.Work, Rows: rows}
+	if err := json.Unmarshal(whole.Told, &made.result); err != nil {
+		return fmt.Errorf("%s: %w", parts[0], err)
+	}
+	file, err := output.Create(path)
+	if err != nil {
+		return err
+	}
+	defer file.Abort()
+	if err := printJSON(file, made); err != nil {
+		return err
+	}
+	if err := file.Commit(); err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(c.OutOrStdout(), made)
+	}
+	return made.print(c.OutOrStdout())
+}
+
+// mergeSweep puts the folders of a sweep's shards together, and shows what was found
+// once all is there.
+func mergeSweep(c *cobra.Command, dir string, parts []string, asJSON bool) error {
+	done, err := eval.MergeSweep(dir, parts, append([]string{"steer", "merge"}, append(flagsOf(c), parts...)...))
+	if err != nil {
+		return err
+	}
+	if done.Result != nil || asJSON {
+		return showSweep(c, dir, done, newNotes(c), asJSON)
+	}
+	_, err = fmt.Fprintf(c.OutOrStdout(), `the grid is in %[1]s, from %[2]d parts: %[3]d rows. What is left needs the model, on one machine or in shards:
+steer sweep --manifest %[4]s --out %[1]s --resume
+steer sweep --after %[1]s --shard 1/%[2]d --out PART, …, and steer merge PART... --out %[1]s
+`, dir, len(parts), done.Rows, filepath.Join(dir, eval.ManifestFile))
+	return err
 }
 
 // merged says what was put together.

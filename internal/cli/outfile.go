@@ -28,13 +28,20 @@ func (f *outFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.force, "force", false, "replace --out also where it is not a file that steer wrote")
 }
 
+// addNamed adds the flag of another name for a file that is none of safetensors.
+func (f *outFlags) addNamed(flags *pflag.FlagSet, name, help string) {
+	f.name = name
+	flags.StringVar(&f.path, name, "", help)
+	flags.BoolVar(&f.force, "force", false, "replace --"+name+" also where it is not a file that steer wrote")
+}
+
 // reserve finds out before hours of work, not after, that a file cannot be
 // written, and keeps every other run from writing it until release is called.
 // What is there already is replaced only where steer wrote it; the inputs of the
 // command, files or folders of a model, never are.
 func (f *outFlags) reserve(c *cobra.Command, inputs ...string) (release func(), err error) {
 	if f.path == "-" {
-		return nil, usage("%s - is refused: a safetensors file is not written to standard output; name a file", f.flag())
+		return nil, usage("%s - is refused: the file is not written to standard output; name a file", f.flag())
 	}
 	there, err := os.Stat(f.path)
 	if err == nil && !there.Mode().IsRegular() {

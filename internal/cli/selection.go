@@ -44,8 +44,7 @@ func (f *selectionFlags) add(c *cobra.Command) {
 		siteFlag(flags, &f.layerType, "where in the layers")
 		flags.Var(&parsed[steer.Reading]{&f.read, "", "READING", steer.ParseReading}, "read-token",
 			`what is read of a prompt where a pair does not say: a position, negative from the prompt's end, or mean, mean:2:-1, mean:response, mean:"text"; the last token when not given`)
-		flags.Var(&parsed[steer.Shard]{&f.shard, "", "N/OF", steer.ParseShard}, "shard",
-			"only this part of the pairs, such as 3/8, the third of eight; steer merge puts the parts together")
+		shardFlag(flags, &f.shard, "the pairs")
 		number(flags, &f.runTokens, "run-tokens", 1, math.MaxInt32, "compute at most N tokens together: bounds memory, never changes results; 1024 when not given")
 	})
 }
@@ -202,13 +201,10 @@ func (p *prepared) noteLongPrompts(ctx context.Context) error {
 
 // placed says of an error of one of the samples on which line it stands.
 func (p *prepared) placed(err error) error {
-	if wrong := (*steer.SampleError)(nil); errors.As(err, &wrong) {
-		if wrong.Sample >= len(p.lines) {
-			return fmt.Errorf("%s%w", p.neutral[wrong.Sample-len(p.lines)], wrong.Err)
-		}
-		return fmt.Errorf("%s: line %d: the %s prompt: %w", p.file, p.lines[wrong.Sample], wrong.Side, wrong.Err)
+	if wrong := (*steer.SampleError)(nil); errors.As(err, &wrong) && wrong.Sample >= len(p.lines) {
+		return fmt.Errorf("%s%w", p.neutral[wrong.Sample-len(p.lines)], wrong.Err)
 	}
-	return err
+	return placedIn(p.file, p.lines, err)
 }
 
 // work reports what a training or an extraction did.

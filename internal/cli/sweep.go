@@ -36,6 +36,9 @@ type sweepFlags struct {
 	most         float64
 	out          string
 	resume, json bool
+	shard        steer.Shard
+	after        string // a folder
+	activations  string // a file
 }
 
 func sweepCommand() *cobra.Command {
@@ -52,7 +55,12 @@ random vectors and prompts.
 
 The folder gets rows.jsonl, a line for each point and set of metrics, as they come;
 sweep.json, the manifest, which --manifest runs again; the vectors; and report.html.
-After an interrupt or a kill --resume goes on, to the same rows.`,
+After an interrupt or a kill --resume goes on, to the same rows.
+
+With --shard several machines share the questions: each measures its part at all points of
+the grid, and steer merge makes the rows of a single run. What comes after the choice, the
+comparison with random vectors and the texts, is done by --resume in the merged folder, or
+by shards again, with --after. docs/many-machines.md shows it.`,
 		Example: `  steer sweep --model demo --pairs pairs.jsonl --eval held-out.jsonl --layers 2-4 --multipliers -0.6,-0.3,0,0.3,0.6 --out mood-sweep
   steer sweep --model demo --pairs pairs.jsonl --eval held-out.jsonl --layers 3 --budgets -0.5,0.5 --operators add,add-same-norm --text neutral.txt --out equal-cost
   steer sweep --manifest mood-sweep/sweep.json --out again
@@ -74,7 +82,7 @@ After an interrupt or a kill --resume goes on, to the same rows.`,
 			}
 			progress := newBar(c.ErrOrStderr(), "sweeping")
 			defer progress.finish()
-			done, err := eval.Sweep(c.Context(), m, *manifest, *data, eval.SweepRun{Dir: f.out, Resume: f.resume, Scorers: scorers, Progress: func(done, total int) {
+			done, err := eval.Sweep(c.Context(), m, *manifest, *data, eval.SweepRun{Dir: f.out, Resume: f.resume, Scorers: scorers, Shard: f.shard, After: f.after, Progress: func(done, total int) {
 				progress.set(int64(done), int64(total))
 			}})
 			if errors.Is(err, context.Canceled) {
@@ -84,25 +92,14 @@ After an interrupt or a kill --resume goes on, to the same rows.`,
 				return err
 			}
 			progress.finish()
-			for _, note := range done.Notes {
-				told.add("%s", note)
-			}
-			found, err := report.Read(f.out)
-			if err != nil {
-				return err
-			}
-			page := filepath.Join(f.out, report.PageFile)
-			if err := found.Save(page); err != nil {
-				return err
+			if done.Shard == nil {
+				return showSweep(c, f.out, done, told, f.json)
 			}
 			if f.json {
 				return printJSON(c.OutOrStdout(), done)
 			}
-			out := c.OutOrStdout()
-			if err := found.Text(out, colored(out)); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(out, "\nwrote %s\n", page)
+			_, err = fmt.Fprintf(c.OutOrStdout(), "shard %s is in %s: %d groups of points; %d token-layers given, %d computed, in %.1f s\n",
+				f.shard, f.out, done.Shard.To-done.Shard.From, done.Work.Given, done.Work.Computed, done.Work.Seconds)
 			return err
 		},
 	}
@@ -112,6 +109,7 @@ After an interrupt or a kill --resume goes on, to the same rows.`,
 		flags.StringVar(&f.eval, "eval", "", "`FILE` of held-out questions with two answers, or pairs")
 		f.asked.addData(flags)
 		flags.Var(&parsed[steer.Reading]{&f.read, "", "READING", steer.ParseReading}, "read-token", "what is read of the training pairs; as steer train reads the file when not given")
+		flags.StringVar(&f.activations, "activations", "", "a `FILE` that steer extract or steer merge wrote of the training pairs, in place of computing them here")
 		siteFlag(flags, &f.layerType, "where in the layers")
 		flags.StringVar(&f.manifest, "manifest", "", "run the sweep of this `FILE`, a sweep.json, again: model, data, grid and seeds are its own, and other weights or data are an error")
 	})
@@ -140,10 +138,39 @@ After an interrupt or a kill --resume goes on, to the same rows.`,
 	f.writing.add(c)
 	flagsUnder(c, "Output", func(flags *pflag.FlagSet) {
 		flags.StringVar(&f.out, "out", "", "`FOLDER` to write")
+		shardFlag(flags, &f.shard, "the questions")
+		flags.StringVar(&f.after, "after", "", "with --shard, do a part of what is left to do in this `FOLDER`, which steer merge made of the grid's shards")
 		flags.BoolVar(&f.resume, "resume", false, "continue the sweep that was stopped, if there was one")
 		jsonFlag(flags, &f.json)
 	})
 	return c
+}
+
+// showSweep writes the report of a sweep that has ended and prints what it found.
+func showSweep(c *cobra.Command, dir string, done *eval.Manifest, told *notes, asJSON bool) error {
+	for _, note := range done.Notes {
+		told.add("%s", note)
+	}
+	if asJSON && done.Result == nil { // a merged grid
+		return printJSON(c.OutOrStdout(), done)
+	}
+	found, err := report.Read(dir)
+	if err != nil {
+		return err
+	}
+	page := filepath.Join(dir, report.PageFile)
+	if err := found.Save(page); err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(c.OutOrStdout(), done)
+	}
+	out := c.OutOrStdout()
+	if err := found.Text(out, colored(out)); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "\nwrote %s\n", page)
+	return err
 }
 
 // list is a flag for values parted by commas; a part that only says a parameter, as
@@ -189,6 +216,15 @@ func (f *sweepFlags) prepare(c *cobra.Command, told *notes) (*lm.Model, *eval.Ma
 		return nil, nil, nil, nil, err
 	}
 	var before *eval.Manifest
+	if f.after != "" {
+		if f.shard == (steer.Shard{}) {
+			return fail(usage("--after is for shards; on one machine --resume goes on in the folder itself"))
+		}
+		if f.manifest != "" {
+			return fail(usage("give one of --manifest and --after"))
+		}
+		f.manifest = filepath.Join(f.after, eval.ManifestFile)
+	}
 	if f.manifest != "" {
 		var err error
 		if before, err = f.fromManifest(c); err != nil {
@@ -240,8 +276,12 @@ func (f *sweepFlags) prepare(c *cobra.Command, told *notes) (*lm.Model, *eval.Ma
 	if err != nil {
 		return fail(err)
 	}
-	d := m.Description()
-	manifest.Model = eval.ModelInfo{Ref: f.model.ref, ID: m.ID(), Revision: m.Revision(), WeightsHash: m.Fingerprint(), Layers: m.Layers(), DType: d.DType, Instructions: d.Instructions}
+	if f.activations != "" {
+		if data.Activations, err = steer.LoadActivations(f.activations); err != nil {
+			return fail(err)
+		}
+	}
+	manifest.Model = modelInfo(m, f.model.ref)
 	layers, err := f.layers.Of(m)
 	if err != nil {
 		return fail(usage("--layers: %w", err))
@@ -270,7 +310,7 @@ func (f *sweepFlags) prepare(c *cobra.Command, told *notes) (*lm.Model, *eval.Ma
 // manifest. Its paths hold from where the command runs.
 func (f *sweepFlags) fromManifest(c *cobra.Command) (*eval.Manifest, error) {
 	c.Flags().Visit(func(flag *pflag.Flag) {
-		if !slices.Contains([]string{"manifest", "out", "resume", "json", "model", "pairs", "eval", "text", "dtype", "judge-url", "judge-model", "judge-asks", "judge-prompts", "judge-highest", "judge-cache"}, flag.Name) {
+		if !slices.Contains([]string{"manifest", "out", "resume", "json", "model", "pairs", "eval", "text", "dtype", "judge-url", "judge-model", "judge-asks", "judge-prompts", "judge-highest", "judge-cache", "shard", "after", "activations"}, flag.Name) {
 			f.manifest = ""
 		}
 	})
@@ -281,6 +321,7 @@ func (f *sweepFlags) fromManifest(c *cobra.Command) (*eval.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.Shard = nil // what a shard was of is run again as a whole, or in other shards
 	for _, part := range []struct {
 		flag   string
 		target *string

@@ -28,10 +28,9 @@ func (n *neon) blocks() {
 const (
 	scaleAt  = 2 // R2
 	minusAt  = 3
-	wordsAt  = 4
-	halvesAt = 5
-	records  = 6
-	left     = 7 // blocks of a record
+	recordAt = 4
+	records  = 5
+	left     = 6 // blocks of a record
 
 	planeA = 12 // four words of the first plane
 	planeB = 16 // of the second
@@ -122,19 +121,17 @@ func (n *neon) codebook(f blockFormat) {
 }
 
 // each writes the scales of each record, then calls block for each 32 inputs of it,
-// whose words wordsAt leads to, and after for the record.
+// whose words recordAt leads to by then, and after for the record.
 func (n *neon) each(f blockFormat, block, after func()) {
 	n.label("record")
 	n.groups(f)
-	if f.head > 0 {
-		n.op("ADD $%d, R%d, R%d", f.head*64, wordsAt, wordsAt)
-	}
+	n.op("ADD $%d, R%d, R%d", f.halves*32+f.head*64, recordAt, recordAt)
 	if blocks := f.inputs / 32; blocks > 1 {
 		n.op("MOVD $%d, R%d", blocks, left)
 		n.label("block")
 	}
 	block()
-	n.op("ADD $%d, R%d, R%d", f.perBlock()*64, wordsAt, wordsAt)
+	n.op("ADD $%d, R%d, R%d", f.perBlock()*64, recordAt, recordAt)
 	n.op("ADD $%d, R%d, R%d", 32/f.group*64, scaleAt, scaleAt)
 	n.op("ADD $%d, R%d, R%d", 32/f.group*64, minusAt, minusAt)
 	if f.inputs > 32 {
@@ -142,14 +139,13 @@ func (n *neon) each(f blockFormat, block, after func()) {
 		n.op("BNE block")
 	}
 	after()
-	n.op("ADD $%d, R%d, R%d", f.halves*32, halvesAt, halvesAt)
 	n.op("SUBS $1, R%d, R%d", records, records)
 	n.op("BNE record")
 }
 
 // halvesToNumbers turns half h of a record, of all outputs, into numbers.
 func (n *neon) halvesToNumbers(v, h int) {
-	n.address(halvesAt, h*32)
+	n.address(recordAt, h*32)
 	n.op("VLD1 (R9), [V%d.H8, V%d.H8]", v+2, v+3)
 	n.word("FCVTLH", v, v+2)
 	n.word("FCVTLH2", v+1, v+2)
@@ -167,9 +163,14 @@ func (n *neon) groups(f blockFormat) {
 	if f.halves == 2 {
 		n.halvesToNumbers(dmin, 1)
 	}
+	// head reads a word of the head, of all outputs.
+	head := func(v, word int) {
+		n.address(recordAt, f.halves*32+64*word)
+		n.op("VLD1 (R9), %s", four(v))
+	}
 	// field reads bits of a word of all outputs; all of those above where bits is 0.
 	field := func(v, word, at, bits int) {
-		n.fetchFour(v, wordsAt, word)
+		head(v, word)
 		for i := range 4 {
 			n.shift(v+i, "S4", -at, v+i)
 			if bits > 0 {
@@ -227,7 +228,7 @@ func (n *neon) groups(f blockFormat) {
 		}
 	case signedBytes:
 		for g := range count {
-			n.fetchFour(v, wordsAt, g/4)
+			head(v, g/4)
 			for i := range 4 {
 				n.shift(v+i, "S4", 24-g%4*8, v+i)
 				n.word("SSHR24", v+i, v+i)
@@ -245,7 +246,7 @@ func (n *neon) groups(f blockFormat) {
 	case exponents:
 		n.fill(mask, 255)
 		n.fill(mask+1, 1)
-		n.address(halvesAt, 0)
+		n.address(recordAt, 0)
 		n.op("VLD1 (R9), [V%d.H8, V%d.H8]", d, d+1)
 		for i := range 4 {
 			n.word([]string{"UXTL", "UXTL2"}[i%2], dmin+i, d+i/2)
@@ -269,7 +270,7 @@ func (n *neon) groups(f blockFormat) {
 func (n *neon) planes(f blockFormat, step int) {
 	first := 0
 	for i, width := range f.planes {
-		n.fetchFour(planeA+4*i, wordsAt, first+step%width)
+		n.fetchFour(planeA+4*i, recordAt, first+step%width)
 		first += width
 	}
 }
@@ -336,8 +337,8 @@ func (n *neon) words(f blockFormat, step, odd int) {
 // unpack generates the function that unpacks one format.
 func (n *neon) unpack(f blockFormat) {
 	n.codebook(f)
-	n.begin("neonUnpack"+f.name, "(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)", unpackDoc, 48)
-	for i, name := range []string{"q", "scale", "minus", "words", "halves", "records"} {
+	n.begin("neonUnpack"+f.name, "(q *uint32, scale, minus *float32, unit *uint32, records int)", unpackDoc, 40)
+	for i, name := range []string{"q", "scale", "minus", "unit", "records"} {
 		n.op("MOVD %s+%d(FP), R%d", name, 8*i, i+1)
 	}
 	n.prepare(f, 2)
@@ -368,8 +369,8 @@ func (n *neon) oneRow(f blockFormat, dot bool) {
 	if dot {
 		name, size = "neonDotRow", 1
 	}
-	n.begin(name+f.name, "(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)", oneRowDoc, 56)
-	n.load("dst", "a", "scale", "minus", "words", "halves", "records")
+	n.begin(name+f.name, "(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)", oneRowDoc, 48)
+	n.load("dst", "a", "scale", "minus", "unit", "records")
 	n.prepare(f, size)
 	if dot {
 		n.op("MOVD $fourInOrder<>(SB), R9")

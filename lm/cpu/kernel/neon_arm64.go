@@ -228,217 +228,217 @@ func neonRead(x *byte, n int)
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func neonUnpackQ4_0(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonUnpackQ4_0(q *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonRowQ4_0 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonRowQ4_0(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonRowQ4_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonDotRowQ4_0 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonDotRowQ4_0(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonDotRowQ4_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonUnpackQ4_1 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func neonUnpackQ4_1(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonUnpackQ4_1(q *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonRowQ4_1 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonRowQ4_1(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonRowQ4_1(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonDotRowQ4_1 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonDotRowQ4_1(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonDotRowQ4_1(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonUnpackQ5_0 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func neonUnpackQ5_0(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonUnpackQ5_0(q *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonRowQ5_0 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonRowQ5_0(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonRowQ5_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonDotRowQ5_0 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonDotRowQ5_0(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonDotRowQ5_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonUnpackQ5_1 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func neonUnpackQ5_1(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonUnpackQ5_1(q *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonRowQ5_1 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonRowQ5_1(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonRowQ5_1(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonDotRowQ5_1 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonDotRowQ5_1(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonDotRowQ5_1(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonUnpackQ8_0 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func neonUnpackQ8_0(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonUnpackQ8_0(q *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonRowQ8_0 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonRowQ8_0(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonRowQ8_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonDotRowQ8_0 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonDotRowQ8_0(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonDotRowQ8_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonUnpackQ2_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func neonUnpackQ2_K(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonUnpackQ2_K(q *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonRowQ2_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonRowQ2_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonRowQ2_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonDotRowQ2_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonDotRowQ2_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonDotRowQ2_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonUnpackQ3_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func neonUnpackQ3_K(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonUnpackQ3_K(q *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonRowQ3_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonRowQ3_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonRowQ3_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonDotRowQ3_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonDotRowQ3_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonDotRowQ3_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonUnpackQ4_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func neonUnpackQ4_K(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonUnpackQ4_K(q *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonRowQ4_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonRowQ4_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonRowQ4_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonDotRowQ4_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonDotRowQ4_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonDotRowQ4_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonUnpackQ5_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func neonUnpackQ5_K(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonUnpackQ5_K(q *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonRowQ5_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonRowQ5_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonRowQ5_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonDotRowQ5_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonDotRowQ5_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonDotRowQ5_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonUnpackQ6_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func neonUnpackQ6_K(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonUnpackQ6_K(q *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonRowQ6_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonRowQ6_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonRowQ6_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonDotRowQ6_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonDotRowQ6_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonDotRowQ6_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonUnpackIQ4_NL unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func neonUnpackIQ4_NL(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonUnpackIQ4_NL(q *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonRowIQ4_NL adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonRowIQ4_NL(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonRowIQ4_NL(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonDotRowIQ4_NL adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonDotRowIQ4_NL(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonDotRowIQ4_NL(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonUnpackMXFP4 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func neonUnpackMXFP4(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonUnpackMXFP4(q *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonRowMXFP4 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonRowMXFP4(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonRowMXFP4(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonDotRowMXFP4 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func neonDotRowMXFP4(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+func neonDotRowMXFP4(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
 
 // neonUnpackedNumbers turns what was unpacked into numbers [inputs, 16].
 //

@@ -2494,20 +2494,19 @@ more:
 	BGT more
 	RET
 
-// func neonUnpackQ4_0(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonUnpackQ4_0(SB), NOSPLIT, $0-48
+// func neonUnpackQ4_0(q *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonUnpackQ4_0(SB), NOSPLIT, $0-40
 	MOVD q+0(FP), R1
 	MOVD scale+8(FP), R2
 	MOVD minus+16(FP), R3
-	MOVD words+24(FP), R4
-	MOVD halves+32(FP), R5
-	MOVD records+40(FP), R6
+	MOVD unit+24(FP), R4
+	MOVD records+32(FP), R5
 	MOVW $0x000f000f, R9
 	VDUP R9, V26.S4
 	MOVW $0x00080008, R9
 	VDUP R9, V28.S4
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -2515,6 +2514,7 @@ record:
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
 	MOVD R2, R9
 	VST1 [V4.S4, V5.S4, V6.S4, V7.S4], (R9)
+	ADD $32, R4, R4
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VMOV V12.B16, V20.B16
@@ -2742,26 +2742,24 @@ record:
 	ADD $256, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	RET
 
-// func neonRowQ4_0(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonRowQ4_0(SB), NOSPLIT, $0-56
+// func neonRowQ4_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonRowQ4_0(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x000f000f, R9
 	VDUP R9, V26.S4
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -2769,6 +2767,7 @@ record:
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
 	MOVD R2, R9
 	VST1 [V4.S4, V5.S4, V6.S4, V7.S4], (R9)
+	ADD $32, R4, R4
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VMOV V12.B16, V20.B16
@@ -3113,22 +3112,20 @@ record:
 	ADD $64, R3, R3
 	SUB $64, R2, R2
 	SUB $64, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonDotRowQ4_0(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonDotRowQ4_0(SB), NOSPLIT, $0-56
+// func neonDotRowQ4_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonDotRowQ4_0(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x0f0f0f0f, R9
 	VDUP R9, V26.S4
 	MOVD $fourInOrder<>(SB), R9
@@ -3136,7 +3133,7 @@ TEXT ·neonDotRowQ4_0(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -3144,6 +3141,7 @@ record:
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
 	MOVD R2, R9
 	VST1 [V4.S4, V5.S4, V6.S4, V7.S4], (R9)
+	ADD $32, R4, R4
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
 	VEOR V6.B16, V6.B16, V6.B16
@@ -3356,31 +3354,29 @@ record:
 	ADD $64, R3, R3
 	SUB $64, R2, R2
 	SUB $64, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonUnpackQ4_1(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonUnpackQ4_1(SB), NOSPLIT, $0-48
+// func neonUnpackQ4_1(q *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonUnpackQ4_1(SB), NOSPLIT, $0-40
 	MOVD q+0(FP), R1
 	MOVD scale+8(FP), R2
 	MOVD minus+16(FP), R3
-	MOVD words+24(FP), R4
-	MOVD halves+32(FP), R5
-	MOVD records+40(FP), R6
+	MOVD unit+24(FP), R4
+	MOVD records+32(FP), R5
 	MOVW $0x000f000f, R9
 	VDUP R9, V26.S4
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -3394,6 +3390,7 @@ record:
 	WORD $0x6ea0f96b // FNEG V11, V11
 	MOVD R3, R9
 	VST1 [V8.S4, V9.S4, V10.S4, V11.S4], (R9)
+	ADD $64, R4, R4
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VMOV V12.B16, V20.B16
@@ -3557,32 +3554,30 @@ record:
 	ADD $256, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	ADD $64, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	RET
 
-// func neonRowQ4_1(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonRowQ4_1(SB), NOSPLIT, $0-56
+// func neonRowQ4_1(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonRowQ4_1(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x000f000f, R9
 	VDUP R9, V26.S4
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -3596,6 +3591,7 @@ record:
 	WORD $0x6ea0f96b // FNEG V11, V11
 	MOVD R3, R9
 	VST1 [V8.S4, V9.S4, V10.S4, V11.S4], (R9)
+	ADD $64, R4, R4
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VMOV V12.B16, V20.B16
@@ -3942,22 +3938,20 @@ record:
 	ADD $64, R3, R3
 	SUB $64, R2, R2
 	SUB $64, R3, R3
-	ADD $64, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonDotRowQ4_1(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonDotRowQ4_1(SB), NOSPLIT, $0-56
+// func neonDotRowQ4_1(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonDotRowQ4_1(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x0f0f0f0f, R9
 	VDUP R9, V26.S4
 	MOVD $fourInOrder<>(SB), R9
@@ -3965,13 +3959,13 @@ TEXT ·neonDotRowQ4_1(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -3985,6 +3979,7 @@ record:
 	WORD $0x6ea0f96b // FNEG V11, V11
 	MOVD R3, R9
 	VST1 [V8.S4, V9.S4, V10.S4, V11.S4], (R9)
+	ADD $64, R4, R4
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
 	VEOR V6.B16, V6.B16, V6.B16
@@ -4199,21 +4194,19 @@ record:
 	ADD $64, R3, R3
 	SUB $64, R2, R2
 	SUB $64, R3, R3
-	ADD $64, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonUnpackQ5_0(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonUnpackQ5_0(SB), NOSPLIT, $0-48
+// func neonUnpackQ5_0(q *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonUnpackQ5_0(SB), NOSPLIT, $0-40
 	MOVD q+0(FP), R1
 	MOVD scale+8(FP), R2
 	MOVD minus+16(FP), R3
-	MOVD words+24(FP), R4
-	MOVD halves+32(FP), R5
-	MOVD records+40(FP), R6
+	MOVD unit+24(FP), R4
+	MOVD records+32(FP), R5
 	MOVW $0x000f000f, R9
 	VDUP R9, V26.S4
 	MOVW $0x00100010, R9
@@ -4221,7 +4214,7 @@ TEXT ·neonUnpackQ5_0(SB), NOSPLIT, $0-48
 	MOVW $0x00100010, R9
 	VDUP R9, V28.S4
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -4229,6 +4222,7 @@ record:
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
 	MOVD R2, R9
 	VST1 [V4.S4, V5.S4, V6.S4, V7.S4], (R9)
+	ADD $32, R4, R4
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	ADD $256, R4, R9
@@ -4664,20 +4658,18 @@ record:
 	ADD $320, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	RET
 
-// func neonRowQ5_0(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonRowQ5_0(SB), NOSPLIT, $0-56
+// func neonRowQ5_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonRowQ5_0(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x000f000f, R9
 	VDUP R9, V26.S4
 	MOVW $0x00100010, R9
@@ -4685,7 +4677,7 @@ TEXT ·neonRowQ5_0(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -4693,6 +4685,7 @@ record:
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
 	MOVD R2, R9
 	VST1 [V4.S4, V5.S4, V6.S4, V7.S4], (R9)
+	ADD $32, R4, R4
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	ADD $256, R4, R9
@@ -5245,22 +5238,20 @@ record:
 	ADD $64, R3, R3
 	SUB $64, R2, R2
 	SUB $64, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonDotRowQ5_0(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonDotRowQ5_0(SB), NOSPLIT, $0-56
+// func neonDotRowQ5_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonDotRowQ5_0(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x0f0f0f0f, R9
 	VDUP R9, V26.S4
 	MOVW $0x10101010, R9
@@ -5270,7 +5261,7 @@ TEXT ·neonDotRowQ5_0(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -5278,6 +5269,7 @@ record:
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
 	MOVD R2, R9
 	VST1 [V4.S4, V5.S4, V6.S4, V7.S4], (R9)
+	ADD $32, R4, R4
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
 	VEOR V6.B16, V6.B16, V6.B16
@@ -5598,33 +5590,31 @@ record:
 	ADD $64, R3, R3
 	SUB $64, R2, R2
 	SUB $64, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonUnpackQ5_1(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonUnpackQ5_1(SB), NOSPLIT, $0-48
+// func neonUnpackQ5_1(q *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonUnpackQ5_1(SB), NOSPLIT, $0-40
 	MOVD q+0(FP), R1
 	MOVD scale+8(FP), R2
 	MOVD minus+16(FP), R3
-	MOVD words+24(FP), R4
-	MOVD halves+32(FP), R5
-	MOVD records+40(FP), R6
+	MOVD unit+24(FP), R4
+	MOVD records+32(FP), R5
 	MOVW $0x000f000f, R9
 	VDUP R9, V26.S4
 	MOVW $0x00100010, R9
 	VDUP R9, V27.S4
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -5638,6 +5628,7 @@ record:
 	WORD $0x6ea0f96b // FNEG V11, V11
 	MOVD R3, R9
 	VST1 [V8.S4, V9.S4, V10.S4, V11.S4], (R9)
+	ADD $64, R4, R4
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	ADD $256, R4, R9
@@ -6009,20 +6000,18 @@ record:
 	ADD $320, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	ADD $64, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	RET
 
-// func neonRowQ5_1(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonRowQ5_1(SB), NOSPLIT, $0-56
+// func neonRowQ5_1(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonRowQ5_1(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x000f000f, R9
 	VDUP R9, V26.S4
 	MOVW $0x00100010, R9
@@ -6030,13 +6019,13 @@ TEXT ·neonRowQ5_1(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -6050,6 +6039,7 @@ record:
 	WORD $0x6ea0f96b // FNEG V11, V11
 	MOVD R3, R9
 	VST1 [V8.S4, V9.S4, V10.S4, V11.S4], (R9)
+	ADD $64, R4, R4
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	ADD $256, R4, R9
@@ -6604,22 +6594,20 @@ record:
 	ADD $64, R3, R3
 	SUB $64, R2, R2
 	SUB $64, R3, R3
-	ADD $64, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonDotRowQ5_1(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonDotRowQ5_1(SB), NOSPLIT, $0-56
+// func neonDotRowQ5_1(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonDotRowQ5_1(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x0f0f0f0f, R9
 	VDUP R9, V26.S4
 	MOVW $0x10101010, R9
@@ -6629,13 +6617,13 @@ TEXT ·neonDotRowQ5_1(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -6649,6 +6637,7 @@ record:
 	WORD $0x6ea0f96b // FNEG V11, V11
 	MOVD R3, R9
 	VST1 [V8.S4, V9.S4, V10.S4, V11.S4], (R9)
+	ADD $64, R4, R4
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
 	VEOR V6.B16, V6.B16, V6.B16
@@ -6971,27 +6960,25 @@ record:
 	ADD $64, R3, R3
 	SUB $64, R2, R2
 	SUB $64, R3, R3
-	ADD $64, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonUnpackQ8_0(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonUnpackQ8_0(SB), NOSPLIT, $0-48
+// func neonUnpackQ8_0(q *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonUnpackQ8_0(SB), NOSPLIT, $0-40
 	MOVD q+0(FP), R1
 	MOVD scale+8(FP), R2
 	MOVD minus+16(FP), R3
-	MOVD words+24(FP), R4
-	MOVD halves+32(FP), R5
-	MOVD records+40(FP), R6
+	MOVD unit+24(FP), R4
+	MOVD records+32(FP), R5
 	MOVW $0x00ff00ff, R9
 	VDUP R9, V26.S4
 	MOVW $0x00800080, R9
 	VDUP R9, V28.S4
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -6999,6 +6986,7 @@ record:
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
 	MOVD R2, R9
 	VST1 [V4.S4, V5.S4, V6.S4, V7.S4], (R9)
+	ADD $32, R4, R4
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VMOV V12.B16, V20.B16
@@ -7226,26 +7214,24 @@ record:
 	ADD $512, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	RET
 
-// func neonRowQ8_0(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonRowQ8_0(SB), NOSPLIT, $0-56
+// func neonRowQ8_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonRowQ8_0(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x00ff00ff, R9
 	VDUP R9, V26.S4
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -7253,6 +7239,7 @@ record:
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
 	MOVD R2, R9
 	VST1 [V4.S4, V5.S4, V6.S4, V7.S4], (R9)
+	ADD $32, R4, R4
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VMOV V12.B16, V20.B16
@@ -7597,22 +7584,20 @@ record:
 	ADD $64, R3, R3
 	SUB $64, R2, R2
 	SUB $64, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonDotRowQ8_0(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonDotRowQ8_0(SB), NOSPLIT, $0-56
+// func neonDotRowQ8_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonDotRowQ8_0(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0xffffffff, R9
 	VDUP R9, V26.S4
 	MOVW $0x80808080, R9
@@ -7622,7 +7607,7 @@ TEXT ·neonDotRowQ8_0(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -7630,6 +7615,7 @@ record:
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
 	MOVD R2, R9
 	VST1 [V4.S4, V5.S4, V6.S4, V7.S4], (R9)
+	ADD $32, R4, R4
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
 	VEOR V6.B16, V6.B16, V6.B16
@@ -7800,31 +7786,29 @@ record:
 	ADD $64, R3, R3
 	SUB $64, R2, R2
 	SUB $64, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonUnpackQ2_K(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonUnpackQ2_K(SB), NOSPLIT, $0-48
+// func neonUnpackQ2_K(q *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonUnpackQ2_K(SB), NOSPLIT, $0-40
 	MOVD q+0(FP), R1
 	MOVD scale+8(FP), R2
 	MOVD minus+16(FP), R3
-	MOVD words+24(FP), R4
-	MOVD halves+32(FP), R5
-	MOVD records+40(FP), R6
+	MOVD unit+24(FP), R4
+	MOVD records+32(FP), R5
 	MOVW $0x00030003, R9
 	VDUP R9, V26.S4
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -7832,7 +7816,7 @@ record:
 	WORD $0x4e21796b // FCVTLH2 V11, V11
 	MOVW $0x0000000f, R9
 	VDUP R9, V20.S4
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -7848,7 +7832,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $4, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -7868,7 +7852,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	MOVD R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $8, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -7888,7 +7872,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -7908,7 +7892,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $64, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $16, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -7928,7 +7912,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $20, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -7948,7 +7932,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $128, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -7968,7 +7952,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $28, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -7988,7 +7972,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $192, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -8004,7 +7988,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $4, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8024,7 +8008,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $256, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $8, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8044,7 +8028,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8064,7 +8048,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $320, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $16, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8084,7 +8068,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $20, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8104,7 +8088,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $384, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8124,7 +8108,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $28, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8144,7 +8128,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $448, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -8160,7 +8144,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $512, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $4, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8180,7 +8164,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $512, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $8, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8200,7 +8184,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $576, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8220,7 +8204,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $576, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $16, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8240,7 +8224,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $640, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $20, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8260,7 +8244,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $640, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8280,7 +8264,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $704, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $28, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8300,7 +8284,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $704, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -8316,7 +8300,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $768, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $4, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8336,7 +8320,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $768, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $8, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8356,7 +8340,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $832, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8376,7 +8360,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $832, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $16, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8396,7 +8380,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $896, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $20, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8416,7 +8400,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $896, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8436,7 +8420,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $960, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $28, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8456,8 +8440,8 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $960, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $256, R4, R4
-	MOVD $8, R7
+	ADD $320, R4, R4
+	MOVD $8, R6
 block:
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
@@ -8622,34 +8606,32 @@ block:
 	ADD $128, R4, R4
 	ADD $128, R2, R2
 	ADD $128, R3, R3
-	SUBS $1, R7, R7
-	BNE block
-	ADD $64, R5, R5
 	SUBS $1, R6, R6
+	BNE block
+	SUBS $1, R5, R5
 	BNE record
 	RET
 
-// func neonRowQ2_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonRowQ2_K(SB), NOSPLIT, $0-56
+// func neonRowQ2_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonRowQ2_K(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x00030003, R9
 	VDUP R9, V26.S4
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -8657,7 +8639,7 @@ record:
 	WORD $0x4e21796b // FCVTLH2 V11, V11
 	MOVW $0x0000000f, R9
 	VDUP R9, V20.S4
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -8673,7 +8655,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $4, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8693,7 +8675,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	MOVD R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $8, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8713,7 +8695,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8733,7 +8715,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $64, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $16, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8753,7 +8735,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $20, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8773,7 +8755,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $128, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8793,7 +8775,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $28, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8813,7 +8795,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $192, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -8829,7 +8811,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $4, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8849,7 +8831,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $256, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $8, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8869,7 +8851,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8889,7 +8871,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $320, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $16, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8909,7 +8891,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $20, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8929,7 +8911,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $384, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8949,7 +8931,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $28, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -8969,7 +8951,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $448, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -8985,7 +8967,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $512, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $4, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9005,7 +8987,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $512, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $8, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9025,7 +9007,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $576, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9045,7 +9027,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $576, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $16, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9065,7 +9047,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $640, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $20, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9085,7 +9067,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $640, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9105,7 +9087,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $704, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $28, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9125,7 +9107,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $704, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -9141,7 +9123,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $768, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $4, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9161,7 +9143,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $768, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $8, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9181,7 +9163,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $832, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9201,7 +9183,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $832, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $16, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9221,7 +9203,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $896, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $20, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9241,7 +9223,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $896, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9261,7 +9243,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $960, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $28, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9281,8 +9263,8 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $960, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $256, R4, R4
-	MOVD $8, R7
+	ADD $320, R4, R4
+	MOVD $8, R6
 block:
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
@@ -9664,26 +9646,24 @@ block:
 	ADD $128, R4, R4
 	ADD $128, R2, R2
 	ADD $128, R3, R3
-	SUBS $1, R7, R7
+	SUBS $1, R6, R6
 	BNE block
 	SUB $1024, R2, R2
 	SUB $1024, R3, R3
-	ADD $64, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonDotRowQ2_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonDotRowQ2_K(SB), NOSPLIT, $0-56
+// func neonDotRowQ2_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonDotRowQ2_K(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x03030303, R9
 	VDUP R9, V26.S4
 	MOVD $fourInOrder<>(SB), R9
@@ -9691,13 +9671,13 @@ TEXT ·neonDotRowQ2_K(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -9705,7 +9685,7 @@ record:
 	WORD $0x4e21796b // FCVTLH2 V11, V11
 	MOVW $0x0000000f, R9
 	VDUP R9, V20.S4
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -9721,7 +9701,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $4, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9741,7 +9721,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	MOVD R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $8, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9761,7 +9741,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9781,7 +9761,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $64, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $16, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9801,7 +9781,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $20, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9821,7 +9801,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $128, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9841,7 +9821,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $28, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9861,7 +9841,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $192, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -9877,7 +9857,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $4, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9897,7 +9877,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $256, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $8, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9917,7 +9897,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9937,7 +9917,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $320, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $16, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9957,7 +9937,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $20, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9977,7 +9957,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $384, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -9997,7 +9977,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $28, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10017,7 +9997,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $448, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -10033,7 +10013,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $512, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $4, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10053,7 +10033,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $512, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $8, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10073,7 +10053,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $576, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10093,7 +10073,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $576, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $16, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10113,7 +10093,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $640, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $20, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10133,7 +10113,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $640, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10153,7 +10133,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $704, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $28, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10173,7 +10153,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $704, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -10189,7 +10169,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $768, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $4, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10209,7 +10189,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $768, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $8, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10229,7 +10209,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $832, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10249,7 +10229,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $832, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $16, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10269,7 +10249,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $896, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $20, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10289,7 +10269,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $896, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10309,7 +10289,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $960, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $256, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $28, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10329,8 +10309,8 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $960, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $256, R4, R4
-	MOVD $8, R7
+	ADD $320, R4, R4
+	MOVD $8, R6
 block:
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
@@ -10592,25 +10572,23 @@ block:
 	ADD $128, R4, R4
 	ADD $128, R2, R2
 	ADD $128, R3, R3
-	SUBS $1, R7, R7
+	SUBS $1, R6, R6
 	BNE block
 	SUB $1024, R2, R2
 	SUB $1024, R3, R3
-	ADD $64, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonUnpackQ3_K(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonUnpackQ3_K(SB), NOSPLIT, $0-48
+// func neonUnpackQ3_K(q *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonUnpackQ3_K(SB), NOSPLIT, $0-40
 	MOVD q+0(FP), R1
 	MOVD scale+8(FP), R2
 	MOVD minus+16(FP), R3
-	MOVD words+24(FP), R4
-	MOVD halves+32(FP), R5
-	MOVD records+40(FP), R6
+	MOVD unit+24(FP), R4
+	MOVD records+32(FP), R5
 	MOVW $0x00030003, R9
 	VDUP R9, V26.S4
 	MOVW $0x00040004, R9
@@ -10618,7 +10596,7 @@ TEXT ·neonUnpackQ3_K(SB), NOSPLIT, $0-48
 	MOVW $0x00040004, R9
 	VDUP R9, V28.S4
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -10628,7 +10606,7 @@ record:
 	VDUP R9, V20.S4
 	MOVW $0x00000020, R9
 	VDUP R9, V21.S4
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -10648,7 +10626,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10672,7 +10650,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10696,7 +10674,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10720,7 +10698,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10744,7 +10722,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -10764,7 +10742,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10788,7 +10766,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10812,7 +10790,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10836,7 +10814,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $512, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10860,7 +10838,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $576, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -10880,7 +10858,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $640, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10904,7 +10882,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $704, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10928,7 +10906,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $768, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10952,7 +10930,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $832, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -10976,13 +10954,13 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $896, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $30, V12.S4, V12.S4
 	VUSHR $30, V13.S4, V13.S4
 	VUSHR $30, V14.S4, V14.S4
 	VUSHR $30, V15.S4, V15.S4
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -10996,7 +10974,7 @@ record:
 	VORR V18.B16, V14.B16, V14.B16
 	VSHL $2, V19.S4, V19.S4
 	VORR V19.B16, V15.B16, V15.B16
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -11024,8 +11002,8 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $960, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R4
-	MOVD $8, R7
+	ADD $224, R4, R4
+	MOVD $8, R6
 block:
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
@@ -11462,22 +11440,20 @@ block:
 	ADD $192, R4, R4
 	ADD $128, R2, R2
 	ADD $128, R3, R3
-	SUBS $1, R7, R7
-	BNE block
-	ADD $32, R5, R5
 	SUBS $1, R6, R6
+	BNE block
+	SUBS $1, R5, R5
 	BNE record
 	RET
 
-// func neonRowQ3_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonRowQ3_K(SB), NOSPLIT, $0-56
+// func neonRowQ3_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonRowQ3_K(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x00030003, R9
 	VDUP R9, V26.S4
 	MOVW $0x00040004, R9
@@ -11485,7 +11461,7 @@ TEXT ·neonRowQ3_K(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -11495,7 +11471,7 @@ record:
 	VDUP R9, V20.S4
 	MOVW $0x00000020, R9
 	VDUP R9, V21.S4
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -11515,7 +11491,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -11539,7 +11515,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -11563,7 +11539,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -11587,7 +11563,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -11611,7 +11587,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -11631,7 +11607,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -11655,7 +11631,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -11679,7 +11655,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -11703,7 +11679,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $512, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -11727,7 +11703,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $576, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -11747,7 +11723,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $640, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -11771,7 +11747,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $704, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -11795,7 +11771,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $768, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -11819,7 +11795,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $832, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -11843,13 +11819,13 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $896, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $30, V12.S4, V12.S4
 	VUSHR $30, V13.S4, V13.S4
 	VUSHR $30, V14.S4, V14.S4
 	VUSHR $30, V15.S4, V15.S4
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -11863,7 +11839,7 @@ record:
 	VORR V18.B16, V14.B16, V14.B16
 	VSHL $2, V19.S4, V19.S4
 	VORR V19.B16, V15.B16, V15.B16
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -11891,8 +11867,8 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $960, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R4
-	MOVD $8, R7
+	ADD $224, R4, R4
+	MOVD $8, R6
 block:
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
@@ -12472,26 +12448,24 @@ block:
 	ADD $192, R4, R4
 	ADD $128, R2, R2
 	ADD $128, R3, R3
-	SUBS $1, R7, R7
+	SUBS $1, R6, R6
 	BNE block
 	SUB $1024, R2, R2
 	SUB $1024, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonDotRowQ3_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonDotRowQ3_K(SB), NOSPLIT, $0-56
+// func neonDotRowQ3_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonDotRowQ3_K(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x03030303, R9
 	VDUP R9, V26.S4
 	MOVW $0x04040404, R9
@@ -12501,7 +12475,7 @@ TEXT ·neonDotRowQ3_K(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -12511,7 +12485,7 @@ record:
 	VDUP R9, V20.S4
 	MOVW $0x00000020, R9
 	VDUP R9, V21.S4
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -12531,7 +12505,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -12555,7 +12529,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -12579,7 +12553,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -12603,7 +12577,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -12627,7 +12601,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -12647,7 +12621,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -12671,7 +12645,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -12695,7 +12669,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -12719,7 +12693,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $512, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -12743,7 +12717,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $576, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -12763,7 +12737,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $640, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -12787,7 +12761,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $704, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -12811,7 +12785,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $768, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -12835,7 +12809,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $832, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -12859,13 +12833,13 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $896, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $30, V12.S4, V12.S4
 	VUSHR $30, V13.S4, V13.S4
 	VUSHR $30, V14.S4, V14.S4
 	VUSHR $30, V15.S4, V15.S4
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -12879,7 +12853,7 @@ record:
 	VORR V18.B16, V14.B16, V14.B16
 	VSHL $2, V19.S4, V19.S4
 	VORR V19.B16, V15.B16, V15.B16
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -12907,8 +12881,8 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $960, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R4
-	MOVD $8, R7
+	ADD $224, R4, R4
+	MOVD $8, R6
 block:
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
@@ -13268,35 +13242,33 @@ block:
 	ADD $192, R4, R4
 	ADD $128, R2, R2
 	ADD $128, R3, R3
-	SUBS $1, R7, R7
+	SUBS $1, R6, R6
 	BNE block
 	SUB $1024, R2, R2
 	SUB $1024, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonUnpackQ4_K(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonUnpackQ4_K(SB), NOSPLIT, $0-48
+// func neonUnpackQ4_K(q *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonUnpackQ4_K(SB), NOSPLIT, $0-40
 	MOVD q+0(FP), R1
 	MOVD scale+8(FP), R2
 	MOVD minus+16(FP), R3
-	MOVD words+24(FP), R4
-	MOVD halves+32(FP), R5
-	MOVD records+40(FP), R6
+	MOVD unit+24(FP), R4
+	MOVD records+32(FP), R5
 	MOVW $0x000f000f, R9
 	VDUP R9, V26.S4
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -13304,7 +13276,7 @@ record:
 	WORD $0x4e21796b // FCVTLH2 V11, V11
 	MOVW $0x0000003f, R9
 	VDUP R9, V20.S4
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -13320,7 +13292,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13340,7 +13312,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	MOVD R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13360,7 +13332,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13380,7 +13352,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $64, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13400,7 +13372,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -13416,7 +13388,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $128, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13436,7 +13408,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13456,7 +13428,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $192, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13476,7 +13448,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13496,7 +13468,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $256, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -13512,7 +13484,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13532,7 +13504,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $320, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13552,7 +13524,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13572,7 +13544,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $384, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13592,13 +13564,13 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $30, V12.S4, V12.S4
 	VUSHR $30, V13.S4, V13.S4
 	VUSHR $30, V14.S4, V14.S4
 	VUSHR $30, V15.S4, V15.S4
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -13612,7 +13584,7 @@ record:
 	VORR V18.B16, V14.B16, V14.B16
 	VSHL $2, V19.S4, V19.S4
 	VORR V19.B16, V15.B16, V15.B16
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -13636,8 +13608,8 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $448, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R4
-	MOVD $8, R7
+	ADD $256, R4, R4
+	MOVD $8, R6
 block:
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
@@ -13802,34 +13774,32 @@ block:
 	ADD $256, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	SUBS $1, R7, R7
-	BNE block
-	ADD $64, R5, R5
 	SUBS $1, R6, R6
+	BNE block
+	SUBS $1, R5, R5
 	BNE record
 	RET
 
-// func neonRowQ4_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonRowQ4_K(SB), NOSPLIT, $0-56
+// func neonRowQ4_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonRowQ4_K(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x000f000f, R9
 	VDUP R9, V26.S4
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -13837,7 +13807,7 @@ record:
 	WORD $0x4e21796b // FCVTLH2 V11, V11
 	MOVW $0x0000003f, R9
 	VDUP R9, V20.S4
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -13853,7 +13823,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13873,7 +13843,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	MOVD R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13893,7 +13863,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13913,7 +13883,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $64, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13933,7 +13903,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -13949,7 +13919,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $128, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13969,7 +13939,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -13989,7 +13959,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $192, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14009,7 +13979,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14029,7 +13999,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $256, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -14045,7 +14015,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14065,7 +14035,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $320, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14085,7 +14055,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14105,7 +14075,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $384, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14125,13 +14095,13 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $30, V12.S4, V12.S4
 	VUSHR $30, V13.S4, V13.S4
 	VUSHR $30, V14.S4, V14.S4
 	VUSHR $30, V15.S4, V15.S4
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -14145,7 +14115,7 @@ record:
 	VORR V18.B16, V14.B16, V14.B16
 	VSHL $2, V19.S4, V19.S4
 	VORR V19.B16, V15.B16, V15.B16
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -14169,8 +14139,8 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $448, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R4
-	MOVD $8, R7
+	ADD $256, R4, R4
+	MOVD $8, R6
 block:
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
@@ -14516,26 +14486,24 @@ block:
 	ADD $256, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	SUBS $1, R7, R7
+	SUBS $1, R6, R6
 	BNE block
 	SUB $512, R2, R2
 	SUB $512, R3, R3
-	ADD $64, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonDotRowQ4_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonDotRowQ4_K(SB), NOSPLIT, $0-56
+// func neonDotRowQ4_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonDotRowQ4_K(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x0f0f0f0f, R9
 	VDUP R9, V26.S4
 	MOVD $fourInOrder<>(SB), R9
@@ -14543,13 +14511,13 @@ TEXT ·neonDotRowQ4_K(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -14557,7 +14525,7 @@ record:
 	WORD $0x4e21796b // FCVTLH2 V11, V11
 	MOVW $0x0000003f, R9
 	VDUP R9, V20.S4
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -14573,7 +14541,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14593,7 +14561,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	MOVD R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14613,7 +14581,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14633,7 +14601,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $64, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14653,7 +14621,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -14669,7 +14637,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $128, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14689,7 +14657,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14709,7 +14677,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $192, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14729,7 +14697,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14749,7 +14717,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $256, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -14765,7 +14733,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14785,7 +14753,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $320, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14805,7 +14773,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14825,7 +14793,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $384, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -14845,13 +14813,13 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $30, V12.S4, V12.S4
 	VUSHR $30, V13.S4, V13.S4
 	VUSHR $30, V14.S4, V14.S4
 	VUSHR $30, V15.S4, V15.S4
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -14865,7 +14833,7 @@ record:
 	VORR V18.B16, V14.B16, V14.B16
 	VSHL $2, V19.S4, V19.S4
 	VORR V19.B16, V15.B16, V15.B16
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -14889,8 +14857,8 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $448, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R4
-	MOVD $8, R7
+	ADD $256, R4, R4
+	MOVD $8, R6
 block:
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
@@ -15104,37 +15072,35 @@ block:
 	ADD $256, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	SUBS $1, R7, R7
+	SUBS $1, R6, R6
 	BNE block
 	SUB $512, R2, R2
 	SUB $512, R3, R3
-	ADD $64, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonUnpackQ5_K(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonUnpackQ5_K(SB), NOSPLIT, $0-48
+// func neonUnpackQ5_K(q *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonUnpackQ5_K(SB), NOSPLIT, $0-40
 	MOVD q+0(FP), R1
 	MOVD scale+8(FP), R2
 	MOVD minus+16(FP), R3
-	MOVD words+24(FP), R4
-	MOVD halves+32(FP), R5
-	MOVD records+40(FP), R6
+	MOVD unit+24(FP), R4
+	MOVD records+32(FP), R5
 	MOVW $0x000f000f, R9
 	VDUP R9, V26.S4
 	MOVW $0x00100010, R9
 	VDUP R9, V27.S4
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -15142,7 +15108,7 @@ record:
 	WORD $0x4e21796b // FCVTLH2 V11, V11
 	MOVW $0x0000003f, R9
 	VDUP R9, V20.S4
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -15158,7 +15124,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15178,7 +15144,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	MOVD R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15198,7 +15164,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15218,7 +15184,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $64, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15238,7 +15204,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -15254,7 +15220,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $128, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15274,7 +15240,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15294,7 +15260,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $192, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15314,7 +15280,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15334,7 +15300,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $256, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -15350,7 +15316,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15370,7 +15336,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $320, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15390,7 +15356,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15410,7 +15376,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $384, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15430,13 +15396,13 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $30, V12.S4, V12.S4
 	VUSHR $30, V13.S4, V13.S4
 	VUSHR $30, V14.S4, V14.S4
 	VUSHR $30, V15.S4, V15.S4
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -15450,7 +15416,7 @@ record:
 	VORR V18.B16, V14.B16, V14.B16
 	VSHL $2, V19.S4, V19.S4
 	VORR V19.B16, V15.B16, V15.B16
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -15474,8 +15440,8 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $448, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R4
-	MOVD $8, R7
+	ADD $256, R4, R4
+	MOVD $8, R6
 block:
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
@@ -15848,22 +15814,20 @@ block:
 	ADD $320, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	SUBS $1, R7, R7
-	BNE block
-	ADD $64, R5, R5
 	SUBS $1, R6, R6
+	BNE block
+	SUBS $1, R5, R5
 	BNE record
 	RET
 
-// func neonRowQ5_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonRowQ5_K(SB), NOSPLIT, $0-56
+// func neonRowQ5_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonRowQ5_K(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x000f000f, R9
 	VDUP R9, V26.S4
 	MOVW $0x00100010, R9
@@ -15871,13 +15835,13 @@ TEXT ·neonRowQ5_K(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -15885,7 +15849,7 @@ record:
 	WORD $0x4e21796b // FCVTLH2 V11, V11
 	MOVW $0x0000003f, R9
 	VDUP R9, V20.S4
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -15901,7 +15865,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15921,7 +15885,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	MOVD R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15941,7 +15905,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15961,7 +15925,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $64, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -15981,7 +15945,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -15997,7 +15961,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $128, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16017,7 +15981,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16037,7 +16001,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $192, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16057,7 +16021,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16077,7 +16041,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $256, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -16093,7 +16057,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16113,7 +16077,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $320, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16133,7 +16097,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16153,7 +16117,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $384, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16173,13 +16137,13 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $30, V12.S4, V12.S4
 	VUSHR $30, V13.S4, V13.S4
 	VUSHR $30, V14.S4, V14.S4
 	VUSHR $30, V15.S4, V15.S4
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -16193,7 +16157,7 @@ record:
 	VORR V18.B16, V14.B16, V14.B16
 	VSHL $2, V19.S4, V19.S4
 	VORR V19.B16, V15.B16, V15.B16
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -16217,8 +16181,8 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $448, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R4
-	MOVD $8, R7
+	ADD $256, R4, R4
+	MOVD $8, R6
 block:
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
@@ -16772,26 +16736,24 @@ block:
 	ADD $320, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	SUBS $1, R7, R7
+	SUBS $1, R6, R6
 	BNE block
 	SUB $512, R2, R2
 	SUB $512, R3, R3
-	ADD $64, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonDotRowQ5_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonDotRowQ5_K(SB), NOSPLIT, $0-56
+// func neonDotRowQ5_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonDotRowQ5_K(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x0f0f0f0f, R9
 	VDUP R9, V26.S4
 	MOVW $0x10101010, R9
@@ -16801,13 +16763,13 @@ TEXT ·neonDotRowQ5_K(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	ADD $32, R5, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V10.H8, V11.H8]
 	WORD $0x0e217948 // FCVTLH V8, V10
 	WORD $0x4e217949 // FCVTLH2 V9, V10
@@ -16815,7 +16777,7 @@ record:
 	WORD $0x4e21796b // FCVTLH2 V11, V11
 	MOVW $0x0000003f, R9
 	VDUP R9, V20.S4
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -16831,7 +16793,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16851,7 +16813,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	MOVD R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16871,7 +16833,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16891,7 +16853,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $64, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16911,7 +16873,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -16927,7 +16889,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $128, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16947,7 +16909,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16967,7 +16929,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $192, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -16987,7 +16949,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -17007,7 +16969,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $256, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VAND V20.B16, V12.B16, V12.B16
 	VAND V20.B16, V13.B16, V13.B16
@@ -17023,7 +16985,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $18, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -17043,7 +17005,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $320, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $6, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -17063,7 +17025,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $24, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -17083,7 +17045,7 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $384, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $12, V12.S4, V12.S4
 	VAND V20.B16, V12.B16, V12.B16
@@ -17103,13 +17065,13 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $64, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VUSHR $30, V12.S4, V12.S4
 	VUSHR $30, V13.S4, V13.S4
 	VUSHR $30, V14.S4, V14.S4
 	VUSHR $30, V15.S4, V15.S4
-	ADD $64, R4, R9
+	ADD $128, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -17123,7 +17085,7 @@ record:
 	VORR V18.B16, V14.B16, V14.B16
 	VSHL $2, V19.S4, V19.S4
 	VORR V19.B16, V15.B16, V15.B16
-	ADD $128, R4, R9
+	ADD $192, R4, R9
 	VLD1 (R9), [V16.S4, V17.S4, V18.S4, V19.S4]
 	VUSHR $30, V16.S4, V16.S4
 	VUSHR $30, V17.S4, V17.S4
@@ -17147,8 +17109,8 @@ record:
 	WORD $0x6e2bddef // FMUL V15, V15, V11
 	ADD $448, R3, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R4
-	MOVD $8, R7
+	ADD $256, R4, R4
+	MOVD $8, R6
 block:
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
@@ -17470,25 +17432,23 @@ block:
 	ADD $320, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	SUBS $1, R7, R7
+	SUBS $1, R6, R6
 	BNE block
 	SUB $512, R2, R2
 	SUB $512, R3, R3
-	ADD $64, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonUnpackQ6_K(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonUnpackQ6_K(SB), NOSPLIT, $0-48
+// func neonUnpackQ6_K(q *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonUnpackQ6_K(SB), NOSPLIT, $0-40
 	MOVD q+0(FP), R1
 	MOVD scale+8(FP), R2
 	MOVD minus+16(FP), R3
-	MOVD words+24(FP), R4
-	MOVD halves+32(FP), R5
-	MOVD records+40(FP), R6
+	MOVD unit+24(FP), R4
+	MOVD records+32(FP), R5
 	MOVW $0x000f000f, R9
 	VDUP R9, V26.S4
 	MOVW $0x00300030, R9
@@ -17496,13 +17456,13 @@ TEXT ·neonUnpackQ6_K(SB), NOSPLIT, $0-48
 	MOVW $0x00200020, R9
 	VDUP R9, V28.S4
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $24, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -17522,7 +17482,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $16, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -17542,7 +17502,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $8, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -17562,7 +17522,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	WORD $0x4f28058c // SSHR24 V12, V12
 	WORD $0x4f2805ad // SSHR24 V13, V13
@@ -17578,7 +17538,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $24, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -17598,7 +17558,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $16, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -17618,7 +17578,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $8, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -17638,7 +17598,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	WORD $0x4f28058c // SSHR24 V12, V12
 	WORD $0x4f2805ad // SSHR24 V13, V13
@@ -17654,7 +17614,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $24, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -17674,7 +17634,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $512, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $16, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -17694,7 +17654,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $576, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $8, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -17714,7 +17674,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $640, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	WORD $0x4f28058c // SSHR24 V12, V12
 	WORD $0x4f2805ad // SSHR24 V13, V13
@@ -17730,7 +17690,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $704, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $224, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $24, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -17750,7 +17710,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $768, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $224, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $16, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -17770,7 +17730,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $832, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $224, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $8, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -17790,7 +17750,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $896, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $224, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	WORD $0x4f28058c // SSHR24 V12, V12
 	WORD $0x4f2805ad // SSHR24 V13, V13
@@ -17806,8 +17766,8 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $960, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $256, R4, R4
-	MOVD $8, R7
+	ADD $288, R4, R4
+	MOVD $8, R6
 block:
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
@@ -18244,22 +18204,20 @@ block:
 	ADD $384, R4, R4
 	ADD $128, R2, R2
 	ADD $128, R3, R3
-	SUBS $1, R7, R7
-	BNE block
-	ADD $32, R5, R5
 	SUBS $1, R6, R6
+	BNE block
+	SUBS $1, R5, R5
 	BNE record
 	RET
 
-// func neonRowQ6_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonRowQ6_K(SB), NOSPLIT, $0-56
+// func neonRowQ6_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonRowQ6_K(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x000f000f, R9
 	VDUP R9, V26.S4
 	MOVW $0x00300030, R9
@@ -18267,13 +18225,13 @@ TEXT ·neonRowQ6_K(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $24, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -18293,7 +18251,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $16, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -18313,7 +18271,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $8, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -18333,7 +18291,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	WORD $0x4f28058c // SSHR24 V12, V12
 	WORD $0x4f2805ad // SSHR24 V13, V13
@@ -18349,7 +18307,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $24, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -18369,7 +18327,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $16, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -18389,7 +18347,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $8, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -18409,7 +18367,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	WORD $0x4f28058c // SSHR24 V12, V12
 	WORD $0x4f2805ad // SSHR24 V13, V13
@@ -18425,7 +18383,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $24, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -18445,7 +18403,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $512, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $16, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -18465,7 +18423,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $576, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $8, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -18485,7 +18443,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $640, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	WORD $0x4f28058c // SSHR24 V12, V12
 	WORD $0x4f2805ad // SSHR24 V13, V13
@@ -18501,7 +18459,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $704, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $224, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $24, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -18521,7 +18479,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $768, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $224, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $16, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -18541,7 +18499,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $832, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $224, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $8, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -18561,7 +18519,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $896, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $224, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	WORD $0x4f28058c // SSHR24 V12, V12
 	WORD $0x4f2805ad // SSHR24 V13, V13
@@ -18577,8 +18535,8 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $960, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $256, R4, R4
-	MOVD $8, R7
+	ADD $288, R4, R4
+	MOVD $8, R6
 block:
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
@@ -19158,26 +19116,24 @@ block:
 	ADD $384, R4, R4
 	ADD $128, R2, R2
 	ADD $128, R3, R3
-	SUBS $1, R7, R7
+	SUBS $1, R6, R6
 	BNE block
 	SUB $1024, R2, R2
 	SUB $1024, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonDotRowQ6_K(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonDotRowQ6_K(SB), NOSPLIT, $0-56
+// func neonDotRowQ6_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonDotRowQ6_K(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x0f0f0f0f, R9
 	VDUP R9, V26.S4
 	MOVW $0x30303030, R9
@@ -19187,13 +19143,13 @@ TEXT ·neonDotRowQ6_K(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
 	WORD $0x0e2178e6 // FCVTLH V6, V7
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $24, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -19213,7 +19169,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	MOVD R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $16, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -19233,7 +19189,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $8, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -19253,7 +19209,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $128, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD R4, R9
+	ADD $32, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	WORD $0x4f28058c // SSHR24 V12, V12
 	WORD $0x4f2805ad // SSHR24 V13, V13
@@ -19269,7 +19225,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $192, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $24, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -19289,7 +19245,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $256, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $16, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -19309,7 +19265,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $320, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $8, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -19329,7 +19285,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $384, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $64, R4, R9
+	ADD $96, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	WORD $0x4f28058c // SSHR24 V12, V12
 	WORD $0x4f2805ad // SSHR24 V13, V13
@@ -19345,7 +19301,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $448, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $24, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -19365,7 +19321,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $512, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $16, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -19385,7 +19341,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $576, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $8, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -19405,7 +19361,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $640, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $128, R4, R9
+	ADD $160, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	WORD $0x4f28058c // SSHR24 V12, V12
 	WORD $0x4f2805ad // SSHR24 V13, V13
@@ -19421,7 +19377,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $704, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $224, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $24, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -19441,7 +19397,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $768, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $224, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $16, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -19461,7 +19417,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $832, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $224, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VSHL $8, V12.S4, V12.S4
 	WORD $0x4f28058c // SSHR24 V12, V12
@@ -19481,7 +19437,7 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $896, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $192, R4, R9
+	ADD $224, R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	WORD $0x4f28058c // SSHR24 V12, V12
 	WORD $0x4f2805ad // SSHR24 V13, V13
@@ -19497,8 +19453,8 @@ record:
 	WORD $0x6e27ddef // FMUL V15, V15, V7
 	ADD $960, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	ADD $256, R4, R4
-	MOVD $8, R7
+	ADD $288, R4, R4
+	MOVD $8, R6
 block:
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
@@ -19854,31 +19810,29 @@ block:
 	ADD $384, R4, R4
 	ADD $128, R2, R2
 	ADD $128, R3, R3
-	SUBS $1, R7, R7
+	SUBS $1, R6, R6
 	BNE block
 	SUB $1024, R2, R2
 	SUB $1024, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonUnpackIQ4_NL(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonUnpackIQ4_NL(SB), NOSPLIT, $0-48
+// func neonUnpackIQ4_NL(q *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonUnpackIQ4_NL(SB), NOSPLIT, $0-40
 	MOVD q+0(FP), R1
 	MOVD scale+8(FP), R2
 	MOVD minus+16(FP), R3
-	MOVD words+24(FP), R4
-	MOVD halves+32(FP), R5
-	MOVD records+40(FP), R6
+	MOVD unit+24(FP), R4
+	MOVD records+32(FP), R5
 	MOVW $0x0f0f0f0f, R9
 	VDUP R9, V26.S4
 	MOVD $codebookIQ4_NL<>(SB), R9
 	VLD1 (R9), [V28.B16]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -19886,6 +19840,7 @@ record:
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
 	MOVD R2, R9
 	VST1 [V4.S4, V5.S4, V6.S4, V7.S4], (R9)
+	ADD $32, R4, R4
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VMOV V12.B16, V20.B16
@@ -20209,20 +20164,18 @@ record:
 	ADD $256, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	RET
 
-// func neonRowIQ4_NL(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonRowIQ4_NL(SB), NOSPLIT, $0-56
+// func neonRowIQ4_NL(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonRowIQ4_NL(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x0f0f0f0f, R9
 	VDUP R9, V26.S4
 	MOVD $codebookIQ4_NL<>(SB), R9
@@ -20230,7 +20183,7 @@ TEXT ·neonRowIQ4_NL(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -20238,6 +20191,7 @@ record:
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
 	MOVD R2, R9
 	VST1 [V4.S4, V5.S4, V6.S4, V7.S4], (R9)
+	ADD $32, R4, R4
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
 	VMOV V12.B16, V20.B16
@@ -20732,22 +20686,20 @@ record:
 	ADD $64, R3, R3
 	SUB $64, R2, R2
 	SUB $64, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonDotRowIQ4_NL(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonDotRowIQ4_NL(SB), NOSPLIT, $0-56
+// func neonDotRowIQ4_NL(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonDotRowIQ4_NL(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x0f0f0f0f, R9
 	VDUP R9, V26.S4
 	MOVD $codebookIQ4_NL<>(SB), R9
@@ -20757,7 +20709,7 @@ TEXT ·neonDotRowIQ4_NL(SB), NOSPLIT, $0-56
 	MOVD R0, R9
 	VLD1 (R9), [V0.S4, V1.S4, V2.S4, V3.S4]
 record:
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V6.H8, V7.H8]
 	WORD $0x0e2178c4 // FCVTLH V4, V6
 	WORD $0x4e2178c5 // FCVTLH2 V5, V6
@@ -20765,6 +20717,7 @@ record:
 	WORD $0x4e2178e7 // FCVTLH2 V7, V7
 	MOVD R2, R9
 	VST1 [V4.S4, V5.S4, V6.S4, V7.S4], (R9)
+	ADD $32, R4, R4
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
 	VEOR V6.B16, V6.B16, V6.B16
@@ -20999,21 +20952,19 @@ record:
 	ADD $64, R3, R3
 	SUB $64, R2, R2
 	SUB $64, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonUnpackMXFP4(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonUnpackMXFP4(SB), NOSPLIT, $0-48
+// func neonUnpackMXFP4(q *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonUnpackMXFP4(SB), NOSPLIT, $0-40
 	MOVD q+0(FP), R1
 	MOVD scale+8(FP), R2
 	MOVD minus+16(FP), R3
-	MOVD words+24(FP), R4
-	MOVD halves+32(FP), R5
-	MOVD records+40(FP), R6
+	MOVD unit+24(FP), R4
+	MOVD records+32(FP), R5
 	MOVW $0x0f0f0f0f, R9
 	VDUP R9, V26.S4
 	MOVD $codebookMXFP4<>(SB), R9
@@ -21023,7 +20974,7 @@ record:
 	VDUP R9, V20.S4
 	MOVW $0x00000001, R9
 	VDUP R9, V21.S4
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V4.H8, V5.H8]
 	WORD $0x2f10a488 // UXTL V8, V4
 	WORD $0x6f10a489 // UXTL2 V9, V4
@@ -21089,7 +21040,8 @@ record:
 	WORD $0x4eb365ef // SMAX V15, V15, V19
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD $2, R7
+	ADD $32, R4, R4
+	MOVD $2, R6
 block:
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
@@ -21414,22 +21366,20 @@ block:
 	ADD $256, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	SUBS $1, R7, R7
-	BNE block
-	ADD $32, R5, R5
 	SUBS $1, R6, R6
+	BNE block
+	SUBS $1, R5, R5
 	BNE record
 	RET
 
-// func neonRowMXFP4(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonRowMXFP4(SB), NOSPLIT, $0-56
+// func neonRowMXFP4(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonRowMXFP4(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x0f0f0f0f, R9
 	VDUP R9, V26.S4
 	MOVD $codebookMXFP4<>(SB), R9
@@ -21441,7 +21391,7 @@ record:
 	VDUP R9, V20.S4
 	MOVW $0x00000001, R9
 	VDUP R9, V21.S4
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V4.H8, V5.H8]
 	WORD $0x2f10a488 // UXTL V8, V4
 	WORD $0x6f10a489 // UXTL2 V9, V4
@@ -21507,7 +21457,8 @@ record:
 	WORD $0x4eb365ef // SMAX V15, V15, V19
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD $2, R7
+	ADD $32, R4, R4
+	MOVD $2, R6
 block:
 	MOVD R4, R9
 	VLD1 (R9), [V12.S4, V13.S4, V14.S4, V15.S4]
@@ -22001,26 +21952,24 @@ block:
 	ADD $256, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	SUBS $1, R7, R7
+	SUBS $1, R6, R6
 	BNE block
 	SUB $128, R2, R2
 	SUB $128, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)
 	RET
 
-// func neonDotRowMXFP4(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-TEXT ·neonDotRowMXFP4(SB), NOSPLIT, $0-56
+// func neonDotRowMXFP4(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+TEXT ·neonDotRowMXFP4(SB), NOSPLIT, $0-48
 	MOVD dst+0(FP), R0
 	MOVD a+8(FP), R1
 	MOVD scale+16(FP), R2
 	MOVD minus+24(FP), R3
-	MOVD words+32(FP), R4
-	MOVD halves+40(FP), R5
-	MOVD records+48(FP), R6
+	MOVD unit+32(FP), R4
+	MOVD records+40(FP), R5
 	MOVW $0x0f0f0f0f, R9
 	VDUP R9, V26.S4
 	MOVD $codebookMXFP4<>(SB), R9
@@ -22034,7 +21983,7 @@ record:
 	VDUP R9, V20.S4
 	MOVW $0x00000001, R9
 	VDUP R9, V21.S4
-	MOVD R5, R9
+	MOVD R4, R9
 	VLD1 (R9), [V4.H8, V5.H8]
 	WORD $0x2f10a488 // UXTL V8, V4
 	WORD $0x6f10a489 // UXTL2 V9, V4
@@ -22100,7 +22049,8 @@ record:
 	WORD $0x4eb365ef // SMAX V15, V15, V19
 	ADD $64, R2, R9
 	VST1 [V12.S4, V13.S4, V14.S4, V15.S4], (R9)
-	MOVD $2, R7
+	ADD $32, R4, R4
+	MOVD $2, R6
 block:
 	VEOR V4.B16, V4.B16, V4.B16
 	VEOR V5.B16, V5.B16, V5.B16
@@ -22334,12 +22284,11 @@ block:
 	ADD $256, R4, R4
 	ADD $64, R2, R2
 	ADD $64, R3, R3
-	SUBS $1, R7, R7
+	SUBS $1, R6, R6
 	BNE block
 	SUB $128, R2, R2
 	SUB $128, R3, R3
-	ADD $32, R5, R5
-	SUBS $1, R6, R6
+	SUBS $1, R5, R5
 	BNE record
 	MOVD R0, R9
 	VST1 [V0.S4, V1.S4, V2.S4, V3.S4], (R9)

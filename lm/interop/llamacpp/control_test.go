@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -37,7 +36,7 @@ func TestControlVectorsSteerTheSameInBoth(t *testing.T) {
 		"gpt2": 2e-2, "gemma2": 1e-2, // llama.cpp looks GELU up in a table of float16
 	} {
 		t.Run(name, func(t *testing.T) {
-			ours, theirs := openBoth(t, name, 0)
+			ours, theirs := openBoth(t, name, gguf.F32, 0) // of bfloat16 weights llama.cpp rounds the activations too
 			theirs.tolerance = tolerance
 			layers, width := ours.Layers(), ours.Decoder().Hidden
 			unsteered := ourLogits(t, ours)
@@ -157,26 +156,25 @@ type model struct {
 	tolerance  float64 // of logits
 }
 
-// openBoth opens a golden here and, converted, there, where a callback may look at
-// what is computed; 0: none.
-func openBoth(t *testing.T, name string, callback uintptr) (*lm.Model, *model) {
+// openBoth opens a golden here and, written in numbers of a type, there, where a
+// callback may look at what is computed; 0: none.
+func openBoth(t *testing.T, name string, kind gguf.Type, callback uintptr) (*lm.Model, *model) {
 	t.Helper()
+	if how, ok := comparable[name]; ok {
+		return open(t, name, adjusted(t, name, how.set, how.remake), kind, callback)
+	}
 	files, err := checkpoint(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name == "gemma2" { // the scale of queries is the head size, as llama.cpp takes it
-		config := strings.Replace(string(files["config.json"].Data), `"query_pre_attn_scalar": 24`, `"query_pre_attn_scalar": 10`, 1)
-		files["config.json"].Data = []byte(config)
-	}
-	return open(t, name, files, callback)
+	return open(t, name, files, kind, callback)
 }
 
 // open opens a checkpoint as openBoth does.
-func open(t *testing.T, name string, files fstest.MapFS, callback uintptr) (*lm.Model, *model) {
+func open(t *testing.T, name string, files fstest.MapFS, kind gguf.Type, callback uintptr) (*lm.Model, *model) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name+".gguf")
-	write(t, files, path, gguf.F32) // of bfloat16 weights llama.cpp rounds the activations too
+	write(t, files, path, kind)
 	ours, err := lm.Open(t.Context(), path, lm.Compute(lm.Float32))
 	if err != nil {
 		t.Fatal(err)
