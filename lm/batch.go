@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -55,7 +56,7 @@ type BatchOptions struct {
 }
 
 // ErrFull is the error of [Batch.Add] where a sequence has to wait until others
-// have ended.
+// have ended: for slots, or since the engine keeps a limited number of paths.
 var ErrFull = errors.New("the batch is full")
 
 // Sequence is one text of a batch.
@@ -110,6 +111,9 @@ func (b *Batch) Add(ctx context.Context, in Input, opts GenerateOptions) (*Seque
 	if err != nil {
 		return nil, err
 	}
+	if b.Open() == b.atOnce() {
+		return nil, ErrFull
+	}
 	if b.slots > 0 {
 		switch need := b.growth(&checked, &opts); {
 		case need > b.slots:
@@ -161,6 +165,15 @@ func (b *Batch) add(ctx context.Context, checked sequence, seed uint64, opts Gen
 	b.added++
 	b.usage.Given += s.given
 	return s
+}
+
+// atOnce returns how many sequences may be open: each may end in a node of its own,
+// and a tree has room for as many that others need.
+func (b *Batch) atOnce() int {
+	if most := b.model.engine.Limits().Ends; most > 0 {
+		return max(1, most/2)
+	}
+	return math.MaxInt
 }
 
 // Open returns how many sequences go on.
@@ -246,7 +259,7 @@ func (b *Batch) run(ctx context.Context) (ready []*Sequence, err error) {
 	}
 	limit := p.rows() + b.runTokens
 	for i, s := range b.open {
-		if room := limit - p.rows(); room > 0 && !s.writes() && !s.undecided {
+		if room := limit - p.rows(); room > 0 && !s.writes() && !s.undecided && !(b.store.tree.Full() && p.rows() > 0) {
 			b.pack(i, room)
 		}
 	}

@@ -379,7 +379,7 @@ func (v *visit) run(ctx context.Context) (err error) {
 	p.run.First = v.first
 	v.completed = v.completed[:0]
 	done := 0
-	for v.next < len(v.order.Sequences) && p.rows() < v.opts.RunTokens {
+	for v.next < len(v.order.Sequences) && p.rows() < v.opts.RunTokens && !(v.store.tree.Full() && p.rows() > 0) {
 		input := v.order.Sequences[v.next]
 		tokens, marked := len(v.sequences[input].tokens), v.marked[input]
 		if v.from < 0 && v.twins.same(v.stage, v.next) {

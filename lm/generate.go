@@ -94,7 +94,7 @@ func (m *Model) Generate(ctx context.Context, prompts []Input, opts GenerateOpti
 	defer b.Close()
 	var sequences []*Sequence
 	for err == nil && (len(sequences) < len(prompts) || b.Open() > 0) {
-		for len(sequences) < len(prompts) && b.Open() < atOnce {
+		for len(sequences) < len(prompts) && b.Open() < min(atOnce, b.atOnce()) {
 			i := len(sequences)
 			sequences = append(sequences, b.add(context.WithoutCancel(ctx), checked[i], prompts[i].Seed, opts))
 		}

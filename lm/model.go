@@ -48,6 +48,7 @@ type openOptions struct {
 	dtype      DType
 	checkpoint checkpoint.Options
 	engine     engine.Opener
+	outline    bool
 }
 
 // Compute chooses the number format; Auto unless told.
@@ -61,6 +62,13 @@ func Checkpoint(options checkpoint.Options) OpenOption {
 // OnEngine chooses what computes the model; the CPU unless told.
 func OnEngine(open engine.Opener) OpenOption { return func(o *openOptions) { o.engine = open } }
 
+// OnFiles chooses an engine that opens GGUF files itself: see [engine.Filed]. A file
+// may then be of an architecture that is not known here, and the engine is given an
+// outline: see [arch.Outline].
+func OnFiles(open engine.Opener) OpenOption {
+	return func(o *openOptions) { o.engine, o.outline = open, true }
+}
+
 // Quantize rounds the weights to blocks of few bits when the CPU loads the model, as
 // [cpu.Quantized] does.
 func Quantize(kind gguf.Type) OpenOption { return OnEngine(cpu.Quantized(kind)) }
@@ -73,6 +81,7 @@ func options(given []OpenOption) openOptions {
 	if o.checkpoint.Expand == "" && o.dtype == Float32 {
 		o.checkpoint.Expand = "F32"
 	}
+	o.checkpoint.Outline = o.outline
 	return o
 }
 

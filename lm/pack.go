@@ -21,7 +21,7 @@ type store struct {
 }
 
 func (m *Model) newStore(slots int) *store {
-	return &store{tree: forest.NewTree(slots, m.Decoder().StateWeight()), session: m.engine.NewSession()}
+	return &store{tree: forest.NewTree(slots, m.Decoder().StateWeight(), m.engine.Limits().Ends), session: m.engine.NewSession()}
 }
 
 // close ends a call's use of its store.
@@ -168,7 +168,7 @@ func (p *packed) sound(row int, values []float32) bool {
 // compute computes the run and makes its nodes part of the store's tree. After
 // an error the tree must discard them.
 func (p *packed) compute(ctx context.Context, s *store) error {
-	p.run.Slots, p.run.States = s.tree.Slots(), s.tree.States()
+	p.run.Slots, p.run.States, p.run.Freed = s.tree.Slots(), s.tree.States(), s.tree.Freed()
 	p.measure(s)
 	for _, c := range p.changed {
 		p.run.Edits = c.addTo(p.run.Edits, c.rows, func(condition *condition) func(row int) bool { return p.acts(condition, s) })

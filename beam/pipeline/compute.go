@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 
@@ -81,26 +80,38 @@ func (f *collectFn) ProcessElement(ctx context.Context, _ int, lines []string, e
 	if err != nil {
 		return err
 	}
-	statistics, err := steer.Collect(ctx, model, samples, options)
-	if err != nil {
-		return placed(err, lines)
+	data, err := f.Job.kept(ctx, model, lines, func() ([]byte, error) {
+		statistics, err := steer.Collect(ctx, model, samples, options)
+		if err != nil {
+			return nil, placed(err, lines)
+		}
+		count(ctx, statistics.Usage)
+		return statistics.MarshalBinary()
+	})
+	if err == nil {
+		emit(data)
 	}
-	given.Inc(ctx, int64(statistics.Usage.Given))
-	computed.Inc(ctx, int64(statistics.Usage.Computed))
-	data, err := statistics.MarshalBinary()
-	if err != nil {
-		return err
-	}
-	emit(data)
-	return nil
+	return err
 }
 
 // What the workers were given and what of it they computed; a bundle that is tried
 // again counts once where the runner counts so.
 var (
-	given    = beam.NewCounter("steer", "given_tokens")
-	computed = beam.NewCounter("steer", "computed_tokens")
+	given    = beam.NewCounter(Counters, GivenTokens)
+	computed = beam.NewCounter(Counters, ComputedTokens)
 )
+
+// The namespace of the counters of workers, and their names.
+const (
+	Counters       = "steer"
+	GivenTokens    = "given_tokens"    // were every prompt computed by itself
+	ComputedTokens = "computed_tokens" // what was computed
+)
+
+func count(ctx context.Context, usage lm.Usage) {
+	given.Inc(ctx, int64(usage.Given))
+	computed.Inc(ctx, int64(usage.Computed))
+}
 
 // extractFn writes the activations of a group.
 type extractFn struct {
@@ -124,11 +135,10 @@ func (f *extractFn) ProcessElement(ctx context.Context, group int, lines []strin
 	if err != nil {
 		return placed(err, lines)
 	}
-	given.Inc(ctx, int64(activations.Usage.Given))
-	computed.Inc(ctx, int64(activations.Usage.Computed))
+	count(ctx, activations.Usage)
 	name := fmt.Sprintf("%s-%05d", f.Prefix, group)
 	err = publish(ctx, name+".jsonl", func(local string) error {
-		return os.WriteFile(local, []byte(strings.Join(lines, "\n")+"\n"), 0o666)
+		return save(local, []byte(strings.Join(lines, "\n")+"\n"))
 	})
 	if err == nil {
 		err = publish(ctx, name+".safetensors", activations.Save)

@@ -24,15 +24,21 @@ const (
 	keyLeft = 256 // bytes of a prompt that choose its group
 )
 
-// perGroup puts lines into groups and has the groups computed, in as many pools as
-// the job says. Compute is given a collection of group and lines, and the pool by the
-// name of its scope.
+// perGroup puts lines into groups and has the groups computed. Compute is given a
+// collection of group and lines.
 func (j Job) perGroup(s beam.Scope, lines beam.PCollection, compute func(beam.Scope, beam.PCollection) beam.PCollection) beam.PCollection {
-	n := cmp.Or(j.Groups, groups)
 	lines = beam.ParDo(s, notBlank, lines)
 	keyed := beam.ParDo(s, withKey, lines)
-	bounds := stats.ApproximateQuantiles(s, beam.DropValue(s, keyed), before, stats.Opts{K: sketch, NumQuantiles: n})
-	grouped := beam.ParDo(s, gather, beam.GroupByKey(s, beam.ParDo(s, assign, keyed, beam.SideInput{Input: bounds})))
+	bounds := stats.ApproximateQuantiles(s, beam.DropValue(s, keyed), before, stats.Opts{K: sketch, NumQuantiles: j.groups()})
+	return j.inPools(s, beam.ParDo(s, assign, keyed, beam.SideInput{Input: bounds}), compute)
+}
+
+func (j Job) groups() int { return cmp.Or(j.Groups, groups) }
+
+// inPools gathers what is keyed by group and has it computed, in as many pools as the job
+// says, which are known by the names of their scopes.
+func (j Job) inPools(s beam.Scope, keyed beam.PCollection, compute func(beam.Scope, beam.PCollection) beam.PCollection) beam.PCollection {
+	grouped := beam.ParDo(s, gather, beam.GroupByKey(s, keyed))
 	pools := cmp.Or(j.Pools, 1)
 	if pools == 1 {
 		return compute(s, grouped)

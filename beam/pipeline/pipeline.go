@@ -10,8 +10,8 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
@@ -32,6 +32,11 @@ type Job struct {
 
 	Groups int // into how many groups the pairs are put; 0: 64
 	Pools  int // among how many pools of workers the groups are shared, see package workers; 0: 1
+
+	// Keep is a folder, in any file system that Beam knows, where each group's result
+	// stays when it is computed, so that a job that is begun again takes it from there.
+	// "": nothing is kept.
+	Keep string
 }
 
 // Check returns an error for what makes no sense whatever the pairs are.
@@ -97,13 +102,19 @@ func Extract(s beam.Scope, lines beam.PCollection, job Job, prefix string) beam.
 // WriteVector makes the vector of a collection's single statistics and writes it to
 // a file, in any file system that Beam knows.
 func WriteVector(s beam.Scope, statistics beam.PCollection, path string) {
-	beam.ParDo0(s.Scope("steer.WriteVector"), &writeVectorFn{Path: path}, statistics)
+	s = s.Scope("steer.WriteVector")
+	beam.ParDo0(s, &writeVectorFn{Path: path}, beam.Impulse(s), beam.SideInput{Input: statistics})
 }
 
 type writeVectorFn struct{ Path string }
 
-// ProcessElement makes and writes the vector.
-func (f *writeVectorFn) ProcessElement(ctx context.Context, data []byte) error {
+// ProcessElement makes and writes the vector. It is called where there are no
+// statistics too, so that this is an error.
+func (f *writeVectorFn) ProcessElement(ctx context.Context, _ []byte, all func(*[]byte) bool) error {
+	var data []byte
+	if !all(&data) {
+		return errors.New("there are no pairs")
+	}
 	statistics, err := steer.ParseStatistics(data)
 	if err != nil {
 		return err
@@ -116,23 +127,5 @@ func (f *writeVectorFn) ProcessElement(ctx context.Context, data []byte) error {
 }
 
 func init() {
-	register.DoFn2x1[context.Context, []byte, error](&writeVectorFn{})
-}
-
-// publish has a file written on the local disk and copies it to where it belongs.
-// Where that is a local path too, the file is written there at once.
-func publish(ctx context.Context, path string, write func(local string) error) error {
-	if isLocal(path) {
-		return write(path)
-	}
-	folder, err := os.MkdirTemp("", "steer-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(folder)
-	local := folder + "/file"
-	if err := write(local); err != nil {
-		return err
-	}
-	return upload(ctx, local, path)
+	register.DoFn3x1[context.Context, []byte, func(*[]byte) bool, error](&writeVectorFn{})
 }

@@ -20,7 +20,7 @@ import (
 var exampleCommands = []string{
 	"demo", "train", "train-condition", "shards", "merge", "extract", "aggregate", "record", "generate", "score", "eval", "sweep", "calibrate",
 	"pairs", "project", "report", "bake",
-	"tokenize", "convert", "combine", "quantize", "doctor", "inspect",
+	"tokenize", "convert", "combine", "quantize", "doctor", "inspect", "engines",
 }
 
 // Every command line that help, the README, the docs and the demonstration print

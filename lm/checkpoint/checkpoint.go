@@ -39,6 +39,12 @@ type Options struct {
 	// Expand is the type, BF16 or F32, that [Checkpoint.Tensor] expands the blocks of
 	// few bits in GGUF files to; "": BF16.
 	Expand safetensors.DType
+
+	// Outline opens GGUF files too whose tensors cannot be read as those of a Hugging
+	// Face checkpoint, for who reads the file itself: config.json is then an outline,
+	// with the architecture as model_type, the sizes of the model and its vocabulary,
+	// and there are no tensors.
+	Outline bool
 }
 
 // Event reports the download of one file. Note, when not empty, says something
@@ -54,6 +60,7 @@ type Event struct {
 // must come after them.
 type Checkpoint struct {
 	id, revision, dir string
+	file              string // the GGUF file, or ""
 	fsys              fs.FS
 	config            []byte
 	fingerprint       func() string
@@ -111,7 +118,7 @@ type found struct {
 }
 
 func (f found) open(opts Options) (*Checkpoint, error) {
-	return open(os.DirFS(f.dir), f.dir, f.file, opts.Expand, f.id, f.revision)
+	return open(os.DirFS(f.dir), f.dir, f.file, opts, f.id, f.revision)
 }
 
 // find says where a checkpoint lies, after downloading it where it must, with or
@@ -156,9 +163,9 @@ func find(ctx context.Context, ref string, opts Options, weights bool) (found, e
 }
 
 // OpenFS opens a checkpoint in a file system, such as an embedded one; id names
-// it in errors and provenance. Of the options only Expand counts.
+// it in errors and provenance. Of the options only Expand and Outline count.
 func OpenFS(fsys fs.FS, id string, opts Options) (*Checkpoint, error) {
-	return open(fsys, "", "", opts.Expand, id, "")
+	return open(fsys, "", "", opts, id, "")
 }
 
 // ID returns the Hub id, or the name of the local folder or file.
@@ -169,6 +176,12 @@ func (c *Checkpoint) Revision() string { return c.revision }
 
 // Dir returns the folder on disk, "" for a checkpoint of [OpenFS].
 func (c *Checkpoint) Dir() string { return c.dir }
+
+// File returns the path of the GGUF file on disk from which the checkpoint is read,
+// and whether there is one.
+func (c *Checkpoint) File() (path string, ok bool) {
+	return filepath.Join(c.dir, c.file), c.dir != "" && c.file != ""
+}
 
 // FS returns the folder's files; of a GGUF file, what its metadata says in
 // their place.
@@ -215,9 +228,9 @@ func (c *Checkpoint) Close() error { return c.store.Close() }
 
 // open reads the GGUF file of that name or, without one, config.json and the
 // headers of the weight files, or else the one GGUF file of the folder.
-func open(fsys fs.FS, dir, file string, expand safetensors.DType, id, revision string) (*Checkpoint, error) {
+func open(fsys fs.FS, dir, file string, opts Options, id, revision string) (*Checkpoint, error) {
 	c := &Checkpoint{id: id, revision: revision, dir: dir, fsys: fsys}
-	err := c.open(file, expand)
+	err := c.open(file, opts)
 	if err != nil {
 		if c.store != nil {
 			c.Close()
@@ -227,14 +240,14 @@ func open(fsys fs.FS, dir, file string, expand safetensors.DType, id, revision s
 	return c, nil
 }
 
-func (c *Checkpoint) open(file string, expand safetensors.DType) (err error) {
+func (c *Checkpoint) open(file string, opts Options) (err error) {
 	if file == "" && !exists(c.fsys, configFile) {
 		if file, err = onlyGGUF(c.fsys); err != nil {
 			return err
 		}
 	}
 	if file != "" {
-		return c.openGGUF(file, expand)
+		return c.openGGUF(file, opts)
 	}
 	if c.config, err = readJSON(c.fsys, configFile); err != nil {
 		return err

@@ -44,18 +44,22 @@ func onlyGGUF(fsys fs.FS) (string, error) {
 }
 
 // openGGUF opens a file in place of a folder.
-func (c *Checkpoint) openGGUF(name string, expand safetensors.DType) error {
+func (c *Checkpoint) openGGUF(name string, opts Options) error {
 	file, err := gguf.OpenFS(c.fsys, name)
 	if err != nil {
 		return err
 	}
-	translated, err := translate.New(file, cmp.Or(expand, safetensors.BF16))
+	translated, err := translate.New(file, cmp.Or(opts.Expand, safetensors.BF16))
+	if err != nil && opts.Outline {
+		translated, err = translate.Outline(file)
+	}
 	if err != nil {
 		file.Close()
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	files := memory(translated.Files())
 	c.use(ggufStore{translated, file})
+	c.file = name
 	err = c.list(c.fsys, []string{name})
 	c.config, c.fsys = files[configFile], files
 	return err

@@ -4,7 +4,8 @@
 // read of them and what is changed. Nothing else passes the seam: an engine
 // chooses its own kernels, memory and device.
 //
-// What an engine cannot do it says in [Engine.Check], before anything is computed.
+// What an engine cannot do it says in [Engine.Check] and [Engine.Limits], before
+// anything is computed.
 package engine
 
 import (
@@ -49,6 +50,12 @@ type Blocked interface {
 	Blocks(name string) (gguf.Rows, bool)
 }
 
+// Filed is a source that may be one GGUF file on disk, for an engine that opens such
+// files itself.
+type Filed interface {
+	File() (path string, ok bool)
+}
+
 // Opener loads a model. Errors name the tensor or the config's field that is wrong.
 type Opener func(ctx context.Context, source Source, dtype DType) (Engine, error)
 
@@ -63,7 +70,19 @@ type Engine interface {
 	// an operator, change it so. The layer and the site are the decoder's.
 	Check(layer int, site arch.Site, operator Operator) error
 
+	// Limits says what runs a session takes.
+	Limits() Limits
+
 	NewSession() Session
+}
+
+// Limits are what [Run]s must keep to.
+type Limits struct {
+	// Late: a run may begin past the first decoder block: see [Run.First].
+	Late bool
+	// Ends is how many paths a session keeps that end in different nodes; 0: any
+	// number. A run that needs more is an error.
+	Ends int
 }
 
 // Description says how an engine computes, for provenance: two engines of equal
@@ -94,8 +113,13 @@ type Run struct {
 	Segments []Segment // cover the nodes in order
 	Slots    int       // slots that exist
 	States   int       // states that exist
-	Edits    []Edit    // in the order in which they act
-	Taps     []Tap
+
+	// Freed are slots whose nodes have gone since the run before, or were never
+	// computed because that failed. Nodes of this run may take them.
+	Freed []forest.Span
+
+	Edits []Edit // in the order in which they act
+	Taps  []Tap
 
 	// LogitRows are the rows whose logits Logits is called with, ascending. The
 	// slice given to Logits, [vocabulary], is valid during the call only.
@@ -103,8 +127,8 @@ type Run struct {
 	Logits    func(row int, logits []float32)
 
 	// First is the first decoder block that is computed. Where it is not 0, Residual
-	// [nodes, hidden] is the residual stream that enters it, and the keys and values
-	// of the blocks below are copied from each segment's Twin.
+	// [nodes, width of the stream, or of all] is the residual stream that enters it, and
+	// the keys and values of the blocks below are copied from each segment's Twin.
 	First    int
 	Residual []float32
 }

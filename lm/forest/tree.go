@@ -25,6 +25,9 @@ type Tree struct {
 	shared   room // for tokens that are computed many at a time
 	added    []*node
 	leaves   leaves // that nobody holds
+	ends     int    // nodes that have no children
+	most     int    // that there may be; 0: any number
+	freed    Path   // slots of nodes that have gone since tokens were committed last
 	tokens   int
 	clock    uint64
 	runs     uint64           // that were committed or taken back
@@ -55,10 +58,18 @@ type key struct {
 
 // NewTree returns an empty tree that keeps what nobody holds as long as no more
 // than capacity slots are in use; 0 keeps nothing. A state counts for so many slots
-// as its weight; 0: the model has none.
-func NewTree(capacity, weight int) *Tree {
-	return &Tree{states: states{weight: weight}, capacity: capacity, root: &node{at: -1}, branches: map[*Branch]bool{}}
+// as its weight; 0: the model has none. Of paths that end in different nodes it has
+// no more than ends, 0 being any number, if branches are extended while it is not
+// [Tree.Full]; half of them are for what nobody holds.
+func NewTree(capacity, weight, ends int) *Tree {
+	return &Tree{states: states{weight: weight}, capacity: capacity, most: ends, root: &node{at: -1}, branches: map[*Branch]bool{}}
 }
+
+// Full reports whether no other path may part before the next commit.
+func (t *Tree) Full() bool { return t.most > 0 && t.ends >= t.most }
+
+// Freed returns the slots of nodes that have gone since tokens were committed last.
+func (t *Tree) Freed() []Span { return t.freed }
 
 // Slots returns the number of slots that exist.
 func (t *Tree) Slots() int { return t.pages.Slots() }
@@ -161,6 +172,9 @@ func (b *Branch) Extend(s Sequence, ahead int) (had int) {
 		end := b.end
 		if end == t.root || end.mark != mark || end.holders > 1 || len(end.children) > 0 || end.parts || end.next != 0 {
 			end = &node{parent: b.end, mark: mark, at: -1}
+			if b.end == t.root || len(b.end.children) > 0 {
+				t.ends++
+			}
 			b.end.put(key{s.Tokens[i], mark}, end)
 			b.moveTo(end)
 		}
@@ -240,6 +254,9 @@ func (b *Branch) Release() {
 
 // Commit says that what was added is computed.
 func (t *Tree) Commit() {
+	if len(t.added) > 0 {
+		t.freed = t.freed[:0]
+	}
 	t.keepStates()
 	for _, n := range t.added {
 		n.added = 0
@@ -269,9 +286,7 @@ func (t *Tree) Discard() {
 		n.tokens = n.tokens[:keep]
 		head, tail := n.path.cut(keep)
 		t.holdBoundary(head, tail)
-		for _, s := range tail {
-			t.pages.drop(s)
-		}
+		t.free(tail)
 		n.path = head
 		t.consider(n)
 	}
@@ -375,7 +390,7 @@ func (t *Tree) remove(n *node) {
 // Trim drops the least recently used leaves until what is in use fits. Not
 // while a run is packed.
 func (t *Tree) Trim() {
-	for len(t.leaves) > 0 && t.Used() > t.capacity {
+	for len(t.leaves) > 0 && (t.Used() > t.capacity || t.most > 0 && t.ends > t.most/2) {
 		n := heap.Pop(&t.leaves).(*node)
 		t.tokens -= len(n.tokens)
 		t.detach(n)
@@ -384,12 +399,20 @@ func (t *Tree) Trim() {
 
 // detach takes a leaf out of the tree.
 func (t *Tree) detach(n *node) {
-	for _, s := range n.path {
-		t.pages.drop(s)
-	}
+	t.free(n.path)
 	t.states.free(n.state)
 	delete(n.parent.children, key{n.tokens[0], n.mark})
+	if n.parent == t.root || len(n.parent.children) > 0 {
+		t.ends--
+	}
 	t.consider(n.parent)
+}
+
+func (t *Tree) free(slots Path) {
+	for _, s := range slots {
+		t.pages.drop(s)
+	}
+	t.freed = append(t.freed, slots...)
 }
 
 // leaves is a heap, the least recently used first.
@@ -429,6 +452,9 @@ func (t *Tree) Check() error {
 	if c.tokens != t.tokens || c.leaves != len(t.leaves) {
 		return fmt.Errorf("%d tokens and %d leaves are counted, %d and %d are there", t.tokens, len(t.leaves), c.tokens, c.leaves)
 	}
+	if c.childless != t.ends {
+		return fmt.Errorf("%d paths are counted, %d are there", t.ends, c.childless)
+	}
 	if err := c.checkStates(); err != nil {
 		return err
 	}
@@ -455,6 +481,7 @@ type check struct {
 	ends           map[*node]int
 	states         map[int]bool // of nodes
 	tokens, leaves int
+	childless      int // nodes
 }
 
 func (c *check) count(p Path) {
@@ -491,6 +518,9 @@ func (c *check) visit(n *node) error {
 	}
 	if n.at >= 0 {
 		c.leaves++
+	}
+	if !root && len(n.children) == 0 {
+		c.childless++
 	}
 	for k, child := range n.children {
 		if child.parent != n || len(child.tokens) == 0 || k != (key{child.tokens[0], child.mark}) {

@@ -15,6 +15,7 @@ type writer struct {
 	*testing.T
 	slots, states map[int]string
 	added, left   map[int]string // by the run that is packed: slots, states
+	taken         map[int]bool   // slots, as far as it was told
 }
 
 func (w *writer) extend(b *Branch, path, more Sequence) {
@@ -60,10 +61,29 @@ func joined(a, b Sequence) Sequence {
 }
 
 func (w *writer) commit(t *Tree) {
+	w.tell(t)
 	maps.Copy(w.slots, w.added)
 	maps.Copy(w.states, w.left)
 	w.discard()
 	t.Commit()
+}
+
+// tell takes the slots that are added as an engine that computes them does.
+func (w *writer) tell(t *Tree) {
+	if len(t.added) == 0 {
+		return
+	}
+	for _, s := range t.Freed() {
+		for slot := s.Slot; slot < s.Slot+s.Len; slot++ {
+			delete(w.taken, slot)
+		}
+	}
+	for slot := range w.added {
+		if w.taken[slot] {
+			w.Errorf("slot %d is taken again, and nobody said that it was freed", slot)
+		}
+		w.taken[slot] = true
+	}
 }
 
 func (w *writer) discard() {
@@ -94,8 +114,8 @@ func TestTheTreeKeepsWhatBranchesHold(t *testing.T) {
 	for seed := range uint64(24) {
 		random := rand.New(rand.NewPCG(seed, 5))
 		capacity, weight := []int{0, 64, 400}[seed%3], []int{0, 1, 0, 20}[seed%4]
-		tree := NewTree(capacity, weight)
-		w := &writer{t, map[int]string{}, map[int]string{}, map[int]string{}, map[int]string{}}
+		tree := NewTree(capacity, weight, []int{0, 16}[seed%2])
+		w := &writer{t, map[int]string{}, map[int]string{}, map[int]string{}, map[int]string{}, map[int]bool{}}
 		type held struct {
 			branch   *Branch
 			s        Sequence
@@ -132,6 +152,7 @@ func TestTheTreeKeepsWhatBranchesHold(t *testing.T) {
 					open[i].computed = len(open[i].s.Tokens)
 				}
 			default: // a run that failed
+				w.tell(tree)
 				w.discard()
 				tree.Discard()
 				for i := range open {
@@ -168,7 +189,7 @@ func TestTheTreeKeepsWhatBranchesHold(t *testing.T) {
 }
 
 func TestWhatWasComputedIsFoundAgain(t *testing.T) {
-	tree := NewTree(1000, 0)
+	tree := NewTree(1000, 0, 0)
 	prompt := Sequence{Tokens: []int{1, 2, 3, 4, 5}}
 	add := func(s Sequence) int {
 		b := tree.Branch()
@@ -199,7 +220,7 @@ func TestWhatWasComputedIsFoundAgain(t *testing.T) {
 }
 
 func TestTheLeastRecentlyUsedLeavesLeave(t *testing.T) {
-	tree := NewTree(4*PageSlots, 0)
+	tree := NewTree(4*PageSlots, 0, 0)
 	one := func(first int) Sequence {
 		s := Sequence{Tokens: make([]int, PageSlots)}
 		s.Tokens[0] = first

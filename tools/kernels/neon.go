@@ -25,6 +25,7 @@ func (n *neon) generate() map[string][]byte {
 	}
 	n.vectors()
 	n.peaks()
+	n.blocks()
 	n.assembly.WriteString(n.data.String())
 	return map[string][]byte{
 		"neon_arm64.s":  []byte(n.assembly.String()),
@@ -45,14 +46,17 @@ func (n *neon) op(format string, args ...any) {
 
 func (n *neon) label(name string) { fmt.Fprintf(&n.assembly, "%s:\n", name) }
 
-// The vector instructions on three or two registers of four float32 that Go's
-// assembler lacks, without their register fields.
+// The vector instructions on three or two registers that Go's assembler lacks,
+// without their register fields.
 var encodings = map[string]uint32{
 	"FADD": 0x4e20d400, "FSUB": 0x4ea0d400, "FMUL": 0x6e20dc00, "FDIV": 0x6e20fc00, "FMAX": 0x4e20f400, "FMIN": 0x4ea0f400,
 	"FNEG": 0x6ea0f800, "FRINTN": 0x4e218800, "FCVTNS": 0x4e21a800, "SSHR1": 0x4f3f0400, "FMAXV": 0x6e30f800,
 	"FCVTL": 0x0e617800, "FCVTL2": 0x4e617800, "FADD2D": 0x4e60d400, "FSUB2D": 0x4ee0d400, "FADDPD": 0x7e70d800,
 	"FABS": 0x4ea0f800, "FCMLT0": 0x4ea0e800, "FCMGT": 0x6ea0e400, "FCMEQ": 0x4e20e400, "BSL": 0x6e601c00,
-	"FCVTLH": 0x0e217800, "SHLL16": 0x2e613800, "SHRN16": 0x0f108400,
+	"FCVTLH": 0x0e217800, "FCVTLH2": 0x4e217800, "SHLL16": 0x2e613800, "SHRN16": 0x0f108400,
+	"SMLAL": 0x0e608000, "SMLAL2": 0x4e608000, "SMULL": 0x0e60c000, "SMULL2": 0x4e60c000, "SCVTF": 0x4e21d800, "SMAX": 0x4ea06400, "SMAXV": 0x4eb0a800,
+	"SQXTN": 0x0e614800, "SQXTN2": 0x4e614800, "XTN": 0x0e212800, "XTN2": 0x4e212800, "RSHRN8": 0x0f088c00, "RSHRN82": 0x4f088c00,
+	"UXTL": 0x2f10a400, "UXTL2": 0x6f10a400, "SSHR8H": 0x4f180400, "SSHR16": 0x4f300400, "SSHR24": 0x4f280400,
 }
 
 // word writes one of them: d = x op y, or d = op x where y is left out.

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/x448/float16"
+
+	"github.com/steervec/steer/lm/internal/bfloat16"
 )
 
 // Quantize writes values, whole blocks of the type, to out, whose length is that of
@@ -29,6 +31,32 @@ func (t Type) Quantize(out []byte, values []float32) error {
 			return fmt.Errorf("round to %v: %v is too large", t, largest(block))
 		}
 		out, values = out[b.bytes:], values[b.elements:]
+	}
+	return nil
+}
+
+// Encode writes values as [Type.Quantize] does, and plain numbers as well: each becomes
+// the nearest, ties to even.
+func (t Type) Encode(out []byte, values []float32) error {
+	switch t {
+	case F32:
+		for i, v := range values {
+			binary.LittleEndian.PutUint32(out[4*i:], math.Float32bits(v))
+		}
+	case BF16:
+		for i, v := range values {
+			binary.LittleEndian.PutUint16(out[2*i:], bfloat16.Round(v))
+		}
+	case F16:
+		for i, v := range values {
+			h := float16.Fromfloat32(v)
+			if h.IsInf(0) && !math.IsInf(float64(v), 0) {
+				return fmt.Errorf("round to %v: %v is too large", t, v)
+			}
+			binary.LittleEndian.PutUint16(out[2*i:], h.Bits())
+		}
+	default:
+		return t.Quantize(out, values)
 	}
 	return nil
 }

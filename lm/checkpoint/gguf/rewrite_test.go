@@ -71,7 +71,55 @@ func TestMatricesAreRoundedInACopy(t *testing.T) {
 			t.Errorf("%s is %v %v", name, got.Type, got.Shape)
 		}
 	}
-	if _, err := file.Quantize(t.Context(), &out, gguf.F16); err == nil || !strings.Contains(err.Error(), "F16") {
-		t.Errorf("rounding to F16 gives %v", err)
+	if _, err := file.Quantize(t.Context(), &out, gguf.Type(99)); err == nil || !strings.Contains(err.Error(), "99") {
+		t.Errorf("rounding to a type that is not known gives %v", err)
+	}
+}
+
+// Blocks can be written as plain numbers, and those as others.
+func TestBlocksBecomePlainNumbers(t *testing.T) {
+	values := make([]float32, 64)
+	for i := range values {
+		values[i] = float32(i-31) / 3
+	}
+	var contents gguf.Contents
+	contents.Set("general.architecture", "llama")
+	blocks := make([]byte, 68)
+	if err := gguf.Q8_0.Quantize(blocks, values); err != nil {
+		t.Fatal(err)
+	}
+	gguf.Q8_0.Expand(values, blocks)
+	contents.Tensors = []gguf.Tensor{{Name: "a.weight", Type: gguf.Q8_0, Shape: []int{2, 32}, Data: blocks}}
+	data, err := contents.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []gguf.Type{gguf.F32, gguf.BF16, gguf.F16} {
+		file, err := gguf.Parse("in", data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if n, err := file.Quantize(t.Context(), &out, kind); err != nil || n != 1 {
+			t.Fatalf("%d tensors are rounded, %v", n, err)
+		}
+		again, err := gguf.Parse("out", out.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		tensor, _ := again.Tensor("a.weight")
+		got, err := tensor.Float32s()
+		if err != nil || tensor.Type != kind {
+			t.Fatalf("%v: %v, %v", kind, tensor.Type, err)
+		}
+		bits := map[gguf.Type]float64{gguf.F32: 30, gguf.BF16: 8, gguf.F16: 11}[kind]
+		for i, v := range values {
+			if d := math.Abs(float64(got[i] - v)); d > math.Abs(float64(v))*math.Exp2(-bits) || kind == gguf.F32 && d != 0 {
+				t.Errorf("%v: element %d is %v, want %v", kind, i, got[i], v)
+			}
+		}
+	}
+	if err := gguf.F16.Encode(make([]byte, 2), []float32{1e6}); err == nil || !strings.Contains(err.Error(), "too large") {
+		t.Errorf("a million as a half gives %v", err)
 	}
 }

@@ -2,7 +2,12 @@ package translate
 
 import (
 	"maps"
+	"math"
 	"slices"
+	"strconv"
+
+	"github.com/steervec/steer/lm/checkpoint/gguf"
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
 )
 
 // architecture says what a converter did to a model type of Hugging Face.
@@ -19,14 +24,20 @@ type architecture struct {
 	// settle does what neither table can say.
 	settle func(*translation)
 
+	// tell is the inverse of settle: it writes what the tables do not hold.
+	tell func(*writing)
+	// otherwise finds what the checkpoint has in another form than the file.
+	otherwise func(w *writing, name, suffix string) (rows, bool)
+
+	still   bool   // no head turns
 	partial string // field that says which fraction of each head turns; "": all of it
 	parts   []part
 	words   string // the cut into words where the metadata names none
 }
 
 // part is a tensor, or one of each block, under its two names without .weight
-// and .bias. {num} stands for the block, {expert} and {head} for one of several
-// that are stacked.
+// and .bias. {num} stands for the block, {expert}, {head} and {stream} for one of
+// several that are stacked.
 type part struct {
 	stored, name string
 	how          change
@@ -49,7 +60,9 @@ const (
 	upper             // of two tensors, whose rows are one's again, for each expert one after the other
 	lower
 	asRow       // [n] in any shape, the name without .weight or .bias
-	fading      // asRow, of which the exponential was taken and its sign turned
+	fading      // asRow, of which the exponential was taken and its sign turned, stored as [n, 1]
+	fadingFlat  // the same stored as [n]
+	padded      // rows that the vocabulary has beyond the tensor's, which models take for row 0
 	factorTable // not a weight: read with the metadata
 )
 
@@ -223,6 +236,12 @@ var bloomParts = []part{
 	{blk + "ffn_down", h + "mlp.dense_4h_to_h", asItIs},
 }
 
+// falconNorms are those of falcons with a norm for attention beside that for the MLP.
+var falconNorms = combine(without(bloomParts, "attn_norm"), []part{
+	{blk + "attn_norm", h + "ln_mlp", asItIs},
+	{blk + "attn_norm_2", h + "ln_attn", asItIs},
+})
+
 const neox = "gpt_neox.layers.{num}."
 
 // architectures holds what can be translated, by general.architecture.
@@ -235,7 +254,9 @@ var architectures = map[string]architecture{
 		modelType: "granite", words: "refact", settle: settleBiases, parts: pairedParts, keys: graniteKeys,
 	},
 	"granitemoe": {
-		modelType: "granitemoe", otherTypes: []string{"granitemoeshared"}, words: "refact", keys: graniteKeys,
+		modelType: "granitemoe", tell: func(w *writing) {
+			w.counts(map[string]string{"expert_shared_feed_forward_length": "shared_intermediate_size"})
+		}, otherTypes: []string{"granitemoeshared"}, words: "refact", keys: graniteKeys,
 		settle: func(t *translation) {
 			settleBiases(t)
 			if t.has("blk.0.ffn_gate_shexp.weight") {
@@ -245,7 +266,7 @@ var architectures = map[string]architecture{
 		parts: combine(without(pairedParts, "ffn_gate", "ffn_up", "ffn_down"), graniteExperts),
 	},
 	"granitehybrid": {
-		modelType: "granitemoehybrid", words: "refact", settle: settleGraniteHybrid, keys: joined(graniteKeys, mambaKeys),
+		modelType: "granitemoehybrid", tell: tellGraniteHybrid, words: "refact", settle: settleGraniteHybrid, keys: joined(graniteKeys, mambaKeys),
 		parts: combine(without(pairedParts, "ffn_gate", "ffn_up", "ffn_down"), graniteExperts, mambaParts, []part{
 			{blk + "ffn_gate", layers + "shared_mlp.input_linear", upper}, // of a model without experts
 			{blk + "ffn_up", layers + "shared_mlp.input_linear", lower},
@@ -253,7 +274,7 @@ var architectures = map[string]architecture{
 		}),
 	},
 	"olmo": {
-		modelType: "olmo", words: "olmo", parts: pairedParts,
+		modelType: "olmo", tell: func(w *writing) { w.set("attention.layer_norm_epsilon", float32(1e-5)) }, words: "olmo", parts: pairedParts,
 		keys: map[string]string{"attention.clamp_kqv": "clip_qkv"},
 	},
 	"smollm3": {modelType: "smollm3", words: "smaug-bpe", settle: settleBiases, parts: pairedParts},
@@ -276,7 +297,7 @@ var architectures = map[string]architecture{
 		parts: combine(without(llamaParts, "ffn_norm"), []part{{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs}}),
 	},
 	"exaone4": {
-		modelType: "exaone4", words: "exaone4", settle: (*translation).slidingPattern,
+		modelType: "exaone4", tell: (*writing).sliding, words: "exaone4", settle: (*translation).slidingPattern,
 		parts: combine(without(llamaParts, "attn_norm", "ffn_norm"), headNorms, []part{
 			{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs},
 			{blk + "post_ffw_norm", layers + "post_feedforward_layernorm", asItIs},
@@ -307,14 +328,14 @@ var architectures = map[string]architecture{
 		parts: combine(without(llamaParts, "ffn_gate", "ffn_up", "ffn_down"), headNorms, qwenExperts[:4]),
 	},
 	"olmo2": {
-		modelType: "olmo2", otherTypes: []string{"olmo3"}, words: "dbrx", settle: settleOlmo2,
+		modelType: "olmo2", tell: (*writing).sliding, otherTypes: []string{"olmo3"}, words: "dbrx", settle: settleOlmo2,
 		parts: combine(without(llamaParts, "attn_norm", "ffn_norm"), headNorms, []part{
 			{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs},
 			{blk + "post_ffw_norm", layers + "post_feedforward_layernorm", asItIs},
 		}),
 	},
 	"glm4moe": {
-		modelType: "glm4_moe", words: "glm4", partial: "partial_rotary_factor", keys: deepKeys,
+		modelType: "glm4_moe", tell: tellDeepExperts, words: "glm4", partial: "partial_rotary_factor", keys: deepKeys,
 		settle: func(t *translation) {
 			t.config["attention_bias"] = t.has("blk.0.attn_q.bias")
 			t.config["use_qk_norm"] = t.has("blk.0.attn_q_norm.weight")
@@ -322,7 +343,7 @@ var architectures = map[string]architecture{
 		parts: combine(without(llamaParts, "ffn_norm"), headNorms, deepExperts, []part{{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs}}),
 	},
 	"gpt-oss": {
-		modelType: "gpt_oss", words: "gpt-4o", settle: settleBiases, scaling: map[string]any{"truncate": false},
+		modelType: "gpt_oss", otherwise: expertsApart, words: "gpt-4o", settle: settleBiases, scaling: map[string]any{"truncate": false},
 		constants: map[string]any{"experts_apart": true}, keys: map[string]string{"expert_feed_forward_length": "intermediate_size"},
 		parts: combine(without(llamaParts, "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"), deepExperts[2:5], []part{
 			{blk + "attn_sinks", layers + "self_attn.sinks", asRow},
@@ -331,7 +352,7 @@ var architectures = map[string]architecture{
 		}),
 	},
 	"deepseek2": {
-		modelType: "deepseek_v3", otherTypes: []string{"deepseek_v2"}, words: "deepseek-v3", settle: settleDeepSeek, constants: map[string]any{"heads_apart": true},
+		modelType: "deepseek_v3", tell: tellDeepSeek, otherwise: headsApart, otherTypes: []string{"deepseek_v2"}, words: "deepseek-v3", settle: settleDeepSeek, constants: map[string]any{"heads_apart": true},
 		keys: joined(deepKeys, map[string]string{
 			"attention.q_lora_rank": "q_lora_rank", "attention.kv_lora_rank": "kv_lora_rank", "rope.dimension_count": "qk_rope_head_dim", "attention.value_length_mla": "v_head_dim",
 		}),
@@ -345,9 +366,9 @@ var architectures = map[string]architecture{
 			{blk + "attn_v_b", layers + "self_attn.v_b_proj.{head}", stacked},
 		}),
 	},
-	"dots1": {modelType: "dots1", words: "qwen2", keys: deepKeys, parts: combine(llamaParts, headNorms, deepExperts)},
+	"dots1": {modelType: "dots1", tell: tellDeepExperts, words: "qwen2", keys: deepKeys, parts: combine(llamaParts, headNorms, deepExperts)},
 	"ernie4_5-moe": {
-		modelType: "ernie4_5_moe", settle: settleErnieMoE,
+		modelType: "ernie4_5_moe", tell: tellErnieMoE, settle: settleErnieMoE,
 		keys: map[string]string{
 			"expert_count": "moe_num_experts", "expert_used_count": "moe_k", "expert_feed_forward_length": "moe_intermediate_size",
 			"leading_dense_block_count": "moe_layer_start_index", "interleave_moe_layer_step": "moe_layer_interval",
@@ -356,7 +377,7 @@ var architectures = map[string]architecture{
 	},
 	"hunyuan-dense": {modelType: "hunyuan_v1_dense", words: "hunyuan-dense", settle: settleBiases, parts: hunyuanParts},
 	"hunyuan-moe": {
-		modelType: "hunyuan_v1_moe", words: "hunyuan", settle: settleBiases,
+		modelType: "hunyuan_v1_moe", tell: tellHunyuanMoE, words: "hunyuan", settle: settleBiases,
 		keys: map[string]string{"expert_count": "num_experts", "expert_used_count": "moe_topk"},
 		parts: combine(without(hunyuanParts, "ffn_gate", "ffn_up", "ffn_down"), deepExperts[2:5], []part{
 			{blk + "ffn_gate_inp", layers + "mlp.gate.wg", asItIs},
@@ -366,7 +387,7 @@ var architectures = map[string]architecture{
 		}),
 	},
 	"mpt": {
-		modelType: "mpt", words: "mpt", settle: settleMPT,
+		modelType: "mpt", still: true, tell: tellMPT, words: "mpt", settle: settleMPT,
 		keys: map[string]string{"embedding_length": "d_model", "attention.head_count": "n_heads", "block_count": "n_layers"},
 		parts: []part{
 			{"token_embd", "transformer.wte", asItIs},
@@ -381,7 +402,7 @@ var architectures = map[string]architecture{
 		},
 	},
 	"lfm2": {
-		modelType: "lfm2", words: "lfm2", settle: settleLFM2, keys: map[string]string{"shortconv.l_cache": "conv_L_cache", "attention.layer_norm_rms_epsilon": "norm_eps"},
+		modelType: "lfm2", tell: tellLFM2, words: "lfm2", settle: settleLFM2, keys: map[string]string{"shortconv.l_cache": "conv_L_cache", "attention.layer_norm_rms_epsilon": "norm_eps"},
 		constants: map[string]any{"block_auto_adjust_ff_dim": false, "conv_bias": false},
 		parts: []part{
 			{"token_embd", "model.embed_tokens", asItIs},
@@ -414,18 +435,106 @@ var architectures = map[string]architecture{
 			{blk + "ffn_down", layers + "feed_forward.down_proj", asItIs},
 		}),
 	},
-	"qwen2":    {modelType: "qwen2", words: "qwen2", parts: llamaParts},
-	"qwen3":    {modelType: "qwen3", words: "qwen2", parts: combine(llamaParts, headNorms)},
-	"qwen2moe": {modelType: "qwen2_moe", words: "qwen2", settle: settleExperts, parts: combine(llamaParts, qwenExperts), constants: map[string]any{"norm_topk_prob": false}},
-	"qwen3moe": {modelType: "qwen3_moe", words: "qwen2", settle: settleExperts, parts: combine(llamaParts, headNorms, qwenExperts), constants: map[string]any{"norm_topk_prob": true}},
+	"apertus": {
+		modelType: "apertus", tell: tellApertus, words: "tekken", settle: settleApertus,
+		parts: combine(without(llamaParts, "attn_norm", "ffn_norm", "ffn_gate"), headNorms, []part{
+			{blk + "attn_norm", layers + "attention_layernorm", asItIs},
+			{blk + "ffn_norm", layers + "feedforward_layernorm", asItIs},
+		}),
+	},
+	"dbrx": {
+		modelType: "dbrx", tell: tellDBRX, otherwise: stackedExperts, words: "dbrx", settle: settleDBRX, constants: map[string]any{"experts_apart": true},
+		keys: map[string]string{"embedding_length": "d_model", "attention.head_count": "n_heads", "block_count": "n_layers", "context_length": "max_seq_len"},
+		parts: []part{
+			{"token_embd", "transformer.wte", asItIs},
+			{"output_norm", "transformer.norm_f", asItIs},
+			{"output", "lm_head", asItIs},
+			{blk + "attn_norm", mptBlock + "norm_attn_norm.norm_1", asItIs},
+			{blk + "attn_qkv", mptBlock + "norm_attn_norm.attn.Wqkv", asItIs},
+			{blk + "attn_output", mptBlock + "norm_attn_norm.attn.out_proj", asItIs},
+			{blk + "attn_output_norm", mptBlock + "norm_attn_norm.norm_2", asItIs},
+			{blk + "ffn_gate_inp", mptBlock + "ffn.router.layer", asItIs},
+			{blk + "ffn_gate_exps", mptBlock + "ffn.experts.{expert}.w1", stacked},
+			{blk + "ffn_up_exps", mptBlock + "ffn.experts.{expert}.v1", stacked},
+			{blk + "ffn_down_exps", mptBlock + "ffn.experts.{expert}.w2", stacked},
+		},
+	},
+	"llama4": {
+		modelType: "llama4_text", tell: tellLlama4, otherwise: expertsSideBySide, words: "llama4", settle: settleLlama4, constants: map[string]any{"experts_apart": true},
+		keys: map[string]string{
+			"feed_forward_length": "intermediate_size_mlp", "expert_feed_forward_length": "intermediate_size", "interleave_moe_layer_step": "interleave_moe_layer_step",
+		},
+		parts: combine(without(llamaParts, "ffn_gate", "ffn_up", "ffn_down"), []part{
+			{blk + "ffn_gate", layers + "feed_forward.gate_proj", asItIs},
+			{blk + "ffn_up", layers + "feed_forward.up_proj", asItIs},
+			{blk + "ffn_down", layers + "feed_forward.down_proj", asItIs},
+			{blk + "ffn_gate_inp", layers + "feed_forward.router", asItIs},
+			{blk + "ffn_gate_exps", layers + "feed_forward.experts.{expert}.gate_proj", stacked},
+			{blk + "ffn_up_exps", layers + "feed_forward.experts.{expert}.up_proj", stacked},
+			{blk + "ffn_down_exps", layers + "feed_forward.experts.{expert}.down_proj", stacked},
+			{blk + "ffn_gate_shexp", layers + "feed_forward.shared_expert.gate_proj", asItIs},
+			{blk + "ffn_up_shexp", layers + "feed_forward.shared_expert.up_proj", asItIs},
+			{blk + "ffn_down_shexp", layers + "feed_forward.shared_expert.down_proj", asItIs},
+		}),
+	},
+	"qwen3next": {
+		modelType: "qwen3_next", tell: tellQwen3Next, otherwise: gatesApart, words: "qwen2", partial: "partial_rotary_factor", settle: settleQwen3Next, constants: map[string]any{"norm_topk_prob": true},
+		keys: map[string]string{
+			"ssm.conv_kernel": "linear_conv_kernel_dim", "ssm.state_size": "linear_key_head_dim", "ssm.group_count": "linear_num_key_heads", "ssm.time_step_rank": "linear_num_value_heads",
+		},
+		parts: combine(without(gemmaParts, "ffn_norm"), changed(headNorms, plusOne, "attn_q_norm", "attn_k_norm"), qwenExperts, []part{
+			{blk + "post_attention_norm", layers + "post_attention_layernorm", plusOne},
+			{blk + "attn_qkv", layers + "linear_attn.in_proj_qkv", asItIs},
+			{blk + "attn_gate", layers + "linear_attn.in_proj_z", asItIs},
+			{blk + "ssm_in", layers + "linear_attn.in_proj_qkvz", asItIs}, // as files were written at first
+			{blk + "ssm_ba", layers + "linear_attn.in_proj_ba", asItIs},
+			{blk + "ssm_conv1d", layers + "linear_attn.conv1d", asTaps},
+			{blk + "ssm_dt", layers + "linear_attn.dt_bias", asRow},
+			{blk + "ssm_a", layers + "linear_attn.A_log", fadingFlat},
+			{blk + "ssm_norm", layers + "linear_attn.norm", asItIs},
+			{blk + "ssm_out", layers + "linear_attn.out_proj", asItIs},
+		}),
+	},
+	"qwen2":    {modelType: "qwen2", tell: tellQwen, words: "qwen2", parts: llamaParts},
+	"qwen3":    {modelType: "qwen3", tell: tellQwen, words: "qwen2", parts: combine(llamaParts, headNorms)},
+	"qwen2moe": {modelType: "qwen2_moe", tell: tellExperts, words: "qwen2", settle: settleExperts, parts: combine(llamaParts, qwenExperts), constants: map[string]any{"norm_topk_prob": false}},
+	"qwen3moe": {modelType: "qwen3_moe", tell: tellExperts, words: "qwen2", settle: settleExperts, parts: combine(llamaParts, headNorms, qwenExperts), constants: map[string]any{"norm_topk_prob": true}},
 	"gemma":    {modelType: "gemma", parts: gemmaParts},
-	"gemma2":   {modelType: "gemma2", settle: func(t *translation) { settleGemma(t, 46) }, parts: sandwichParts},
+	"gemma2":   {modelType: "gemma2", tell: tellGemma, settle: func(t *translation) { settleGemma(t, 46) }, parts: sandwichParts},
 	"gemma3": {
-		modelType: "gemma3_text", settle: settleGemma3,
+		modelType: "gemma3_text", tell: tellGemma, settle: settleGemma3,
 		parts: combine(sandwichParts, changed(headNorms, plusOne, "attn_q_norm", "attn_k_norm")),
 	},
-	"command-r": {modelType: "cohere", words: "command-r", settle: settleCohere, parts: combine(llamaParts, headNorms)},
-	"cohere2":   {modelType: "cohere2", words: "command-r", settle: settleCohere, parts: llamaParts},
+	"gemma3n": {
+		modelType: "gemma3n_text", tell: tellGemma3n, settle: settleGemma3n,
+		keys: map[string]string{
+			"altup.active_idx": "altup_active_idx", "altup.num_inputs": "altup_num_inputs",
+			"embedding_length_per_layer_input": "hidden_size_per_layer_input", "attention.shared_kv_layers": "num_kv_shared_layers",
+		},
+		parts: combine(without(llamaParts, "ffn_norm"), headNorms, []part{
+			{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs},
+			{blk + "ffn_norm", layers + "pre_feedforward_layernorm", asItIs},
+			{blk + "post_ffw_norm", layers + "post_feedforward_layernorm", asItIs},
+			{"altup_proj", "model.altup_projections.{stream}", stacked},
+			{"altup_unembd_proj", "model.altup_unembed_projections.{stream}", stacked},
+			{"per_layer_token_embd", "model.embed_tokens_per_layer", padded},
+			{"per_layer_model_proj", "model.per_layer_model_projection", asItIs},
+			{"per_layer_proj_norm", "model.per_layer_projection_norm", asItIs},
+			{blk + "inp_gate", layers + "per_layer_input_gate", asItIs},
+			{blk + "proj", layers + "per_layer_projection", asItIs},
+			{blk + "post_norm", layers + "post_per_layer_input_norm", asItIs},
+			{blk + "altup_router", layers + "altup.modality_router", asItIs},
+			{blk + "altup_router_norm", layers + "altup.router_norm", asItIs},
+			{blk + "altup_predict_coef", layers + "altup.prediction_coefs", asItIs},
+			{blk + "altup_correct_coef", layers + "altup.correction_coefs", asItIs},
+			{blk + "altup_correct_scale", layers + "altup.correct_output_scale", asRow},
+			{blk + "laurel_l", layers + "laurel.linear_left", asItIs},
+			{blk + "laurel_r", layers + "laurel.linear_right", asItIs},
+			{blk + "laurel_post_norm", layers + "laurel.post_laurel_norm", asItIs},
+		}),
+	},
+	"command-r": {modelType: "cohere", tell: func(w *writing) { w.copy("logit_scale", "logit_scale") }, words: "command-r", settle: settleCohere, parts: combine(llamaParts, headNorms)},
+	"cohere2":   {modelType: "cohere2", tell: tellCohere, words: "command-r", settle: settleCohere, parts: llamaParts},
 	"phi3": {
 		modelType: "phi3", partial: "partial_rotary_factor", words: "gpt-4o",
 		parts: combine(without(llamaParts, "attn_q", "attn_k", "attn_v", "ffn_gate", "ffn_up"), []part{
@@ -446,21 +555,21 @@ var architectures = map[string]architecture{
 		}),
 	},
 	"stablelm": {
-		modelType: "stablelm", partial: "partial_rotary_factor", words: "gpt-2", settle: settleStableLM,
+		modelType: "stablelm", tell: func(w *writing) { w.copy("use_parallel_residual", "use_parallel_residual") }, partial: "partial_rotary_factor", words: "gpt-2", settle: settleStableLM,
 		parts: combine(llamaParts, []part{
 			{blk + "attn_q_norm", layers + "self_attn.q_layernorm.norms.{head}", stacked},
 			{blk + "attn_k_norm", layers + "self_attn.k_layernorm.norms.{head}", stacked},
 		}),
 	},
 	"starcoder2": {modelType: "starcoder2", words: "starcoder", parts: combine(without(llamaParts, "ffn_gate", "ffn_up", "ffn_down"), plainMLP)},
-	"starcoder":  {modelType: "gpt_bigcode", words: "starcoder", keys: gpt2Keys, settle: settleStarCoder, parts: gpt2Parts},
+	"starcoder":  {modelType: "gpt_bigcode", still: true, tell: func(w *writing) { w.shape.keyHeads = 1 }, words: "starcoder", keys: gpt2Keys, settle: settleStarCoder, parts: gpt2Parts},
 	"gpt2": {
-		modelType: "gpt2", words: "gpt-2", keys: gpt2Keys,
+		modelType: "gpt2", still: true, words: "gpt-2", keys: gpt2Keys,
 		parts: changed(gpt2Parts, transposed, "attn_qkv", "attn_output", "ffn_up", "ffn_down"),
 	},
-	"bloom": {modelType: "bloom", words: "bloom", parts: bloomParts},
+	"bloom": {modelType: "bloom", still: true, words: "bloom", parts: bloomParts},
 	"falcon": {
-		modelType: "falcon", words: "falcon", settle: settleFalcon,
+		modelType: "falcon", tell: tellFalcon, words: "falcon", settle: settleFalcon,
 		keys:  map[string]string{"attention.head_count_kv": "num_kv_heads", "feed_forward_length": "ffn_hidden_size"},
 		parts: bloomParts,
 	},
@@ -538,6 +647,84 @@ func settleErnieMoE(t *translation) {
 		if shared, ok := t.file.Tensor(block(layer, "ffn_gate_shexp.weight")); ok && inner > 0 {
 			t.config["moe_num_shared_experts"] = uint64(shared.Shape[0]) / inner
 			return
+		}
+	}
+}
+
+// settleApertus makes tensors of the constants of activations, which are metadata.
+func settleApertus(t *translation) {
+	settleBiases(t)
+	for key, name := range map[string]string{"xielu.alpha_p": "alpha_p", "xielu.alpha_n": "alpha_n", "xielu.beta": "beta", "xielu.eps": "eps"} {
+		values, _ := t.file.Value(key).([]float64)
+		if len(values) != t.shape.layers {
+			t.fail("metadata %s has %d numbers for %d layers", key, len(values), t.shape.layers)
+			return
+		}
+		for layer, v := range values {
+			data := safetensors.AppendFloats(nil, safetensors.F32, []float32{float32(v)})
+			t.put("model.layers."+strconv.Itoa(layer)+".mlp.act_fn."+name, source{
+				tensor: gguf.Tensor{Name: key, Type: gguf.F32, Shape: []int{1}, Data: data}, shape: []int{1}, rows: 1, width: 1,
+			})
+		}
+	}
+}
+
+// settleDBRX sorts what the config has in objects of its own.
+func settleDBRX(t *translation) {
+	t.config["attn_config"] = map[string]any{"kv_n_heads": t.shape.keyHeads, "rope_theta": t.config["rope_theta"], "clip_qkv": t.value("attention.clamp_kqv")}
+	t.config["ffn_config"] = map[string]any{
+		"ffn_hidden_size": t.config["intermediate_size"], "moe_num_experts": t.config["num_local_experts"], "moe_top_k": t.config["num_experts_per_tok"],
+	}
+}
+
+// settleLlama4 lets every layer see and turn everything where a file says that there
+// is no window; else llama.cpp's chunks, temperature and step are what the config
+// usually has. The largest model has no norms of queries and keys.
+func settleLlama4(t *translation) {
+	t.config["use_qk_norm"] = t.config["num_local_experts"] != uint64(128)
+	if window, ok := t.config["sliding_window"].(uint64); ok && window == 0 {
+		t.config["attention_chunk_size"], t.config["no_rope_layer_interval"] = 0, t.shape.layers+1
+	}
+}
+
+// settleQwen3Next finds the layers without attention by their keys, of which there
+// are none.
+func settleQwen3Next(t *translation) {
+	settleExperts(t)
+	var types []string
+	for layer := range t.shape.layers {
+		kind := "linear_attention"
+		if t.has(block(layer, "attn_k.weight")) {
+			kind = "full_attention"
+		} else if t.has(block(layer, "attn_gate.weight")) {
+			t.config["gates_apart"] = true
+		}
+		types = append(types, kind)
+	}
+	t.config["layer_types"] = types
+	t.config["linear_value_head_dim"] = t.size("ssm.inner_size") / t.size("ssm.time_step_rank")
+}
+
+// settleGemma3n reads the sparsity of gates, of which a file has the quantile, and
+// sizes that only tensors say.
+func settleGemma3n(t *translation) {
+	t.config["final_logit_softcapping"] = 30.0
+	t.copy("final_logit_softcapping", "final_logit_softcapping")
+	t.copy("rope.freq_base_swa", "rope_local_base_freq")
+	if t.config["rope_theta"] == nil {
+		t.config["rope_theta"] = 1e6
+	}
+	t.slidingPattern()
+	if quantiles, ok := t.value("activation_sparsity_scale").([]float64); ok {
+		pattern := make([]float64, len(quantiles))
+		for i, q := range quantiles {
+			pattern[i] = math.Erfc(-q/math.Sqrt2) / 2
+		}
+		t.config["activation_sparsity_pattern"] = pattern
+	}
+	for name, field := range map[string]string{"per_layer_token_embd.weight": "vocab_size_per_layer_input", "blk.0.laurel_l.weight": "laurel_rank"} {
+		if tensor, ok := t.file.Tensor(name); ok {
+			t.config[field] = tensor.Shape[0]
 		}
 	}
 }
@@ -695,9 +882,6 @@ func settleFalcon(t *translation) {
 	t.config["bias"] = t.has("blk.0.attn_qkv.bias")
 	if t.has("blk.0.attn_norm_2.weight") {
 		t.config["num_ln_in_parallel_attn"] = 2
-		t.arch.parts = combine(without(bloomParts, "attn_norm"), []part{
-			{blk + "attn_norm", h + "ln_mlp", asItIs},
-			{blk + "attn_norm_2", h + "ln_attn", asItIs},
-		})
+		t.arch.parts = falconNorms
 	}
 }

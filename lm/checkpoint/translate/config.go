@@ -89,14 +89,9 @@ func (t *translation) settings() {
 		t.config[field] = value
 	}
 	t.config["tie_word_embeddings"] = !t.has("output.weight")
-	embedding, ok := t.file.Tensor("token_embd.weight")
-	if !ok || len(embedding.Shape) != 2 {
-		t.fail("tensor %q is missing or no matrix", "token_embd.weight")
+	if t.vocabulary(); t.err != nil {
 		return
 	}
-	t.config["vocab_size"] = embedding.Shape[0]
-	t.endTokens()
-
 	t.shape.layers = t.size("block_count")
 	if t.value("nextn_predict_layers") != nil {
 		if n, ok := t.value("nextn_predict_layers").(uint64); ok && n < uint64(t.shape.layers) {
@@ -130,6 +125,17 @@ func (t *translation) settings() {
 	if t.arch.settle != nil && t.err == nil {
 		t.arch.settle(t)
 	}
+}
+
+// vocabulary says how many tokens there are, and which of them end a text.
+func (t *translation) vocabulary() {
+	embedding, ok := t.file.Tensor("token_embd.weight")
+	if !ok || len(embedding.Shape) != 2 {
+		t.fail("tensor %q is missing or no matrix", "token_embd.weight")
+		return
+	}
+	t.config["vocab_size"] = embedding.Shape[0]
+	t.endTokens()
 }
 
 // size returns a size that the metadata must name.

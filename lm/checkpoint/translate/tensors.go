@@ -55,6 +55,9 @@ func (t *translation) parts() {
 			template, layer = blk+name, number
 		}
 		p, ok := table[template]
+		if p.how == fadingFlat {
+			p.how = fading
+		}
 		if !ok || suffix == "" && p.how != asRow && p.how != fading {
 			t.fail("tensor %q is not one that the architecture %s is known to have", stored, t.name)
 			return
@@ -137,7 +140,7 @@ func (t *translation) add(tensor gguf.Tensor, how change, name string) {
 			one.first = i * one.rows
 			one.shape = tensor.Shape[1:]
 			number := strconv.Itoa(i)
-			t.put(strings.NewReplacer("{expert}", number, "{head}", number).Replace(name), one)
+			t.put(strings.NewReplacer("{expert}", number, "{head}", number, "{stream}", number).Replace(name), one)
 		}
 		return
 	case asTaps:
@@ -161,13 +164,13 @@ func (t *translation) add(tensor gguf.Tensor, how change, name string) {
 // join makes one tensor of two, once both are there.
 func (t *translation) join(tensor gguf.Tensor, how change, name string) {
 	halves := t.halves[name]
-	if halves[how-upper].Data != nil {
+	if halves[how-upper].Name != "" {
 		t.fail("tensor %q comes twice, in other forms", tensor.Name)
 	}
 	halves[how-upper] = tensor
 	t.halves[name] = halves
 	above, below := halves[0], halves[1]
-	if above.Data == nil || below.Data == nil {
+	if above.Name == "" || below.Name == "" {
 		return
 	}
 	if !slices.Equal(above.Shape, below.Shape) || len(above.Shape) < 2 || above.Type != below.Type {

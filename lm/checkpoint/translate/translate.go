@@ -11,6 +11,7 @@ package translate
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -44,13 +45,39 @@ func New(file *gguf.File, expand safetensors.DType) (*Checkpoint, error) {
 	if err := t.run(); err != nil {
 		return nil, err
 	}
-	c := &Checkpoint{file: file, expand: expand, tensors: t.sources, made: map[string]safetensors.Tensor{}}
+	return t.checkpoint(expand)
+}
+
+// checkpoint is what was found.
+func (t *translation) checkpoint(expand safetensors.DType) (*Checkpoint, error) {
+	c := &Checkpoint{file: t.file, expand: expand, tensors: t.sources, made: map[string]safetensors.Tensor{}}
 	config, err := json.Marshal(t.config)
 	if err != nil {
 		return nil, fmt.Errorf("metadata: %w", err)
 	}
 	c.files = map[string][]byte{"config.json": config}
 	return c, t.tokenizer(c.files)
+}
+
+// Outline is a file of any architecture as far as its metadata tells: config.json has
+// the architecture as model_type, hidden_size, num_hidden_layers, vocab_size and
+// max_position_embeddings, and there are no tensors. The error names the metadata's
+// key that is wrong.
+func Outline(file *gguf.File) (*Checkpoint, error) {
+	t := &translation{file: file, config: map[string]any{}}
+	t.name, _ = file.Value("general.architecture").(string)
+	if t.name == "" {
+		return nil, errors.New("general.architecture is missing")
+	}
+	t.config["model_type"] = t.name
+	for key, field := range map[string]string{"embedding_length": "hidden_size", "block_count": "num_hidden_layers", "context_length": "max_position_embeddings"} {
+		t.config[field] = t.size(key)
+	}
+	t.vocabulary()
+	if t.err != nil {
+		return nil, t.err
+	}
+	return t.checkpoint(safetensors.BF16)
 }
 
 // Files returns what stands for the files of the checkpoint's folder:

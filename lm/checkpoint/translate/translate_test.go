@@ -1,7 +1,9 @@
 package translate_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"io/fs"
 	"maps"
 	"math"
 	"os"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/checkpoint/safetensors"
 	"github.com/steervec/steer/lm/checkpoint/translate"
@@ -87,7 +90,7 @@ func TestFilesThatCannotBeTranslated(t *testing.T) {
 		change func(*ggufwrite.File)
 		want   string
 	}{
-		{"no architecture", set("general.architecture", uint32(1)), `general.architecture is "", which is not supported; known are arcee, bloom,`},
+		{"no architecture", set("general.architecture", uint32(1)), `general.architecture is "", which is not supported; known are apertus, arcee, bloom,`},
 		{"an unknown architecture", set("general.architecture", "controlvector"), `"controlvector", which is not supported`},
 		{"a part of a model", set("split.count", uint32(3)), "one of 3 that a model was split into"},
 		{"no layers", set("llama.block_count", uint32(0)), "llama.block_count is 0, not a whole number"},
@@ -122,6 +125,53 @@ func TestFilesThatCannotBeTranslated(t *testing.T) {
 				t.Errorf("error %v; want one with %q", err, c.want)
 			}
 		})
+	}
+}
+
+// Of an architecture that nobody here has heard of, the outline says how large it is.
+func TestAFileOfAnyArchitectureHasAnOutline(t *testing.T) {
+	of := func(name string, change func(*ggufwrite.File)) (*translate.Checkpoint, error) {
+		file := &ggufwrite.File{}
+		file.Set("general.architecture", name)
+		for key, value := range map[string]uint32{"block_count": 7, "embedding_length": 2, "context_length": 512} {
+			file.Set(name+"."+key, value)
+		}
+		file.Set("tokenizer.ggml.model", "llama")
+		file.Set("tokenizer.ggml.tokens", []string{"a", "b", "c"})
+		file.Set("tokenizer.ggml.eos_token_id", uint32(2))
+		file.Tensors = []ggufwrite.Tensor{{Name: "token_embd.weight", Type: gguf.F32, Shape: []int{3, 2}, Data: make([]byte, 24)}}
+		if change != nil {
+			change(file)
+		}
+		return translate.Outline(parse(t, file))
+	}
+	c, err := of("unheard", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"eos_token_id":[2],"hidden_size":2,"max_position_embeddings":512,"model_type":"unheard","num_hidden_layers":7,"vocab_size":3}`; string(c.Files()["config.json"]) != want {
+		t.Errorf("the outline is %s, want %s", c.Files()["config.json"], want)
+	}
+	if c.Files()["tokenizer.json"] == nil || len(c.Names()) > 0 {
+		t.Errorf("there are the files %v and the tensors %q", slices.Collect(maps.Keys(c.Files())), c.Names())
+	}
+	d, err := arch.Outline(c.Files()["config.json"])
+	if err != nil || len(d.Blocks) != 7 || d.Hidden != 2 || d.Vocabulary != 3 || d.MaxPositions != 512 || d.Family != "unheard" {
+		t.Errorf("the decoder is %+v, %v", d, err)
+	}
+	for name, change := range map[string]func(*ggufwrite.File){
+		"unheard.block_count is 0": func(f *ggufwrite.File) {
+			f.Pairs = slices.DeleteFunc(f.Pairs, func(p ggufwrite.Pair) bool { return p.Key == "unheard.block_count" })
+			f.Set("unheard.block_count", uint32(0))
+		},
+		`"token_embd.weight" is missing`: func(f *ggufwrite.File) { f.Tensors = nil },
+	} {
+		if _, err := of("unheard", change); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("error %v; want one with %q", err, name)
+		}
+	}
+	if _, err := of("", nil); err == nil {
+		t.Error("a file without an architecture has an outline")
 	}
 }
 
@@ -247,11 +297,22 @@ func TestTokenizersSurviveTheMetadata(t *testing.T) {
 				t.Skip("a large vocabulary")
 			}
 			folder := os.DirFS(filepath.Join(dir, c.name))
-			file := small(t, nil)
-			if err := ggufwrite.Tokenizer(file, folder, c.pre); err != nil {
+			plan, err := translate.NewPlan(vocabularyOnly{folder}, gguf.F32)
+			if err != nil {
 				t.Fatal(err)
 			}
-			translated, err := translate.New(parse(t, file), safetensors.BF16)
+			var written bytes.Buffer
+			if err := plan.Write(t.Context(), &written); err != nil {
+				t.Fatal(err)
+			}
+			file, err := gguf.Parse(c.name, written.Bytes())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if pre, _ := file.Value("tokenizer.ggml.pre").(string); pre != c.pre {
+				t.Errorf("words are cut as %q, want %q", pre, c.pre)
+			}
+			translated, err := translate.New(file, safetensors.BF16)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -288,4 +349,74 @@ func TestTokenizersSurviveTheMetadata(t *testing.T) {
 			}
 		})
 	}
+}
+
+// vocabularyOnly is a checkpoint of a folder's tokenizer and of an embedding that has a
+// row for any.
+type vocabularyOnly struct{ folder fs.FS }
+
+const rows = 260_000
+
+func (vocabularyOnly) Config() []byte {
+	return []byte(`{"model_type": "llama", "num_hidden_layers": 1, "hidden_size": 2, "num_attention_heads": 1, "intermediate_size": 1, "tie_word_embeddings": true}`)
+}
+func (v vocabularyOnly) FS() fs.FS                { return v.folder }
+func (vocabularyOnly) Names() []string            { return []string{"model.embed_tokens.weight"} }
+func (vocabularyOnly) Release(safetensors.Tensor) {}
+func (vocabularyOnly) EndTokens() ([]int, error)  { return nil, nil }
+func (vocabularyOnly) Tensor(name string) (safetensors.Tensor, bool) {
+	return safetensors.Tensor{Name: name, DType: safetensors.BF16, Shape: []int{rows, 2}, Data: make([]byte, 4*rows)}, name == "model.embed_tokens.weight"
+}
+
+// Whatever a config and a tokenizer say, a plan is made or refused.
+func FuzzPlan(f *testing.F) {
+	for _, modelType := range []string{"llama", "gpt2", "gpt_oss", "deepseek_v3", "lfm2", "granitemoehybrid", "falcon", "gemma3_text", "mpt"} {
+		f.Add([]byte(`{"model_type": "`+modelType+`", "num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 6, "tie_word_embeddings": true,
+			"layer_types": ["full_attention", "conv"], "rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 16},
+			"kv_lora_rank": 4, "qk_rope_head_dim": 2, "qk_nope_head_dim": 2, "v_head_dim": 2, "mamba_n_groups": 1}`),
+			[]byte(`{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false},
+			"added_tokens": [{"id": 3, "content": "<s>", "special": true}], "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}]}}`))
+	}
+	f.Fuzz(func(t *testing.T, config, words []byte) {
+		if len(config) > 2000 || len(words) > 2000 {
+			return
+		}
+		plan, err := translate.NewPlan(anything{config, words}, gguf.Q8_0)
+		if err != nil {
+			return
+		}
+		if config, err := plan.Config(); err == nil && !json.Valid(config) {
+			t.Fatal("config.json is no JSON")
+		}
+		var out bytes.Buffer
+		if err := plan.Write(t.Context(), &out); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := gguf.Parse("fuzz", out.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// anything is a checkpoint of a config and a tokenizer with tensors of every family.
+type anything struct{ config, words []byte }
+
+var anyTensors = map[string][]int{
+	"model.embed_tokens.weight": {4, 8}, "lm_head.weight": {4, 8}, "model.norm.weight": {8}, "transformer.wte.weight": {4, 8}, "transformer.word_embeddings.weight": {4, 8},
+	"model.layers.0.self_attn.q_proj.weight": {8, 8}, "model.layers.0.self_attn.q_proj.bias": {8}, "model.layers.1.self_attn.k_proj.weight": {4, 8}, "model.layers.0.self_attn.kv_b_proj.weight": {16, 4},
+	"model.layers.0.mlp.experts.gate_up_proj": {2, 8, 12}, "model.layers.0.mlp.experts.gate_up_proj_bias": {2, 12}, "model.layers.1.mlp.experts.down_proj": {2, 6, 8},
+	"model.layers.0.mamba.norm.weight": {8}, "model.layers.0.mamba.A_log": {8}, "model.layers.0.mamba.conv1d.weight": {8, 1, 4}, "model.layers.0.shared_mlp.input_linear.weight": {12, 8},
+	"transformer.h.0.attn.c_attn.weight": {8, 24}, "transformer.h.0.self_attention.query_key_value.weight": {12, 8},
+}
+
+func (a anything) Config() []byte { return a.config }
+func (a anything) FS() fs.FS      { return fstest.MapFS{"tokenizer.json": {Data: a.words}} }
+
+// Names lists none, or every plan would be refused for what it leaves over.
+func (anything) Names() []string            { return nil }
+func (anything) Release(safetensors.Tensor) {}
+func (anything) EndTokens() ([]int, error)  { return []int{3}, nil }
+func (anything) Tensor(name string) (safetensors.Tensor, bool) {
+	shape, ok := anyTensors[name]
+	return safetensors.Tensor{Name: name, DType: safetensors.F32, Shape: shape, Data: make([]byte, 4*product(shape))}, ok
 }

@@ -277,145 +277,145 @@ func avx2Transpose(dst *byte, dstStep int, src *byte, srcStride int, n int)
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx2UnpackQ4_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2UnpackQ4_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2RowQ4_0 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx2RowQ4_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2RowQ4_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2UnpackQ4_1 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx2UnpackQ4_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2UnpackQ4_1(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2RowQ4_1 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx2RowQ4_1(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2RowQ4_1(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2UnpackQ5_0 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx2UnpackQ5_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2UnpackQ5_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2RowQ5_0 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx2RowQ5_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2RowQ5_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2UnpackQ5_1 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx2UnpackQ5_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2UnpackQ5_1(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2RowQ5_1 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx2RowQ5_1(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2RowQ5_1(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2UnpackQ8_0 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx2UnpackQ8_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2UnpackQ8_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2RowQ8_0 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx2RowQ8_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2RowQ8_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2UnpackQ2_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx2UnpackQ2_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2UnpackQ2_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2RowQ2_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx2RowQ2_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2RowQ2_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2UnpackQ3_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx2UnpackQ3_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2UnpackQ3_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2RowQ3_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx2RowQ3_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2RowQ3_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2UnpackQ4_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx2UnpackQ4_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2UnpackQ4_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2RowQ4_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx2RowQ4_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2RowQ4_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2UnpackQ5_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx2UnpackQ5_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2UnpackQ5_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2RowQ5_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx2RowQ5_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2RowQ5_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2UnpackQ6_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx2UnpackQ6_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2UnpackQ6_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2RowQ6_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx2RowQ6_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2RowQ6_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2UnpackIQ4_NL unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx2UnpackIQ4_NL(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2UnpackIQ4_NL(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2RowIQ4_NL adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx2RowIQ4_NL(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2RowIQ4_NL(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2UnpackMXFP4 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx2UnpackMXFP4(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2UnpackMXFP4(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2RowMXFP4 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx2RowMXFP4(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx2RowMXFP4(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx2UnpackedNumbers turns what was unpacked into numbers [inputs, 16].
 //

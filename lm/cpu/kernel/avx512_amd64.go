@@ -314,145 +314,145 @@ func avx512Transpose(dst *byte, dstStep int, src *byte, srcStride int, n int)
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx512UnpackQ4_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512UnpackQ4_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512RowQ4_0 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx512RowQ4_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512RowQ4_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512UnpackQ4_1 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx512UnpackQ4_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512UnpackQ4_1(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512RowQ4_1 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx512RowQ4_1(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512RowQ4_1(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512UnpackQ5_0 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx512UnpackQ5_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512UnpackQ5_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512RowQ5_0 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx512RowQ5_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512RowQ5_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512UnpackQ5_1 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx512UnpackQ5_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512UnpackQ5_1(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512RowQ5_1 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx512RowQ5_1(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512RowQ5_1(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512UnpackQ8_0 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx512UnpackQ8_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512UnpackQ8_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512RowQ8_0 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx512RowQ8_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512RowQ8_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512UnpackQ2_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx512UnpackQ2_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512UnpackQ2_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512RowQ2_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx512RowQ2_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512RowQ2_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512UnpackQ3_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx512UnpackQ3_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512UnpackQ3_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512RowQ3_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx512RowQ3_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512RowQ3_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512UnpackQ4_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx512UnpackQ4_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512UnpackQ4_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512RowQ4_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx512RowQ4_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512RowQ4_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512UnpackQ5_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx512UnpackQ5_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512UnpackQ5_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512RowQ5_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx512RowQ5_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512RowQ5_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512UnpackQ6_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx512UnpackQ6_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512UnpackQ6_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512RowQ6_K adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx512RowQ6_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512RowQ6_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512UnpackIQ4_NL unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx512UnpackIQ4_NL(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512UnpackIQ4_NL(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512RowIQ4_NL adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx512RowIQ4_NL(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512RowIQ4_NL(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512UnpackMXFP4 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
 // [pairs, 16], and scale and minus of the groups, [groups, 16].
 //
 //go:noescape
-func avx512UnpackMXFP4(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512UnpackMXFP4(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512RowMXFP4 adds to dst the product of one row with some records of a unit of 16 outputs.
 // What scale and minus lead to is scratch for those of a record.
 //
 //go:noescape
-func avx512RowMXFP4(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+func avx512RowMXFP4(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 
 // avx512UnpackedNumbers turns what was unpacked into numbers [inputs, 16].
 //

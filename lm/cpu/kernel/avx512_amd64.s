@@ -8495,99 +8495,150 @@ block:
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ4_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ4_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ4_0(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ4_0(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), DX
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), BX
 
 record:
-	VCVTPH2PS (SI), Z1
+	VCVTPH2PS (DX), Z1
 	VMOVUPS   Z1, (CX)
-	VMOVUPS   (BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   (BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPANDD    Z0, Z2, Z2
+	VCVTPH2PS 32(DX), Z1
+	VMOVUPS   Z1, 64(CX)
+	ADDQ      $+64, DX
+	VMOVUPS   (DX), Z1
+	VPANDD    Z0, Z1, Z2
 	VMOVUPS   avx512_all_00080008<>+0(SB), Z3
-	VPSUBW    Z3, Z1, Z1
 	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, (AX)
+	VMOVUPS   Z2, (AX)
+	VPSRLW    $0x08, Z1, Z2
+	VPANDD    Z0, Z2, Z2
+	VPSUBW    Z3, Z2, Z2
 	VMOVUPS   Z2, 64(AX)
-	VMOVUPS   64(BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   64(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
+	VPSRLW    $0x04, Z1, Z2
 	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z3, Z1, Z1
 	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, 128(AX)
+	VMOVUPS   Z2, 512(AX)
+	VPSRLW    $0x0c, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 576(AX)
+	VMOVUPS   64(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 128(AX)
+	VPSRLW    $0x08, Z1, Z2
+	VPANDD    Z0, Z2, Z2
+	VPSUBW    Z3, Z2, Z2
 	VMOVUPS   Z2, 192(AX)
-	VMOVUPS   128(BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   128(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
+	VPSRLW    $0x04, Z1, Z2
 	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z3, Z1, Z1
 	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, 256(AX)
+	VMOVUPS   Z2, 640(AX)
+	VPSRLW    $0x0c, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 704(AX)
+	VMOVUPS   128(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 256(AX)
+	VPSRLW    $0x08, Z1, Z2
+	VPANDD    Z0, Z2, Z2
+	VPSUBW    Z3, Z2, Z2
 	VMOVUPS   Z2, 320(AX)
-	VMOVUPS   192(BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   192(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
+	VPSRLW    $0x04, Z1, Z2
 	VPANDD    Z0, Z2, Z2
-	VPSUBW    Z3, Z1, Z1
 	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, 384(AX)
+	VMOVUPS   Z2, 768(AX)
+	VPSRLW    $0x0c, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 832(AX)
+	VMOVUPS   192(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 384(AX)
+	VPSRLW    $0x08, Z1, Z2
+	VPANDD    Z0, Z2, Z2
+	VPSUBW    Z3, Z2, Z2
 	VMOVUPS   Z2, 448(AX)
-	VMOVUPS   (BX), Z1
-	VPSRLW    $0x04, Z1, Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   (BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VPSUBW    Z3, Z1, Z1
+	VPSRLW    $0x04, Z1, Z2
+	VPANDD    Z0, Z2, Z2
 	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, 512(AX)
-	VMOVUPS   Z2, 576(AX)
-	VMOVUPS   64(BX), Z1
-	VPSRLW    $0x04, Z1, Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   64(BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
+	VMOVUPS   Z2, 896(AX)
+	VPSRLW    $0x0c, Z1, Z1
 	VPSUBW    Z3, Z1, Z1
-	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, 640(AX)
-	VMOVUPS   Z2, 704(AX)
-	VMOVUPS   128(BX), Z1
-	VPSRLW    $0x04, Z1, Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   128(BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VPSUBW    Z3, Z1, Z1
-	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, 768(AX)
-	VMOVUPS   Z2, 832(AX)
-	VMOVUPS   192(BX), Z1
-	VPSRLW    $0x04, Z1, Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   192(BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VPSUBW    Z3, Z1, Z1
-	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, 896(AX)
-	VMOVUPS   Z2, 960(AX)
+	VMOVUPS   Z1, 960(AX)
 	ADDQ      $+1024, AX
 	ADDQ      $+64, CX
-	ADDQ      $+64, DX
-	ADDQ      $+256, BX
-	ADDQ      $+32, SI
-	DECQ      DI
+	ADDQ      $+256, DX
+	VMOVUPS   (DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, (AX)
+	VPSRLW    $0x08, Z1, Z2
+	VPANDD    Z0, Z2, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 64(AX)
+	VPSRLW    $0x04, Z1, Z2
+	VPANDD    Z0, Z2, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 512(AX)
+	VPSRLW    $0x0c, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 576(AX)
+	VMOVUPS   64(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 128(AX)
+	VPSRLW    $0x08, Z1, Z2
+	VPANDD    Z0, Z2, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 192(AX)
+	VPSRLW    $0x04, Z1, Z2
+	VPANDD    Z0, Z2, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 640(AX)
+	VPSRLW    $0x0c, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 704(AX)
+	VMOVUPS   128(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 256(AX)
+	VPSRLW    $0x08, Z1, Z2
+	VPANDD    Z0, Z2, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 320(AX)
+	VPSRLW    $0x04, Z1, Z2
+	VPANDD    Z0, Z2, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 768(AX)
+	VPSRLW    $0x0c, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 832(AX)
+	VMOVUPS   192(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 384(AX)
+	VPSRLW    $0x08, Z1, Z2
+	VPANDD    Z0, Z2, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 448(AX)
+	VPSRLW    $0x04, Z1, Z2
+	VPANDD    Z0, Z2, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 896(AX)
+	VPSRLW    $0x0c, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 960(AX)
+	ADDQ      $+1024, AX
+	ADDQ      $+64, CX
+	ADDQ      $+256, DX
+	DECQ      BX
 	JNZ       record
 	VZEROUPPER
 	RET
@@ -8612,1036 +8663,548 @@ DATA avx512_all_00080008<>+48(SB)/8, $0x0008000800080008
 DATA avx512_all_00080008<>+56(SB)/8, $0x0008000800080008
 GLOBL avx512_all_00080008<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowQ4_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ4_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ4_0(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ4_0(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
-	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    minus+24(FP), DX
+	MOVQ    unit+32(FP), DX
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS (AX), Z1
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), BX
 
 record:
-	VCVTPH2PS     (DI), Z2
-	VMOVUPS       Z2, (DX)
-	PREFETCHT0    4096(SI)
-	PREFETCHT0    4160(SI)
-	PREFETCHT0    4224(SI)
-	PREFETCHT0    4288(SI)
-	VMOVUPS       (SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       (SI), Z5
-	VPSRLW        $0x08, Z5, Z5
-	VPANDD        Z0, Z5, Z5
-	VPXORD        Z3, Z3, Z3
-	VPDPWSSD.BCST (CX), Z2, Z3
-	VPXORD        Z4, Z4, Z4
-	VPDPWSSD.BCST 4(CX), Z5, Z4
-	VMOVUPS       64(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       64(SI), Z5
-	VPSRLW        $0x08, Z5, Z5
-	VPANDD        Z0, Z5, Z5
-	VPDPWSSD.BCST 8(CX), Z2, Z3
-	VPDPWSSD.BCST 12(CX), Z5, Z4
-	VMOVUPS       128(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       128(SI), Z5
-	VPSRLW        $0x08, Z5, Z5
-	VPANDD        Z0, Z5, Z5
-	VPDPWSSD.BCST 16(CX), Z2, Z3
-	VPDPWSSD.BCST 20(CX), Z5, Z4
-	VMOVUPS       192(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       192(SI), Z5
-	VPSRLW        $0x08, Z5, Z5
-	VPANDD        Z0, Z5, Z5
-	VPDPWSSD.BCST 24(CX), Z2, Z3
-	VPDPWSSD.BCST 28(CX), Z5, Z4
-	VMOVUPS       (SI), Z2
-	VPSRLW        $0x04, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       (SI), Z5
-	VPSRLW        $0x0c, Z5, Z5
-	VPDPWSSD.BCST 48(CX), Z2, Z3
-	VPDPWSSD.BCST 52(CX), Z5, Z4
-	VMOVUPS       64(SI), Z2
-	VPSRLW        $0x04, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       64(SI), Z5
-	VPSRLW        $0x0c, Z5, Z5
-	VPDPWSSD.BCST 56(CX), Z2, Z3
-	VPDPWSSD.BCST 60(CX), Z5, Z4
-	VMOVUPS       128(SI), Z2
-	VPSRLW        $0x04, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       128(SI), Z5
-	VPSRLW        $0x0c, Z5, Z5
-	VPDPWSSD.BCST 64(CX), Z2, Z3
-	VPDPWSSD.BCST 68(CX), Z5, Z4
-	VMOVUPS       192(SI), Z2
-	VPSRLW        $0x04, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       192(SI), Z5
-	VPSRLW        $0x0c, Z5, Z5
-	VPDPWSSD.BCST 72(CX), Z2, Z3
-	VPDPWSSD.BCST 76(CX), Z5, Z4
-	VPADDD        Z4, Z3, Z3
-	VBROADCASTSS  92(CX), Z2
-	VPADDD.BCST   44(CX), Z2, Z2
-	VPSLLD        $0x03, Z2, Z2
-	VPSUBD        Z2, Z3, Z3
-	VCVTDQ2PS     Z3, Z3
-	VBROADCASTSS  80(CX), Z2
-	VMULPS        (DX), Z2, Z2
-	VMULPS        Z2, Z3, Z3
-	VADDPS        Z3, Z1, Z1
-	ADDQ          $+96, CX
+	PREFETCHT0    4096(DX)
 	ADDQ          $+64, DX
-	ADDQ          $+64, BX
-	ADDQ          $+256, SI
-	SUBQ          $+64, DX
-	SUBQ          $+64, BX
-	ADDQ          $+32, DI
-	DECQ          R8
+	PREFETCHT0    4096(DX)
+	PREFETCHT0    4160(DX)
+	PREFETCHT0    4224(DX)
+	PREFETCHT0    4288(DX)
+	VMOVUPS       (DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPXORD        Z4, Z4, Z4
+	VPDPWSSD.BCST (CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPXORD        Z5, Z5, Z5
+	VPDPWSSD.BCST 4(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 48(CX), Z3, Z4
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 52(CX), Z2, Z5
+	VMOVUPS       64(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 8(CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 12(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 56(CX), Z3, Z4
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 60(CX), Z2, Z5
+	VMOVUPS       128(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 16(CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 20(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 64(CX), Z3, Z4
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 68(CX), Z2, Z5
+	VMOVUPS       192(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 24(CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 28(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 72(CX), Z3, Z4
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 76(CX), Z2, Z5
+	VBROADCASTSS  92(CX), Z2
+	VBROADCASTSS  44(CX), Z3
+	VPADDD        Z3, Z2, Z2
+	VPSLLD        $0x03, Z2, Z2
+	VBROADCASTSS  80(CX), Z3
+	VPADDD        Z5, Z4, Z4
+	VPSUBD        Z2, Z4, Z4
+	VCVTDQ2PS     Z4, Z4
+	VCVTPH2PS     -64(DX), Z2
+	VMULPS        Z2, Z3, Z2
+	VMULPS        Z2, Z4, Z4
+	VADDPS        Z4, Z1, Z1
+	ADDQ          $+96, CX
+	ADDQ          $+256, DX
+	PREFETCHT0    4096(DX)
+	PREFETCHT0    4160(DX)
+	PREFETCHT0    4224(DX)
+	PREFETCHT0    4288(DX)
+	VMOVUPS       (DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPXORD        Z6, Z6, Z6
+	VPDPWSSD.BCST (CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPXORD        Z7, Z7, Z7
+	VPDPWSSD.BCST 4(CX), Z3, Z7
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 48(CX), Z3, Z6
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 52(CX), Z2, Z7
+	VMOVUPS       64(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 8(CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 12(CX), Z3, Z7
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 56(CX), Z3, Z6
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 60(CX), Z2, Z7
+	VMOVUPS       128(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 16(CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 20(CX), Z3, Z7
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 64(CX), Z3, Z6
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 68(CX), Z2, Z7
+	VMOVUPS       192(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 24(CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 28(CX), Z3, Z7
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 72(CX), Z3, Z6
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 76(CX), Z2, Z7
+	VBROADCASTSS  92(CX), Z2
+	VBROADCASTSS  44(CX), Z3
+	VPADDD        Z3, Z2, Z2
+	VPSLLD        $0x03, Z2, Z2
+	VBROADCASTSS  80(CX), Z3
+	VPADDD        Z7, Z6, Z6
+	VPSUBD        Z2, Z6, Z6
+	VCVTDQ2PS     Z6, Z6
+	VCVTPH2PS     -288(DX), Z2
+	VMULPS        Z2, Z3, Z2
+	VMULPS        Z2, Z6, Z6
+	VADDPS        Z6, Z1, Z1
+	ADDQ          $+96, CX
+	ADDQ          $+256, DX
+	DECQ          BX
 	JNZ           record
 	VMOVUPS       Z1, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ4_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ4_1(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512DQ, AVX512F
-TEXT ·avx512UnpackQ4_1(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ4_1(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z1
-	VCVTPH2PS 32(SI), Z2
+	VCVTPH2PS (BX), Z1
+	VCVTPH2PS 32(BX), Z2
 	VMOVUPS   Z1, (CX)
-	VMOVUPS   avx512_all_80000000<>+0(SB), Z1
-	VXORPS    Z1, Z2, Z2
+	VXORPS    avx512_all_80000000<>+0(SB), Z2, Z2
 	VMOVUPS   Z2, (DX)
+	ADDQ      $+64, BX
 	VMOVUPS   (BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   (BX), Z2
-	VPSRLW    $0x08, Z2, Z2
+	VPANDD    Z0, Z1, Z2
+	VMOVUPS   Z2, (AX)
+	VPSRLW    $0x08, Z1, Z2
 	VPANDD    Z0, Z2, Z2
-	VMOVUPS   Z1, (AX)
 	VMOVUPS   Z2, 64(AX)
-	VMOVUPS   64(BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   64(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
+	VPSRLW    $0x04, Z1, Z2
 	VPANDD    Z0, Z2, Z2
-	VMOVUPS   Z1, 128(AX)
+	VMOVUPS   Z2, 512(AX)
+	VPSRLW    $0x0c, Z1, Z1
+	VMOVUPS   Z1, 576(AX)
+	VMOVUPS   64(BX), Z1
+	VPANDD    Z0, Z1, Z2
+	VMOVUPS   Z2, 128(AX)
+	VPSRLW    $0x08, Z1, Z2
+	VPANDD    Z0, Z2, Z2
 	VMOVUPS   Z2, 192(AX)
-	VMOVUPS   128(BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   128(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
+	VPSRLW    $0x04, Z1, Z2
 	VPANDD    Z0, Z2, Z2
-	VMOVUPS   Z1, 256(AX)
+	VMOVUPS   Z2, 640(AX)
+	VPSRLW    $0x0c, Z1, Z1
+	VMOVUPS   Z1, 704(AX)
+	VMOVUPS   128(BX), Z1
+	VPANDD    Z0, Z1, Z2
+	VMOVUPS   Z2, 256(AX)
+	VPSRLW    $0x08, Z1, Z2
+	VPANDD    Z0, Z2, Z2
 	VMOVUPS   Z2, 320(AX)
-	VMOVUPS   192(BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   192(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
+	VPSRLW    $0x04, Z1, Z2
 	VPANDD    Z0, Z2, Z2
-	VMOVUPS   Z1, 384(AX)
-	VMOVUPS   Z2, 448(AX)
-	VMOVUPS   (BX), Z1
-	VPSRLW    $0x04, Z1, Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   (BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VMOVUPS   Z1, 512(AX)
-	VMOVUPS   Z2, 576(AX)
-	VMOVUPS   64(BX), Z1
-	VPSRLW    $0x04, Z1, Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   64(BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VMOVUPS   Z1, 640(AX)
-	VMOVUPS   Z2, 704(AX)
-	VMOVUPS   128(BX), Z1
-	VPSRLW    $0x04, Z1, Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   128(BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VMOVUPS   Z1, 768(AX)
-	VMOVUPS   Z2, 832(AX)
+	VMOVUPS   Z2, 768(AX)
+	VPSRLW    $0x0c, Z1, Z1
+	VMOVUPS   Z1, 832(AX)
 	VMOVUPS   192(BX), Z1
-	VPSRLW    $0x04, Z1, Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   192(BX), Z2
-	VPSRLW    $0x0c, Z2, Z2
-	VMOVUPS   Z1, 896(AX)
-	VMOVUPS   Z2, 960(AX)
+	VPANDD    Z0, Z1, Z2
+	VMOVUPS   Z2, 384(AX)
+	VPSRLW    $0x08, Z1, Z2
+	VPANDD    Z0, Z2, Z2
+	VMOVUPS   Z2, 448(AX)
+	VPSRLW    $0x04, Z1, Z2
+	VPANDD    Z0, Z2, Z2
+	VMOVUPS   Z2, 896(AX)
+	VPSRLW    $0x0c, Z1, Z1
+	VMOVUPS   Z1, 960(AX)
 	ADDQ      $+1024, AX
 	ADDQ      $+64, CX
 	ADDQ      $+64, DX
 	ADDQ      $+256, BX
-	ADDQ      $+64, SI
-	DECQ      DI
+	DECQ      SI
 	JNZ       record
 	VZEROUPPER
 	RET
 
-// func avx512RowQ4_1(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ4_1(SB), NOSPLIT, $0-56
+// func avx512RowQ4_1(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowQ4_1(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
-	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    minus+24(FP), DX
+	MOVQ    unit+32(FP), DX
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS (AX), Z1
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), BX
 
 record:
-	VCVTPH2PS     (DI), Z2
-	VCVTPH2PS     32(DI), Z3
-	VMOVUPS       Z2, (DX)
-	VMOVUPS       avx512_all_80000000<>+0(SB), Z2
-	VXORPS        Z2, Z3, Z3
-	VMOVUPS       Z3, (BX)
-	PREFETCHT0    4096(SI)
-	PREFETCHT0    4160(SI)
-	PREFETCHT0    4224(SI)
-	PREFETCHT0    4288(SI)
-	VMOVUPS       (SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x08, Z3, Z3
-	VPANDD        Z0, Z3, Z3
+	PREFETCHT0    4096(DX)
+	ADDQ          $+64, DX
+	PREFETCHT0    4096(DX)
+	PREFETCHT0    4160(DX)
+	PREFETCHT0    4224(DX)
+	PREFETCHT0    4288(DX)
+	VMOVUPS       (DX), Z2
+	VPANDD        Z0, Z2, Z3
 	VPXORD        Z4, Z4, Z4
-	VPDPWSSD.BCST (CX), Z2, Z4
+	VPDPWSSD.BCST (CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
 	VPXORD        Z5, Z5, Z5
 	VPDPWSSD.BCST 4(CX), Z3, Z5
-	VMOVUPS       64(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x08, Z3, Z3
+	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z3, Z3
-	VPDPWSSD.BCST 8(CX), Z2, Z4
+	VPDPWSSD.BCST 48(CX), Z3, Z4
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 52(CX), Z2, Z5
+	VMOVUPS       64(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 8(CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
 	VPDPWSSD.BCST 12(CX), Z3, Z5
-	VMOVUPS       128(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       128(SI), Z3
-	VPSRLW        $0x08, Z3, Z3
+	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z3, Z3
-	VPDPWSSD.BCST 16(CX), Z2, Z4
+	VPDPWSSD.BCST 56(CX), Z3, Z4
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 60(CX), Z2, Z5
+	VMOVUPS       128(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 16(CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
 	VPDPWSSD.BCST 20(CX), Z3, Z5
-	VMOVUPS       192(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       192(SI), Z3
-	VPSRLW        $0x08, Z3, Z3
+	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z3, Z3
-	VPDPWSSD.BCST 24(CX), Z2, Z4
+	VPDPWSSD.BCST 64(CX), Z3, Z4
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 68(CX), Z2, Z5
+	VMOVUPS       192(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 24(CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
 	VPDPWSSD.BCST 28(CX), Z3, Z5
-	VMOVUPS       (SI), Z2
-	VPSRLW        $0x04, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x0c, Z3, Z3
-	VPDPWSSD.BCST 48(CX), Z2, Z4
-	VPDPWSSD.BCST 52(CX), Z3, Z5
-	VMOVUPS       64(SI), Z2
-	VPSRLW        $0x04, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x0c, Z3, Z3
-	VPDPWSSD.BCST 56(CX), Z2, Z4
-	VPDPWSSD.BCST 60(CX), Z3, Z5
-	VMOVUPS       128(SI), Z2
-	VPSRLW        $0x04, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       128(SI), Z3
-	VPSRLW        $0x0c, Z3, Z3
-	VPDPWSSD.BCST 64(CX), Z2, Z4
-	VPDPWSSD.BCST 68(CX), Z3, Z5
-	VMOVUPS       192(SI), Z2
-	VPSRLW        $0x04, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       192(SI), Z3
-	VPSRLW        $0x0c, Z3, Z3
-	VPDPWSSD.BCST 72(CX), Z2, Z4
-	VPDPWSSD.BCST 76(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 72(CX), Z3, Z4
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 76(CX), Z2, Z5
+	VBROADCASTSS  80(CX), Z2
+	VBROADCASTSS  88(CX), Z3
 	VPADDD        Z5, Z4, Z4
 	VCVTDQ2PS     Z4, Z4
-	VBROADCASTSS  80(CX), Z2
-	VMULPS        (DX), Z2, Z2
+	VCVTPH2PS     -64(DX), Z6
+	VMULPS        Z6, Z2, Z2
 	VMULPS        Z2, Z4, Z4
 	VADDPS        Z4, Z1, Z1
-	VBROADCASTSS  88(CX), Z2
-	VMULPS        (BX), Z2, Z2
-	VSUBPS        Z2, Z1, Z1
+	VCVTPH2PS     -32(DX), Z2
+	VMULPS        Z2, Z3, Z2
+	VADDPS        Z2, Z1, Z1
 	ADDQ          $+96, CX
-	ADDQ          $+64, DX
-	ADDQ          $+64, BX
-	ADDQ          $+256, SI
-	SUBQ          $+64, DX
-	SUBQ          $+64, BX
-	ADDQ          $+64, DI
-	DECQ          R8
+	ADDQ          $+256, DX
+	DECQ          BX
 	JNZ           record
 	VMOVUPS       Z1, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ5_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ5_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ5_0(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ5_0(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
-	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	VMOVUPS avx512_all_00100010<>+0(SB), Z1
-	MOVQ    records+40(FP), DI
+	MOVQ    unit+24(FP), DX
+	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
+	VMOVUPS avx512_all_10101010<>+0(SB), Z1
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z2
+	MOVQ    records+32(FP), BX
 
 record:
-	VCVTPH2PS (SI), Z2
-	VMOVUPS   Z2, (CX)
-	VMOVUPS   (BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSLLW    $0x04, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   (BX), Z3
-	VPSRLW    $0x08, Z3, Z3
-	VPANDD    Z0, Z3, Z3
-	VMOVUPS   256(BX), Z4
-	VPSRLW    $0x04, Z4, Z4
-	VPANDD    Z1, Z4, Z4
-	VPORD     Z4, Z3, Z3
-	VPSUBW    Z1, Z2, Z2
-	VPSUBW    Z1, Z3, Z3
-	VMOVUPS   Z2, (AX)
-	VMOVUPS   Z3, 64(AX)
-	VMOVUPS   64(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSLLW    $0x03, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   64(BX), Z3
-	VPSRLW    $0x08, Z3, Z3
-	VPANDD    Z0, Z3, Z3
-	VMOVUPS   256(BX), Z4
-	VPSRLW    $0x05, Z4, Z4
-	VPANDD    Z1, Z4, Z4
-	VPORD     Z4, Z3, Z3
-	VPSUBW    Z1, Z2, Z2
-	VPSUBW    Z1, Z3, Z3
-	VMOVUPS   Z2, 128(AX)
-	VMOVUPS   Z3, 192(AX)
-	VMOVUPS   128(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSLLW    $0x02, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   128(BX), Z3
-	VPSRLW    $0x08, Z3, Z3
-	VPANDD    Z0, Z3, Z3
-	VMOVUPS   256(BX), Z4
-	VPSRLW    $0x06, Z4, Z4
-	VPANDD    Z1, Z4, Z4
-	VPORD     Z4, Z3, Z3
-	VPSUBW    Z1, Z2, Z2
-	VPSUBW    Z1, Z3, Z3
-	VMOVUPS   Z2, 256(AX)
-	VMOVUPS   Z3, 320(AX)
-	VMOVUPS   192(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSLLW    $0x01, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   192(BX), Z3
-	VPSRLW    $0x08, Z3, Z3
-	VPANDD    Z0, Z3, Z3
-	VMOVUPS   256(BX), Z4
-	VPSRLW    $0x07, Z4, Z4
-	VPANDD    Z1, Z4, Z4
-	VPORD     Z4, Z3, Z3
-	VPSUBW    Z1, Z2, Z2
-	VPSUBW    Z1, Z3, Z3
-	VMOVUPS   Z2, 384(AX)
-	VMOVUPS   Z3, 448(AX)
-	VMOVUPS   (BX), Z2
-	VPSRLW    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   (BX), Z3
-	VPSRLW    $0x0c, Z3, Z3
-	VMOVUPS   256(BX), Z4
+	VCVTPH2PS (DX), Z3
+	VMOVUPS   Z3, (CX)
+	VCVTPH2PS 32(DX), Z3
+	VMOVUPS   Z3, 64(CX)
+	ADDQ      $+64, DX
+	VMOVUPS   (DX), Z3
+	VPANDD    Z0, Z3, Z4
+	VMOVUPS   256(DX), Z5
+	VPSLLW    $0x04, Z5, Z5
+	VPANDD    Z1, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPANDD    Z2, Z4, Z5
+	VMOVUPS   avx512_all_00100010<>+0(SB), Z6
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, (AX)
 	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 64(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(DX), Z4
 	VPANDD    Z1, Z4, Z4
 	VPORD     Z4, Z3, Z3
-	VPSUBW    Z1, Z2, Z2
-	VPSUBW    Z1, Z3, Z3
-	VMOVUPS   Z2, 512(AX)
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 512(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
 	VMOVUPS   Z3, 576(AX)
-	VMOVUPS   64(BX), Z2
-	VPSRLW    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x01, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   64(BX), Z3
-	VPSRLW    $0x0c, Z3, Z3
-	VMOVUPS   256(BX), Z4
-	VPSRLW    $0x09, Z4, Z4
+	VMOVUPS   64(DX), Z3
+	VPANDD    Z0, Z3, Z4
+	VMOVUPS   256(DX), Z5
+	VPSLLW    $0x03, Z5, Z5
+	VPANDD    Z1, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 128(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 192(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(DX), Z4
+	VPSRLW    $0x01, Z4, Z4
 	VPANDD    Z1, Z4, Z4
 	VPORD     Z4, Z3, Z3
-	VPSUBW    Z1, Z2, Z2
-	VPSUBW    Z1, Z3, Z3
-	VMOVUPS   Z2, 640(AX)
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 640(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
 	VMOVUPS   Z3, 704(AX)
-	VMOVUPS   128(BX), Z2
-	VPSRLW    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x02, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   128(BX), Z3
-	VPSRLW    $0x0c, Z3, Z3
-	VMOVUPS   256(BX), Z4
-	VPSRLW    $0x0a, Z4, Z4
+	VMOVUPS   128(DX), Z3
+	VPANDD    Z0, Z3, Z4
+	VMOVUPS   256(DX), Z5
+	VPSLLW    $0x02, Z5, Z5
+	VPANDD    Z1, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 256(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 320(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(DX), Z4
+	VPSRLW    $0x02, Z4, Z4
 	VPANDD    Z1, Z4, Z4
 	VPORD     Z4, Z3, Z3
-	VPSUBW    Z1, Z2, Z2
-	VPSUBW    Z1, Z3, Z3
-	VMOVUPS   Z2, 768(AX)
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 768(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
 	VMOVUPS   Z3, 832(AX)
-	VMOVUPS   192(BX), Z2
-	VPSRLW    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x03, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   192(BX), Z3
-	VPSRLW    $0x0c, Z3, Z3
-	VMOVUPS   256(BX), Z4
-	VPSRLW    $0x0b, Z4, Z4
+	VMOVUPS   192(DX), Z3
+	VPANDD    Z0, Z3, Z4
+	VMOVUPS   256(DX), Z5
+	VPSLLW    $0x01, Z5, Z5
+	VPANDD    Z1, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 384(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 448(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(DX), Z4
+	VPSRLW    $0x03, Z4, Z4
 	VPANDD    Z1, Z4, Z4
 	VPORD     Z4, Z3, Z3
-	VPSUBW    Z1, Z2, Z2
-	VPSUBW    Z1, Z3, Z3
-	VMOVUPS   Z2, 896(AX)
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 896(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
 	VMOVUPS   Z3, 960(AX)
 	ADDQ      $+1024, AX
 	ADDQ      $+64, CX
-	ADDQ      $+64, DX
-	ADDQ      $+320, BX
-	ADDQ      $+32, SI
-	DECQ      DI
-	JNZ       record
-	VZEROUPPER
-	RET
-
-DATA avx512_all_00100010<>+0(SB)/8, $0x0010001000100010
-DATA avx512_all_00100010<>+8(SB)/8, $0x0010001000100010
-DATA avx512_all_00100010<>+16(SB)/8, $0x0010001000100010
-DATA avx512_all_00100010<>+24(SB)/8, $0x0010001000100010
-DATA avx512_all_00100010<>+32(SB)/8, $0x0010001000100010
-DATA avx512_all_00100010<>+40(SB)/8, $0x0010001000100010
-DATA avx512_all_00100010<>+48(SB)/8, $0x0010001000100010
-DATA avx512_all_00100010<>+56(SB)/8, $0x0010001000100010
-GLOBL avx512_all_00100010<>(SB), RODATA|NOPTR, $64
-
-// func avx512RowQ5_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ5_0(SB), NOSPLIT, $0-56
-	MOVQ    dst+0(FP), AX
-	MOVQ    a+8(FP), CX
-	MOVQ    scale+16(FP), DX
-	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
-	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	VMOVUPS avx512_all_00100010<>+0(SB), Z1
-	VMOVUPS (AX), Z2
-	MOVQ    records+48(FP), R8
-
-record:
-	VCVTPH2PS     (DI), Z3
-	VMOVUPS       Z3, (DX)
-	PREFETCHT0    4096(SI)
-	PREFETCHT0    4160(SI)
-	PREFETCHT0    4224(SI)
-	PREFETCHT0    4288(SI)
-	PREFETCHT0    4352(SI)
-	VMOVUPS       (SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z6
-	VPSLLW        $0x04, Z6, Z6
-	VPANDD        Z1, Z6, Z6
-	VPORD         Z6, Z3, Z3
-	VMOVUPS       (SI), Z6
-	VPSRLW        $0x08, Z6, Z6
-	VPANDD        Z0, Z6, Z6
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x04, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z6, Z6
-	VPXORD        Z4, Z4, Z4
-	VPDPWSSD.BCST (CX), Z3, Z4
-	VPXORD        Z5, Z5, Z5
-	VPDPWSSD.BCST 4(CX), Z6, Z5
-	VMOVUPS       64(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z6
-	VPSLLW        $0x03, Z6, Z6
-	VPANDD        Z1, Z6, Z6
-	VPORD         Z6, Z3, Z3
-	VMOVUPS       64(SI), Z6
-	VPSRLW        $0x08, Z6, Z6
-	VPANDD        Z0, Z6, Z6
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x05, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z6, Z6
-	VPDPWSSD.BCST 8(CX), Z3, Z4
-	VPDPWSSD.BCST 12(CX), Z6, Z5
-	VMOVUPS       128(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z6
-	VPSLLW        $0x02, Z6, Z6
-	VPANDD        Z1, Z6, Z6
-	VPORD         Z6, Z3, Z3
-	VMOVUPS       128(SI), Z6
-	VPSRLW        $0x08, Z6, Z6
-	VPANDD        Z0, Z6, Z6
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x06, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z6, Z6
-	VPDPWSSD.BCST 16(CX), Z3, Z4
-	VPDPWSSD.BCST 20(CX), Z6, Z5
-	VMOVUPS       192(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z6
-	VPSLLW        $0x01, Z6, Z6
-	VPANDD        Z1, Z6, Z6
-	VPORD         Z6, Z3, Z3
-	VMOVUPS       192(SI), Z6
-	VPSRLW        $0x08, Z6, Z6
-	VPANDD        Z0, Z6, Z6
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x07, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z6, Z6
-	VPDPWSSD.BCST 24(CX), Z3, Z4
-	VPDPWSSD.BCST 28(CX), Z6, Z5
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z6
-	VPANDD        Z1, Z6, Z6
-	VPORD         Z6, Z3, Z3
-	VMOVUPS       (SI), Z6
-	VPSRLW        $0x0c, Z6, Z6
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x08, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z6, Z6
-	VPDPWSSD.BCST 48(CX), Z3, Z4
-	VPDPWSSD.BCST 52(CX), Z6, Z5
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z6
-	VPSRLW        $0x01, Z6, Z6
-	VPANDD        Z1, Z6, Z6
-	VPORD         Z6, Z3, Z3
-	VMOVUPS       64(SI), Z6
-	VPSRLW        $0x0c, Z6, Z6
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x09, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z6, Z6
-	VPDPWSSD.BCST 56(CX), Z3, Z4
-	VPDPWSSD.BCST 60(CX), Z6, Z5
-	VMOVUPS       128(SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z6
-	VPSRLW        $0x02, Z6, Z6
-	VPANDD        Z1, Z6, Z6
-	VPORD         Z6, Z3, Z3
-	VMOVUPS       128(SI), Z6
-	VPSRLW        $0x0c, Z6, Z6
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x0a, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z6, Z6
-	VPDPWSSD.BCST 64(CX), Z3, Z4
-	VPDPWSSD.BCST 68(CX), Z6, Z5
-	VMOVUPS       192(SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z6
-	VPSRLW        $0x03, Z6, Z6
-	VPANDD        Z1, Z6, Z6
-	VPORD         Z6, Z3, Z3
-	VMOVUPS       192(SI), Z6
-	VPSRLW        $0x0c, Z6, Z6
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x0b, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z6, Z6
-	VPDPWSSD.BCST 72(CX), Z3, Z4
-	VPDPWSSD.BCST 76(CX), Z6, Z5
-	VPADDD        Z5, Z4, Z4
-	VBROADCASTSS  92(CX), Z3
-	VPADDD.BCST   44(CX), Z3, Z3
-	VPSLLD        $0x04, Z3, Z3
-	VPSUBD        Z3, Z4, Z4
-	VCVTDQ2PS     Z4, Z4
-	VBROADCASTSS  80(CX), Z3
-	VMULPS        (DX), Z3, Z3
-	VMULPS        Z3, Z4, Z4
-	VADDPS        Z4, Z2, Z2
-	ADDQ          $+96, CX
-	ADDQ          $+64, DX
-	ADDQ          $+64, BX
-	ADDQ          $+320, SI
-	SUBQ          $+64, DX
-	SUBQ          $+64, BX
-	ADDQ          $+32, DI
-	DECQ          R8
-	JNZ           record
-	VMOVUPS       Z2, (AX)
-	VZEROUPPER
-	RET
-
-// func avx512UnpackQ5_1(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F
-TEXT ·avx512UnpackQ5_1(SB), NOSPLIT, $0-48
-	MOVQ    q+0(FP), AX
-	MOVQ    scale+8(FP), CX
-	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
-	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	VMOVUPS avx512_all_00100010<>+0(SB), Z1
-	MOVQ    records+40(FP), DI
-
-record:
-	VCVTPH2PS (SI), Z2
-	VCVTPH2PS 32(SI), Z3
-	VMOVUPS   Z2, (CX)
-	VMOVUPS   avx512_all_80000000<>+0(SB), Z2
-	VXORPS    Z2, Z3, Z3
-	VMOVUPS   Z3, (DX)
-	VMOVUPS   (BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSLLW    $0x04, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   (BX), Z3
-	VPSRLW    $0x08, Z3, Z3
-	VPANDD    Z0, Z3, Z3
-	VMOVUPS   256(BX), Z4
-	VPSRLW    $0x04, Z4, Z4
-	VPANDD    Z1, Z4, Z4
-	VPORD     Z4, Z3, Z3
-	VMOVUPS   Z2, (AX)
-	VMOVUPS   Z3, 64(AX)
-	VMOVUPS   64(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSLLW    $0x03, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   64(BX), Z3
-	VPSRLW    $0x08, Z3, Z3
-	VPANDD    Z0, Z3, Z3
-	VMOVUPS   256(BX), Z4
-	VPSRLW    $0x05, Z4, Z4
-	VPANDD    Z1, Z4, Z4
-	VPORD     Z4, Z3, Z3
-	VMOVUPS   Z2, 128(AX)
-	VMOVUPS   Z3, 192(AX)
-	VMOVUPS   128(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSLLW    $0x02, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   128(BX), Z3
-	VPSRLW    $0x08, Z3, Z3
-	VPANDD    Z0, Z3, Z3
-	VMOVUPS   256(BX), Z4
-	VPSRLW    $0x06, Z4, Z4
-	VPANDD    Z1, Z4, Z4
-	VPORD     Z4, Z3, Z3
-	VMOVUPS   Z2, 256(AX)
-	VMOVUPS   Z3, 320(AX)
-	VMOVUPS   192(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSLLW    $0x01, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   192(BX), Z3
-	VPSRLW    $0x08, Z3, Z3
-	VPANDD    Z0, Z3, Z3
-	VMOVUPS   256(BX), Z4
-	VPSRLW    $0x07, Z4, Z4
-	VPANDD    Z1, Z4, Z4
-	VPORD     Z4, Z3, Z3
-	VMOVUPS   Z2, 384(AX)
-	VMOVUPS   Z3, 448(AX)
-	VMOVUPS   (BX), Z2
-	VPSRLW    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   (BX), Z3
-	VPSRLW    $0x0c, Z3, Z3
-	VMOVUPS   256(BX), Z4
+	ADDQ      $+320, DX
+	VMOVUPS   (DX), Z3
+	VPANDD    Z0, Z3, Z4
+	VMOVUPS   256(DX), Z5
+	VPSLLW    $0x04, Z5, Z5
+	VPANDD    Z1, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, (AX)
 	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 64(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(DX), Z4
 	VPANDD    Z1, Z4, Z4
 	VPORD     Z4, Z3, Z3
-	VMOVUPS   Z2, 512(AX)
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 512(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
 	VMOVUPS   Z3, 576(AX)
-	VMOVUPS   64(BX), Z2
-	VPSRLW    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x01, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   64(BX), Z3
-	VPSRLW    $0x0c, Z3, Z3
-	VMOVUPS   256(BX), Z4
-	VPSRLW    $0x09, Z4, Z4
+	VMOVUPS   64(DX), Z3
+	VPANDD    Z0, Z3, Z4
+	VMOVUPS   256(DX), Z5
+	VPSLLW    $0x03, Z5, Z5
+	VPANDD    Z1, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 128(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 192(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(DX), Z4
+	VPSRLW    $0x01, Z4, Z4
 	VPANDD    Z1, Z4, Z4
 	VPORD     Z4, Z3, Z3
-	VMOVUPS   Z2, 640(AX)
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 640(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
 	VMOVUPS   Z3, 704(AX)
-	VMOVUPS   128(BX), Z2
-	VPSRLW    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x02, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   128(BX), Z3
-	VPSRLW    $0x0c, Z3, Z3
-	VMOVUPS   256(BX), Z4
-	VPSRLW    $0x0a, Z4, Z4
+	VMOVUPS   128(DX), Z3
+	VPANDD    Z0, Z3, Z4
+	VMOVUPS   256(DX), Z5
+	VPSLLW    $0x02, Z5, Z5
+	VPANDD    Z1, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 256(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 320(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(DX), Z4
+	VPSRLW    $0x02, Z4, Z4
 	VPANDD    Z1, Z4, Z4
 	VPORD     Z4, Z3, Z3
-	VMOVUPS   Z2, 768(AX)
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 768(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
 	VMOVUPS   Z3, 832(AX)
-	VMOVUPS   192(BX), Z2
-	VPSRLW    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VMOVUPS   256(BX), Z3
-	VPSRLW    $0x03, Z3, Z3
-	VPANDD    Z1, Z3, Z3
-	VPORD     Z3, Z2, Z2
-	VMOVUPS   192(BX), Z3
-	VPSRLW    $0x0c, Z3, Z3
-	VMOVUPS   256(BX), Z4
-	VPSRLW    $0x0b, Z4, Z4
+	VMOVUPS   192(DX), Z3
+	VPANDD    Z0, Z3, Z4
+	VMOVUPS   256(DX), Z5
+	VPSLLW    $0x01, Z5, Z5
+	VPANDD    Z1, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 384(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 448(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(DX), Z4
+	VPSRLW    $0x03, Z4, Z4
 	VPANDD    Z1, Z4, Z4
 	VPORD     Z4, Z3, Z3
-	VMOVUPS   Z2, 896(AX)
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 896(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
 	VMOVUPS   Z3, 960(AX)
 	ADDQ      $+1024, AX
 	ADDQ      $+64, CX
-	ADDQ      $+64, DX
-	ADDQ      $+320, BX
-	ADDQ      $+64, SI
-	DECQ      DI
+	ADDQ      $+320, DX
+	DECQ      BX
 	JNZ       record
 	VZEROUPPER
 	RET
 
-// func avx512RowQ5_1(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ5_1(SB), NOSPLIT, $0-56
-	MOVQ    dst+0(FP), AX
-	MOVQ    a+8(FP), CX
-	MOVQ    scale+16(FP), DX
-	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
-	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	VMOVUPS avx512_all_00100010<>+0(SB), Z1
-	VMOVUPS (AX), Z2
-	MOVQ    records+48(FP), R8
+DATA avx512_all_0f0f0f0f<>+0(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA avx512_all_0f0f0f0f<>+8(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA avx512_all_0f0f0f0f<>+16(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA avx512_all_0f0f0f0f<>+24(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA avx512_all_0f0f0f0f<>+32(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA avx512_all_0f0f0f0f<>+40(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA avx512_all_0f0f0f0f<>+48(SB)/8, $0x0f0f0f0f0f0f0f0f
+DATA avx512_all_0f0f0f0f<>+56(SB)/8, $0x0f0f0f0f0f0f0f0f
+GLOBL avx512_all_0f0f0f0f<>(SB), RODATA|NOPTR, $64
 
-record:
-	VCVTPH2PS     (DI), Z3
-	VCVTPH2PS     32(DI), Z4
-	VMOVUPS       Z3, (DX)
-	VMOVUPS       avx512_all_80000000<>+0(SB), Z3
-	VXORPS        Z3, Z4, Z4
-	VMOVUPS       Z4, (BX)
-	PREFETCHT0    4096(SI)
-	PREFETCHT0    4160(SI)
-	PREFETCHT0    4224(SI)
-	PREFETCHT0    4288(SI)
-	PREFETCHT0    4352(SI)
-	VMOVUPS       (SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSLLW        $0x04, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       (SI), Z4
-	VPSRLW        $0x08, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x04, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z4, Z4
-	VPXORD        Z5, Z5, Z5
-	VPDPWSSD.BCST (CX), Z3, Z5
-	VPXORD        Z6, Z6, Z6
-	VPDPWSSD.BCST 4(CX), Z4, Z6
-	VMOVUPS       64(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSLLW        $0x03, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       64(SI), Z4
-	VPSRLW        $0x08, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x05, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z4, Z4
-	VPDPWSSD.BCST 8(CX), Z3, Z5
-	VPDPWSSD.BCST 12(CX), Z4, Z6
-	VMOVUPS       128(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSLLW        $0x02, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       128(SI), Z4
-	VPSRLW        $0x08, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x06, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z4, Z4
-	VPDPWSSD.BCST 16(CX), Z3, Z5
-	VPDPWSSD.BCST 20(CX), Z4, Z6
-	VMOVUPS       192(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSLLW        $0x01, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       192(SI), Z4
-	VPSRLW        $0x08, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x07, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z4, Z4
-	VPDPWSSD.BCST 24(CX), Z3, Z5
-	VPDPWSSD.BCST 28(CX), Z4, Z6
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       (SI), Z4
-	VPSRLW        $0x0c, Z4, Z4
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x08, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z4, Z4
-	VPDPWSSD.BCST 48(CX), Z3, Z5
-	VPDPWSSD.BCST 52(CX), Z4, Z6
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSRLW        $0x01, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       64(SI), Z4
-	VPSRLW        $0x0c, Z4, Z4
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x09, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z4, Z4
-	VPDPWSSD.BCST 56(CX), Z3, Z5
-	VPDPWSSD.BCST 60(CX), Z4, Z6
-	VMOVUPS       128(SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSRLW        $0x02, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       128(SI), Z4
-	VPSRLW        $0x0c, Z4, Z4
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x0a, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z4, Z4
-	VPDPWSSD.BCST 64(CX), Z3, Z5
-	VPDPWSSD.BCST 68(CX), Z4, Z6
-	VMOVUPS       192(SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSRLW        $0x03, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       192(SI), Z4
-	VPSRLW        $0x0c, Z4, Z4
-	VMOVUPS       256(SI), Z7
-	VPSRLW        $0x0b, Z7, Z7
-	VPANDD        Z1, Z7, Z7
-	VPORD         Z7, Z4, Z4
-	VPDPWSSD.BCST 72(CX), Z3, Z5
-	VPDPWSSD.BCST 76(CX), Z4, Z6
-	VPADDD        Z6, Z5, Z5
-	VCVTDQ2PS     Z5, Z5
-	VBROADCASTSS  80(CX), Z3
-	VMULPS        (DX), Z3, Z3
-	VMULPS        Z3, Z5, Z5
-	VADDPS        Z5, Z2, Z2
-	VBROADCASTSS  88(CX), Z3
-	VMULPS        (BX), Z3, Z3
-	VSUBPS        Z3, Z2, Z2
-	ADDQ          $+96, CX
-	ADDQ          $+64, DX
-	ADDQ          $+64, BX
-	ADDQ          $+320, SI
-	SUBQ          $+64, DX
-	SUBQ          $+64, BX
-	ADDQ          $+64, DI
-	DECQ          R8
-	JNZ           record
-	VMOVUPS       Z2, (AX)
-	VZEROUPPER
-	RET
-
-// func avx512UnpackQ8_0(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
-// Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ8_0(SB), NOSPLIT, $0-48
-	MOVQ    q+0(FP), AX
-	MOVQ    scale+8(FP), CX
-	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
-	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z0
-	MOVQ    records+40(FP), DI
-
-record:
-	VCVTPH2PS (SI), Z1
-	VMOVUPS   Z1, (CX)
-	VMOVUPS   (BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   (BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VMOVUPS   avx512_all_00800080<>+0(SB), Z3
-	VPSUBW    Z3, Z1, Z1
-	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, (AX)
-	VMOVUPS   Z2, 64(AX)
-	VMOVUPS   64(BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   64(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z3, Z1, Z1
-	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, 128(AX)
-	VMOVUPS   Z2, 192(AX)
-	VMOVUPS   128(BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   128(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z3, Z1, Z1
-	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, 256(AX)
-	VMOVUPS   Z2, 320(AX)
-	VMOVUPS   192(BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   192(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z3, Z1, Z1
-	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, 384(AX)
-	VMOVUPS   Z2, 448(AX)
-	VMOVUPS   256(BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   256(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z3, Z1, Z1
-	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, 512(AX)
-	VMOVUPS   Z2, 576(AX)
-	VMOVUPS   320(BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   320(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z3, Z1, Z1
-	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, 640(AX)
-	VMOVUPS   Z2, 704(AX)
-	VMOVUPS   384(BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   384(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z3, Z1, Z1
-	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, 768(AX)
-	VMOVUPS   Z2, 832(AX)
-	VMOVUPS   448(BX), Z1
-	VPANDD    Z0, Z1, Z1
-	VMOVUPS   448(BX), Z2
-	VPSRLW    $0x08, Z2, Z2
-	VPSUBW    Z3, Z1, Z1
-	VPSUBW    Z3, Z2, Z2
-	VMOVUPS   Z1, 896(AX)
-	VMOVUPS   Z2, 960(AX)
-	ADDQ      $+1024, AX
-	ADDQ      $+64, CX
-	ADDQ      $+64, DX
-	ADDQ      $+512, BX
-	ADDQ      $+32, SI
-	DECQ      DI
-	JNZ       record
-	VZEROUPPER
-	RET
+DATA avx512_all_10101010<>+0(SB)/8, $0x1010101010101010
+DATA avx512_all_10101010<>+8(SB)/8, $0x1010101010101010
+DATA avx512_all_10101010<>+16(SB)/8, $0x1010101010101010
+DATA avx512_all_10101010<>+24(SB)/8, $0x1010101010101010
+DATA avx512_all_10101010<>+32(SB)/8, $0x1010101010101010
+DATA avx512_all_10101010<>+40(SB)/8, $0x1010101010101010
+DATA avx512_all_10101010<>+48(SB)/8, $0x1010101010101010
+DATA avx512_all_10101010<>+56(SB)/8, $0x1010101010101010
+GLOBL avx512_all_10101010<>(SB), RODATA|NOPTR, $64
 
 DATA avx512_all_00ff00ff<>+0(SB)/8, $0x00ff00ff00ff00ff
 DATA avx512_all_00ff00ff<>+8(SB)/8, $0x00ff00ff00ff00ff
@@ -9653,6 +9216,608 @@ DATA avx512_all_00ff00ff<>+48(SB)/8, $0x00ff00ff00ff00ff
 DATA avx512_all_00ff00ff<>+56(SB)/8, $0x00ff00ff00ff00ff
 GLOBL avx512_all_00ff00ff<>(SB), RODATA|NOPTR, $64
 
+DATA avx512_all_00100010<>+0(SB)/8, $0x0010001000100010
+DATA avx512_all_00100010<>+8(SB)/8, $0x0010001000100010
+DATA avx512_all_00100010<>+16(SB)/8, $0x0010001000100010
+DATA avx512_all_00100010<>+24(SB)/8, $0x0010001000100010
+DATA avx512_all_00100010<>+32(SB)/8, $0x0010001000100010
+DATA avx512_all_00100010<>+40(SB)/8, $0x0010001000100010
+DATA avx512_all_00100010<>+48(SB)/8, $0x0010001000100010
+DATA avx512_all_00100010<>+56(SB)/8, $0x0010001000100010
+GLOBL avx512_all_00100010<>(SB), RODATA|NOPTR, $64
+
+// func avx512RowQ5_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowQ5_0(SB), NOSPLIT, $0-48
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), DX
+	MOVQ    unit+32(FP), DX
+	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
+	VMOVUPS avx512_all_10101010<>+0(SB), Z1
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z2
+	VMOVUPS (AX), Z3
+	MOVQ    records+40(FP), BX
+
+record:
+	PREFETCHT0    4096(DX)
+	ADDQ          $+64, DX
+	PREFETCHT0    4096(DX)
+	PREFETCHT0    4160(DX)
+	PREFETCHT0    4224(DX)
+	PREFETCHT0    4288(DX)
+	PREFETCHT0    4352(DX)
+	VMOVUPS       (DX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(DX), Z6
+	VPSLLW        $0x04, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPXORD        Z7, Z7, Z7
+	VPDPWSSD.BCST (CX), Z6, Z7
+	VPSRLW        $0x08, Z5, Z5
+	VPXORD        Z8, Z8, Z8
+	VPDPWSSD.BCST 4(CX), Z5, Z8
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(DX), Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 48(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 52(CX), Z4, Z8
+	VMOVUPS       64(DX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(DX), Z6
+	VPSLLW        $0x03, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 8(CX), Z6, Z7
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 12(CX), Z5, Z8
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(DX), Z5
+	VPSRLW        $0x01, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 56(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 60(CX), Z4, Z8
+	VMOVUPS       128(DX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(DX), Z6
+	VPSLLW        $0x02, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 16(CX), Z6, Z7
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 20(CX), Z5, Z8
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(DX), Z5
+	VPSRLW        $0x02, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 64(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 68(CX), Z4, Z8
+	VMOVUPS       192(DX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(DX), Z6
+	VPSLLW        $0x01, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 24(CX), Z6, Z7
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 28(CX), Z5, Z8
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(DX), Z5
+	VPSRLW        $0x03, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 72(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 76(CX), Z4, Z8
+	VBROADCASTSS  92(CX), Z4
+	VBROADCASTSS  44(CX), Z5
+	VPADDD        Z5, Z4, Z4
+	VPSLLD        $0x04, Z4, Z4
+	VBROADCASTSS  80(CX), Z5
+	VPADDD        Z8, Z7, Z7
+	VPSUBD        Z4, Z7, Z7
+	VCVTDQ2PS     Z7, Z7
+	VCVTPH2PS     -64(DX), Z4
+	VMULPS        Z4, Z5, Z4
+	VMULPS        Z4, Z7, Z7
+	VADDPS        Z7, Z3, Z3
+	ADDQ          $+96, CX
+	ADDQ          $+320, DX
+	PREFETCHT0    4096(DX)
+	PREFETCHT0    4160(DX)
+	PREFETCHT0    4224(DX)
+	PREFETCHT0    4288(DX)
+	PREFETCHT0    4352(DX)
+	VMOVUPS       (DX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(DX), Z6
+	VPSLLW        $0x04, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPXORD        Z9, Z9, Z9
+	VPDPWSSD.BCST (CX), Z6, Z9
+	VPSRLW        $0x08, Z5, Z5
+	VPXORD        Z10, Z10, Z10
+	VPDPWSSD.BCST 4(CX), Z5, Z10
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(DX), Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 48(CX), Z5, Z9
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 52(CX), Z4, Z10
+	VMOVUPS       64(DX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(DX), Z6
+	VPSLLW        $0x03, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 8(CX), Z6, Z9
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 12(CX), Z5, Z10
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(DX), Z5
+	VPSRLW        $0x01, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 56(CX), Z5, Z9
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 60(CX), Z4, Z10
+	VMOVUPS       128(DX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(DX), Z6
+	VPSLLW        $0x02, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 16(CX), Z6, Z9
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 20(CX), Z5, Z10
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(DX), Z5
+	VPSRLW        $0x02, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 64(CX), Z5, Z9
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 68(CX), Z4, Z10
+	VMOVUPS       192(DX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(DX), Z6
+	VPSLLW        $0x01, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 24(CX), Z6, Z9
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 28(CX), Z5, Z10
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(DX), Z5
+	VPSRLW        $0x03, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 72(CX), Z5, Z9
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 76(CX), Z4, Z10
+	VBROADCASTSS  92(CX), Z4
+	VBROADCASTSS  44(CX), Z5
+	VPADDD        Z5, Z4, Z4
+	VPSLLD        $0x04, Z4, Z4
+	VBROADCASTSS  80(CX), Z5
+	VPADDD        Z10, Z9, Z9
+	VPSUBD        Z4, Z9, Z9
+	VCVTDQ2PS     Z9, Z9
+	VCVTPH2PS     -352(DX), Z4
+	VMULPS        Z4, Z5, Z4
+	VMULPS        Z4, Z9, Z9
+	VADDPS        Z9, Z3, Z3
+	ADDQ          $+96, CX
+	ADDQ          $+320, DX
+	DECQ          BX
+	JNZ           record
+	VMOVUPS       Z3, (AX)
+	VZEROUPPER
+	RET
+
+// func avx512UnpackQ5_1(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F
+TEXT ·avx512UnpackQ5_1(SB), NOSPLIT, $0-40
+	MOVQ    q+0(FP), AX
+	MOVQ    scale+8(FP), CX
+	MOVQ    minus+16(FP), DX
+	MOVQ    unit+24(FP), BX
+	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
+	VMOVUPS avx512_all_10101010<>+0(SB), Z1
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z2
+	MOVQ    records+32(FP), SI
+
+record:
+	VCVTPH2PS (BX), Z3
+	VCVTPH2PS 32(BX), Z4
+	VMOVUPS   Z3, (CX)
+	VXORPS    avx512_all_80000000<>+0(SB), Z4, Z4
+	VMOVUPS   Z4, (DX)
+	ADDQ      $+64, BX
+	VMOVUPS   (BX), Z3
+	VPANDD    Z0, Z3, Z4
+	VMOVUPS   256(BX), Z5
+	VPSLLW    $0x04, Z5, Z5
+	VPANDD    Z1, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPANDD    Z2, Z4, Z5
+	VMOVUPS   Z5, (AX)
+	VPSRLW    $0x08, Z4, Z4
+	VMOVUPS   Z4, 64(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
+	VPANDD    Z2, Z3, Z4
+	VMOVUPS   Z4, 512(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VMOVUPS   Z3, 576(AX)
+	VMOVUPS   64(BX), Z3
+	VPANDD    Z0, Z3, Z4
+	VMOVUPS   256(BX), Z5
+	VPSLLW    $0x03, Z5, Z5
+	VPANDD    Z1, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPANDD    Z2, Z4, Z5
+	VMOVUPS   Z5, 128(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VMOVUPS   Z4, 192(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x01, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
+	VPANDD    Z2, Z3, Z4
+	VMOVUPS   Z4, 640(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VMOVUPS   Z3, 704(AX)
+	VMOVUPS   128(BX), Z3
+	VPANDD    Z0, Z3, Z4
+	VMOVUPS   256(BX), Z5
+	VPSLLW    $0x02, Z5, Z5
+	VPANDD    Z1, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPANDD    Z2, Z4, Z5
+	VMOVUPS   Z5, 256(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VMOVUPS   Z4, 320(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x02, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
+	VPANDD    Z2, Z3, Z4
+	VMOVUPS   Z4, 768(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VMOVUPS   Z3, 832(AX)
+	VMOVUPS   192(BX), Z3
+	VPANDD    Z0, Z3, Z4
+	VMOVUPS   256(BX), Z5
+	VPSLLW    $0x01, Z5, Z5
+	VPANDD    Z1, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPANDD    Z2, Z4, Z5
+	VMOVUPS   Z5, 384(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VMOVUPS   Z4, 448(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z0, Z3, Z3
+	VMOVUPS   256(BX), Z4
+	VPSRLW    $0x03, Z4, Z4
+	VPANDD    Z1, Z4, Z4
+	VPORD     Z4, Z3, Z3
+	VPANDD    Z2, Z3, Z4
+	VMOVUPS   Z4, 896(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VMOVUPS   Z3, 960(AX)
+	ADDQ      $+1024, AX
+	ADDQ      $+64, CX
+	ADDQ      $+64, DX
+	ADDQ      $+320, BX
+	DECQ      SI
+	JNZ       record
+	VZEROUPPER
+	RET
+
+// func avx512RowQ5_1(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowQ5_1(SB), NOSPLIT, $0-48
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), DX
+	MOVQ    unit+32(FP), DX
+	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
+	VMOVUPS avx512_all_10101010<>+0(SB), Z1
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z2
+	VMOVUPS (AX), Z3
+	MOVQ    records+40(FP), BX
+
+record:
+	PREFETCHT0    4096(DX)
+	ADDQ          $+64, DX
+	PREFETCHT0    4096(DX)
+	PREFETCHT0    4160(DX)
+	PREFETCHT0    4224(DX)
+	PREFETCHT0    4288(DX)
+	PREFETCHT0    4352(DX)
+	VMOVUPS       (DX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(DX), Z6
+	VPSLLW        $0x04, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPXORD        Z7, Z7, Z7
+	VPDPWSSD.BCST (CX), Z6, Z7
+	VPSRLW        $0x08, Z5, Z5
+	VPXORD        Z8, Z8, Z8
+	VPDPWSSD.BCST 4(CX), Z5, Z8
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(DX), Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 48(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 52(CX), Z4, Z8
+	VMOVUPS       64(DX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(DX), Z6
+	VPSLLW        $0x03, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 8(CX), Z6, Z7
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 12(CX), Z5, Z8
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(DX), Z5
+	VPSRLW        $0x01, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 56(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 60(CX), Z4, Z8
+	VMOVUPS       128(DX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(DX), Z6
+	VPSLLW        $0x02, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 16(CX), Z6, Z7
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 20(CX), Z5, Z8
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(DX), Z5
+	VPSRLW        $0x02, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 64(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 68(CX), Z4, Z8
+	VMOVUPS       192(DX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(DX), Z6
+	VPSLLW        $0x01, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 24(CX), Z6, Z7
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 28(CX), Z5, Z8
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(DX), Z5
+	VPSRLW        $0x03, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 72(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 76(CX), Z4, Z8
+	VBROADCASTSS  80(CX), Z4
+	VBROADCASTSS  88(CX), Z5
+	VPADDD        Z8, Z7, Z7
+	VCVTDQ2PS     Z7, Z7
+	VCVTPH2PS     -64(DX), Z6
+	VMULPS        Z6, Z4, Z4
+	VMULPS        Z4, Z7, Z7
+	VADDPS        Z7, Z3, Z3
+	VCVTPH2PS     -32(DX), Z4
+	VMULPS        Z4, Z5, Z4
+	VADDPS        Z4, Z3, Z3
+	ADDQ          $+96, CX
+	ADDQ          $+320, DX
+	DECQ          BX
+	JNZ           record
+	VMOVUPS       Z3, (AX)
+	VZEROUPPER
+	RET
+
+// func avx512UnpackQ8_0(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
+// Requires: AVX, AVX512BW, AVX512F
+TEXT ·avx512UnpackQ8_0(SB), NOSPLIT, $0-40
+	MOVQ    q+0(FP), AX
+	MOVQ    scale+8(FP), CX
+	MOVQ    minus+16(FP), DX
+	MOVQ    unit+24(FP), DX
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z0
+	MOVQ    records+32(FP), BX
+
+record:
+	VCVTPH2PS (DX), Z1
+	VMOVUPS   Z1, (CX)
+	VCVTPH2PS 32(DX), Z1
+	VMOVUPS   Z1, 64(CX)
+	ADDQ      $+64, DX
+	VMOVUPS   (DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VMOVUPS   avx512_all_00800080<>+0(SB), Z3
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, (AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 64(AX)
+	VMOVUPS   64(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 128(AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 192(AX)
+	VMOVUPS   128(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 256(AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 320(AX)
+	VMOVUPS   192(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 384(AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 448(AX)
+	VMOVUPS   256(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 512(AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 576(AX)
+	VMOVUPS   320(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 640(AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 704(AX)
+	VMOVUPS   384(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 768(AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 832(AX)
+	VMOVUPS   448(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 896(AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 960(AX)
+	ADDQ      $+1024, AX
+	ADDQ      $+64, CX
+	ADDQ      $+512, DX
+	VMOVUPS   (DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, (AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 64(AX)
+	VMOVUPS   64(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 128(AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 192(AX)
+	VMOVUPS   128(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 256(AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 320(AX)
+	VMOVUPS   192(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 384(AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 448(AX)
+	VMOVUPS   256(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 512(AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 576(AX)
+	VMOVUPS   320(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 640(AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 704(AX)
+	VMOVUPS   384(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 768(AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 832(AX)
+	VMOVUPS   448(DX), Z1
+	VPANDD    Z0, Z1, Z2
+	VPSUBW    Z3, Z2, Z2
+	VMOVUPS   Z2, 896(AX)
+	VPSRLW    $0x08, Z1, Z1
+	VPSUBW    Z3, Z1, Z1
+	VMOVUPS   Z1, 960(AX)
+	ADDQ      $+1024, AX
+	ADDQ      $+64, CX
+	ADDQ      $+512, DX
+	DECQ      BX
+	JNZ       record
+	VZEROUPPER
+	RET
+
 DATA avx512_all_00800080<>+0(SB)/8, $0x0080008000800080
 DATA avx512_all_00800080<>+8(SB)/8, $0x0080008000800080
 DATA avx512_all_00800080<>+16(SB)/8, $0x0080008000800080
@@ -9663,378 +9828,414 @@ DATA avx512_all_00800080<>+48(SB)/8, $0x0080008000800080
 DATA avx512_all_00800080<>+56(SB)/8, $0x0080008000800080
 GLOBL avx512_all_00800080<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowQ8_0(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ8_0(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ8_0(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ8_0(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
-	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    minus+24(FP), DX
+	MOVQ    unit+32(FP), DX
 	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z0
 	VMOVUPS (AX), Z1
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), BX
 
 record:
-	VCVTPH2PS     (DI), Z2
-	VMOVUPS       Z2, (DX)
-	PREFETCHT0    4096(SI)
-	PREFETCHT0    4160(SI)
-	PREFETCHT0    4224(SI)
-	PREFETCHT0    4288(SI)
-	PREFETCHT0    4352(SI)
-	PREFETCHT0    4416(SI)
-	PREFETCHT0    4480(SI)
-	PREFETCHT0    4544(SI)
-	VMOVUPS       (SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       (SI), Z5
-	VPSRLW        $0x08, Z5, Z5
-	VPXORD        Z3, Z3, Z3
-	VPDPWSSD.BCST (CX), Z2, Z3
-	VPXORD        Z4, Z4, Z4
-	VPDPWSSD.BCST 4(CX), Z5, Z4
-	VMOVUPS       64(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       64(SI), Z5
-	VPSRLW        $0x08, Z5, Z5
-	VPDPWSSD.BCST 8(CX), Z2, Z3
-	VPDPWSSD.BCST 12(CX), Z5, Z4
-	VMOVUPS       128(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       128(SI), Z5
-	VPSRLW        $0x08, Z5, Z5
-	VPDPWSSD.BCST 16(CX), Z2, Z3
-	VPDPWSSD.BCST 20(CX), Z5, Z4
-	VMOVUPS       192(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       192(SI), Z5
-	VPSRLW        $0x08, Z5, Z5
-	VPDPWSSD.BCST 24(CX), Z2, Z3
-	VPDPWSSD.BCST 28(CX), Z5, Z4
-	VMOVUPS       256(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       256(SI), Z5
-	VPSRLW        $0x08, Z5, Z5
-	VPDPWSSD.BCST 48(CX), Z2, Z3
-	VPDPWSSD.BCST 52(CX), Z5, Z4
-	VMOVUPS       320(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       320(SI), Z5
-	VPSRLW        $0x08, Z5, Z5
-	VPDPWSSD.BCST 56(CX), Z2, Z3
-	VPDPWSSD.BCST 60(CX), Z5, Z4
-	VMOVUPS       384(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       384(SI), Z5
-	VPSRLW        $0x08, Z5, Z5
-	VPDPWSSD.BCST 64(CX), Z2, Z3
-	VPDPWSSD.BCST 68(CX), Z5, Z4
-	VMOVUPS       448(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       448(SI), Z5
-	VPSRLW        $0x08, Z5, Z5
-	VPDPWSSD.BCST 72(CX), Z2, Z3
-	VPDPWSSD.BCST 76(CX), Z5, Z4
-	VPADDD        Z4, Z3, Z3
-	VBROADCASTSS  92(CX), Z2
-	VPADDD.BCST   44(CX), Z2, Z2
-	VPSLLD        $0x07, Z2, Z2
-	VPSUBD        Z2, Z3, Z3
-	VCVTDQ2PS     Z3, Z3
-	VBROADCASTSS  80(CX), Z2
-	VMULPS        (DX), Z2, Z2
-	VMULPS        Z2, Z3, Z3
-	VADDPS        Z3, Z1, Z1
-	ADDQ          $+96, CX
+	PREFETCHT0    4096(DX)
 	ADDQ          $+64, DX
-	ADDQ          $+64, BX
-	ADDQ          $+512, SI
-	SUBQ          $+64, DX
-	SUBQ          $+64, BX
-	ADDQ          $+32, DI
-	DECQ          R8
+	PREFETCHT0    4096(DX)
+	PREFETCHT0    4160(DX)
+	PREFETCHT0    4224(DX)
+	PREFETCHT0    4288(DX)
+	PREFETCHT0    4352(DX)
+	PREFETCHT0    4416(DX)
+	PREFETCHT0    4480(DX)
+	PREFETCHT0    4544(DX)
+	VMOVUPS       (DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPXORD        Z4, Z4, Z4
+	VPDPWSSD.BCST (CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z2
+	VPXORD        Z5, Z5, Z5
+	VPDPWSSD.BCST 4(CX), Z2, Z5
+	VMOVUPS       64(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 8(CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z2
+	VPDPWSSD.BCST 12(CX), Z2, Z5
+	VMOVUPS       128(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 16(CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z2
+	VPDPWSSD.BCST 20(CX), Z2, Z5
+	VMOVUPS       192(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 24(CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z2
+	VPDPWSSD.BCST 28(CX), Z2, Z5
+	VMOVUPS       256(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 48(CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z2
+	VPDPWSSD.BCST 52(CX), Z2, Z5
+	VMOVUPS       320(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 56(CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z2
+	VPDPWSSD.BCST 60(CX), Z2, Z5
+	VMOVUPS       384(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 64(CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z2
+	VPDPWSSD.BCST 68(CX), Z2, Z5
+	VMOVUPS       448(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 72(CX), Z3, Z4
+	VPSRLW        $0x08, Z2, Z2
+	VPDPWSSD.BCST 76(CX), Z2, Z5
+	VBROADCASTSS  92(CX), Z2
+	VBROADCASTSS  44(CX), Z3
+	VPADDD        Z3, Z2, Z2
+	VPSLLD        $0x07, Z2, Z2
+	VBROADCASTSS  80(CX), Z3
+	VPADDD        Z5, Z4, Z4
+	VPSUBD        Z2, Z4, Z4
+	VCVTDQ2PS     Z4, Z4
+	VCVTPH2PS     -64(DX), Z2
+	VMULPS        Z2, Z3, Z2
+	VMULPS        Z2, Z4, Z4
+	VADDPS        Z4, Z1, Z1
+	ADDQ          $+96, CX
+	ADDQ          $+512, DX
+	PREFETCHT0    4096(DX)
+	PREFETCHT0    4160(DX)
+	PREFETCHT0    4224(DX)
+	PREFETCHT0    4288(DX)
+	PREFETCHT0    4352(DX)
+	PREFETCHT0    4416(DX)
+	PREFETCHT0    4480(DX)
+	PREFETCHT0    4544(DX)
+	VMOVUPS       (DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPXORD        Z6, Z6, Z6
+	VPDPWSSD.BCST (CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z2
+	VPXORD        Z7, Z7, Z7
+	VPDPWSSD.BCST 4(CX), Z2, Z7
+	VMOVUPS       64(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 8(CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z2
+	VPDPWSSD.BCST 12(CX), Z2, Z7
+	VMOVUPS       128(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 16(CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z2
+	VPDPWSSD.BCST 20(CX), Z2, Z7
+	VMOVUPS       192(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 24(CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z2
+	VPDPWSSD.BCST 28(CX), Z2, Z7
+	VMOVUPS       256(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 48(CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z2
+	VPDPWSSD.BCST 52(CX), Z2, Z7
+	VMOVUPS       320(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 56(CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z2
+	VPDPWSSD.BCST 60(CX), Z2, Z7
+	VMOVUPS       384(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 64(CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z2
+	VPDPWSSD.BCST 68(CX), Z2, Z7
+	VMOVUPS       448(DX), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 72(CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z2
+	VPDPWSSD.BCST 76(CX), Z2, Z7
+	VBROADCASTSS  92(CX), Z2
+	VBROADCASTSS  44(CX), Z3
+	VPADDD        Z3, Z2, Z2
+	VPSLLD        $0x07, Z2, Z2
+	VBROADCASTSS  80(CX), Z3
+	VPADDD        Z7, Z6, Z6
+	VPSUBD        Z2, Z6, Z6
+	VCVTDQ2PS     Z6, Z6
+	VCVTPH2PS     -544(DX), Z2
+	VMULPS        Z2, Z3, Z2
+	VMULPS        Z2, Z6, Z6
+	VADDPS        Z6, Z1, Z1
+	ADDQ          $+96, CX
+	ADDQ          $+512, DX
+	DECQ          BX
 	JNZ           record
 	VMOVUPS       Z1, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ2_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ2_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ2_K(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ2_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_00030003<>+0(SB), Z0
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z1
-	VCVTPH2PS 32(SI), Z2
-	VMOVUPS   (BX), Z3
+	VCVTPH2PS (BX), Z1
+	VCVTPH2PS 32(BX), Z2
+	VMOVUPS   64(BX), Z3
 	VMOVUPS   avx512_all_0000000f<>+0(SB), Z4
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, (CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x04, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, (DX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x08, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 64(CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 64(DX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x10, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 128(CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x14, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 128(DX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 192(CX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x1c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 192(DX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 256(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x04, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 256(DX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x08, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 320(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 320(DX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x10, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 384(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x14, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 384(DX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 448(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x1c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 448(DX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 512(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x04, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 512(DX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x08, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 576(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 576(DX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x10, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 640(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x14, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 640(DX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 704(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x1c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 704(DX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   256(BX), Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 768(CX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   256(BX), Z3
 	VPSRLD    $0x04, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 768(DX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   256(BX), Z3
 	VPSRLD    $0x08, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 832(CX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   256(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 832(DX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   256(BX), Z3
 	VPSRLD    $0x10, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 896(CX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   256(BX), Z3
 	VPSRLD    $0x14, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 896(DX)
-	VMOVUPS   192(BX), Z3
+	VMOVUPS   256(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 960(CX)
-	VMOVUPS   192(BX), Z1
+	VMOVUPS   256(BX), Z1
 	VPSRLD    $0x1c, Z1, Z1
 	VPANDD    Z4, Z1, Z1
 	VCVTDQ2PS Z1, Z1
 	VMULPS    Z2, Z1, Z1
 	VMOVUPS   Z1, 960(DX)
-	ADDQ      $+256, BX
-	MOVQ      $+8, R8
+	ADDQ      $+320, BX
+	MOVQ      $+8, DI
 
 block:
 	VMOVUPS (BX), Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x08, Z2, Z2
+	VPANDD  Z0, Z1, Z2
+	VMOVUPS Z2, (AX)
+	VPSRLW  $0x08, Z1, Z2
 	VPANDD  Z0, Z2, Z2
-	VMOVUPS Z1, (AX)
 	VMOVUPS Z2, 64(AX)
-	VMOVUPS 64(BX), Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x08, Z2, Z2
+	VPSRLW  $0x02, Z1, Z2
 	VPANDD  Z0, Z2, Z2
-	VMOVUPS Z1, 128(AX)
-	VMOVUPS Z2, 192(AX)
-	VMOVUPS (BX), Z1
-	VPSRLW  $0x02, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x0a, Z2, Z2
+	VMOVUPS Z2, 256(AX)
+	VPSRLW  $0x0a, Z1, Z2
 	VPANDD  Z0, Z2, Z2
-	VMOVUPS Z1, 256(AX)
 	VMOVUPS Z2, 320(AX)
-	VMOVUPS 64(BX), Z1
-	VPSRLW  $0x02, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x0a, Z2, Z2
+	VPSRLW  $0x04, Z1, Z2
 	VPANDD  Z0, Z2, Z2
-	VMOVUPS Z1, 384(AX)
-	VMOVUPS Z2, 448(AX)
-	VMOVUPS (BX), Z1
-	VPSRLW  $0x04, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x0c, Z2, Z2
+	VMOVUPS Z2, 512(AX)
+	VPSRLW  $0x0c, Z1, Z2
 	VPANDD  Z0, Z2, Z2
-	VMOVUPS Z1, 512(AX)
 	VMOVUPS Z2, 576(AX)
-	VMOVUPS 64(BX), Z1
-	VPSRLW  $0x04, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x0c, Z2, Z2
+	VPSRLW  $0x06, Z1, Z2
 	VPANDD  Z0, Z2, Z2
-	VMOVUPS Z1, 640(AX)
-	VMOVUPS Z2, 704(AX)
-	VMOVUPS (BX), Z1
-	VPSRLW  $0x06, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x0e, Z2, Z2
-	VMOVUPS Z1, 768(AX)
-	VMOVUPS Z2, 832(AX)
+	VMOVUPS Z2, 768(AX)
+	VPSRLW  $0x0e, Z1, Z1
+	VMOVUPS Z1, 832(AX)
 	VMOVUPS 64(BX), Z1
-	VPSRLW  $0x06, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x0e, Z2, Z2
-	VMOVUPS Z1, 896(AX)
-	VMOVUPS Z2, 960(AX)
+	VPANDD  Z0, Z1, Z2
+	VMOVUPS Z2, 128(AX)
+	VPSRLW  $0x08, Z1, Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS Z2, 192(AX)
+	VPSRLW  $0x02, Z1, Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS Z2, 384(AX)
+	VPSRLW  $0x0a, Z1, Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS Z2, 448(AX)
+	VPSRLW  $0x04, Z1, Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS Z2, 640(AX)
+	VPSRLW  $0x0c, Z1, Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS Z2, 704(AX)
+	VPSRLW  $0x06, Z1, Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS Z2, 896(AX)
+	VPSRLW  $0x0e, Z1, Z1
+	VMOVUPS Z1, 960(AX)
 	ADDQ    $+1024, AX
 	ADDQ    $+128, CX
 	ADDQ    $+128, DX
 	ADDQ    $+128, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+64, SI
 	DECQ    DI
+	JNZ     block
+	DECQ    SI
 	JNZ     record
 	VZEROUPPER
 	RET
@@ -10059,610 +10260,560 @@ DATA avx512_all_0000000f<>+48(SB)/8, $0x0000000f0000000f
 DATA avx512_all_0000000f<>+56(SB)/8, $0x0000000f0000000f
 GLOBL avx512_all_0000000f<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowQ2_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ2_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ2_K(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ2_K(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx512_all_00030003<>+0(SB), Z0
 	VMOVUPS (AX), Z1
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (DI), Z2
-	VCVTPH2PS 32(DI), Z3
-	VMOVUPS   (SI), Z4
-	VMOVUPS   avx512_all_0000000f<>+0(SB), Z5
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, (DX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x04, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, (BX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x08, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 64(DX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x0c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 64(BX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x10, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 128(DX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x14, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 128(BX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x18, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 192(DX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x1c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 192(BX)
-	VMOVUPS   64(SI), Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 256(DX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x04, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 256(BX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x08, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 320(DX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x0c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 320(BX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x10, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 384(DX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x14, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 384(BX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x18, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 448(DX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x1c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 448(BX)
-	VMOVUPS   128(SI), Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 512(DX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x04, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 512(BX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x08, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 576(DX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x0c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 576(BX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x10, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 640(DX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x14, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 640(BX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x18, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 704(DX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x1c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 704(BX)
-	VMOVUPS   192(SI), Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 768(DX)
-	VMOVUPS   192(SI), Z4
-	VPSRLD    $0x04, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 768(BX)
-	VMOVUPS   192(SI), Z4
-	VPSRLD    $0x08, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 832(DX)
-	VMOVUPS   192(SI), Z4
-	VPSRLD    $0x0c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 832(BX)
-	VMOVUPS   192(SI), Z4
-	VPSRLD    $0x10, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 896(DX)
-	VMOVUPS   192(SI), Z4
-	VPSRLD    $0x14, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 896(BX)
-	VMOVUPS   192(SI), Z4
-	VPSRLD    $0x18, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 960(DX)
-	VMOVUPS   192(SI), Z2
-	VPSRLD    $0x1c, Z2, Z2
-	VPANDD    Z5, Z2, Z2
-	VCVTDQ2PS Z2, Z2
-	VMULPS    Z3, Z2, Z2
-	VMOVUPS   Z2, 960(BX)
-	ADDQ      $+256, SI
-	MOVQ      $+8, R9
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	PREFETCHT0 4224(SI)
+	PREFETCHT0 4288(SI)
+	PREFETCHT0 4352(SI)
+	VCVTPH2PS  (SI), Z2
+	VCVTPH2PS  32(SI), Z3
+	VMOVUPS    64(SI), Z4
+	VMOVUPS    avx512_all_0000000f<>+0(SB), Z5
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, (DX)
+	VMOVUPS    64(SI), Z4
+	VPSRLD     $0x04, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, (BX)
+	VMOVUPS    64(SI), Z4
+	VPSRLD     $0x08, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 64(DX)
+	VMOVUPS    64(SI), Z4
+	VPSRLD     $0x0c, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 64(BX)
+	VMOVUPS    64(SI), Z4
+	VPSRLD     $0x10, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 128(DX)
+	VMOVUPS    64(SI), Z4
+	VPSRLD     $0x14, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 128(BX)
+	VMOVUPS    64(SI), Z4
+	VPSRLD     $0x18, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 192(DX)
+	VMOVUPS    64(SI), Z4
+	VPSRLD     $0x1c, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 192(BX)
+	VMOVUPS    128(SI), Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 256(DX)
+	VMOVUPS    128(SI), Z4
+	VPSRLD     $0x04, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 256(BX)
+	VMOVUPS    128(SI), Z4
+	VPSRLD     $0x08, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 320(DX)
+	VMOVUPS    128(SI), Z4
+	VPSRLD     $0x0c, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 320(BX)
+	VMOVUPS    128(SI), Z4
+	VPSRLD     $0x10, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 384(DX)
+	VMOVUPS    128(SI), Z4
+	VPSRLD     $0x14, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 384(BX)
+	VMOVUPS    128(SI), Z4
+	VPSRLD     $0x18, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 448(DX)
+	VMOVUPS    128(SI), Z4
+	VPSRLD     $0x1c, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 448(BX)
+	VMOVUPS    192(SI), Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 512(DX)
+	VMOVUPS    192(SI), Z4
+	VPSRLD     $0x04, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 512(BX)
+	VMOVUPS    192(SI), Z4
+	VPSRLD     $0x08, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 576(DX)
+	VMOVUPS    192(SI), Z4
+	VPSRLD     $0x0c, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 576(BX)
+	VMOVUPS    192(SI), Z4
+	VPSRLD     $0x10, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 640(DX)
+	VMOVUPS    192(SI), Z4
+	VPSRLD     $0x14, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 640(BX)
+	VMOVUPS    192(SI), Z4
+	VPSRLD     $0x18, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 704(DX)
+	VMOVUPS    192(SI), Z4
+	VPSRLD     $0x1c, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 704(BX)
+	VMOVUPS    256(SI), Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 768(DX)
+	VMOVUPS    256(SI), Z4
+	VPSRLD     $0x04, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 768(BX)
+	VMOVUPS    256(SI), Z4
+	VPSRLD     $0x08, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 832(DX)
+	VMOVUPS    256(SI), Z4
+	VPSRLD     $0x0c, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 832(BX)
+	VMOVUPS    256(SI), Z4
+	VPSRLD     $0x10, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 896(DX)
+	VMOVUPS    256(SI), Z4
+	VPSRLD     $0x14, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 896(BX)
+	VMOVUPS    256(SI), Z4
+	VPSRLD     $0x18, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 960(DX)
+	VMOVUPS    256(SI), Z2
+	VPSRLD     $0x1c, Z2, Z2
+	VPANDD     Z5, Z2, Z2
+	VCVTDQ2PS  Z2, Z2
+	VMULPS     Z3, Z2, Z2
+	VMOVUPS    Z2, 960(BX)
+	ADDQ       $+320, SI
+	MOVQ       $+8, R8
 
 block:
 	PREFETCHT0    4096(SI)
 	PREFETCHT0    4160(SI)
 	VMOVUPS       (SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x08, Z3, Z3
-	VPANDD        Z0, Z3, Z3
+	VPANDD        Z0, Z2, Z3
 	VPXORD        Z6, Z6, Z6
-	VPDPWSSD.BCST (CX), Z2, Z6
+	VPDPWSSD.BCST (CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 4(CX), Z3, Z6
+	VPSRLW        $0x02, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 16(CX), Z3, Z6
+	VPSRLW        $0x0a, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 20(CX), Z3, Z6
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z3, Z3
 	VPXORD        Z7, Z7, Z7
-	VPDPWSSD.BCST 4(CX), Z3, Z7
+	VPDPWSSD.BCST 48(CX), Z3, Z7
+	VPSRLW        $0x0c, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 52(CX), Z3, Z7
+	VPSRLW        $0x06, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 64(CX), Z3, Z7
+	VPSRLW        $0x0e, Z2, Z2
+	VPDPWSSD.BCST 68(CX), Z2, Z7
 	VMOVUPS       64(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x08, Z3, Z3
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 8(CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z3
 	VPANDD        Z0, Z3, Z3
-	VPDPWSSD.BCST 8(CX), Z2, Z6
-	VPDPWSSD.BCST 12(CX), Z3, Z7
-	VMOVUPS       (SI), Z2
-	VPSRLW        $0x02, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x0a, Z3, Z3
+	VPDPWSSD.BCST 12(CX), Z3, Z6
+	VPSRLW        $0x02, Z2, Z3
 	VPANDD        Z0, Z3, Z3
-	VPDPWSSD.BCST 16(CX), Z2, Z6
-	VPDPWSSD.BCST 20(CX), Z3, Z7
-	VMOVUPS       64(SI), Z2
-	VPSRLW        $0x02, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x0a, Z3, Z3
+	VPDPWSSD.BCST 24(CX), Z3, Z6
+	VPSRLW        $0x0a, Z2, Z3
 	VPANDD        Z0, Z3, Z3
-	VPDPWSSD.BCST 24(CX), Z2, Z6
-	VPDPWSSD.BCST 28(CX), Z3, Z7
-	VPADDD        Z7, Z6, Z6
-	VCVTDQ2PS     Z6, Z6
+	VPDPWSSD.BCST 28(CX), Z3, Z6
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 56(CX), Z3, Z7
+	VPSRLW        $0x0c, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 60(CX), Z3, Z7
+	VPSRLW        $0x06, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 72(CX), Z3, Z7
+	VPSRLW        $0x0e, Z2, Z2
+	VPDPWSSD.BCST 76(CX), Z2, Z7
 	VBROADCASTSS  32(CX), Z2
+	VBROADCASTSS  36(CX), Z3
+	VCVTDQ2PS     Z6, Z6
 	VMULPS        (DX), Z2, Z2
 	VMULPS        Z2, Z6, Z6
 	VADDPS        Z6, Z1, Z1
-	VBROADCASTSS  36(CX), Z2
-	VMULPS        (BX), Z2, Z2
+	VMULPS        (BX), Z3, Z2
 	VSUBPS        Z2, Z1, Z1
-	VMOVUPS       (SI), Z2
-	VPSRLW        $0x04, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x0c, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VPXORD        Z8, Z8, Z8
-	VPDPWSSD.BCST 48(CX), Z2, Z8
-	VPXORD        Z9, Z9, Z9
-	VPDPWSSD.BCST 52(CX), Z3, Z9
-	VMOVUPS       64(SI), Z2
-	VPSRLW        $0x04, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x0c, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VPDPWSSD.BCST 56(CX), Z2, Z8
-	VPDPWSSD.BCST 60(CX), Z3, Z9
-	VMOVUPS       (SI), Z2
-	VPSRLW        $0x06, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x0e, Z3, Z3
-	VPDPWSSD.BCST 64(CX), Z2, Z8
-	VPDPWSSD.BCST 68(CX), Z3, Z9
-	VMOVUPS       64(SI), Z2
-	VPSRLW        $0x06, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x0e, Z3, Z3
-	VPDPWSSD.BCST 72(CX), Z2, Z8
-	VPDPWSSD.BCST 76(CX), Z3, Z9
-	VPADDD        Z9, Z8, Z8
-	VCVTDQ2PS     Z8, Z8
 	VBROADCASTSS  80(CX), Z2
+	VBROADCASTSS  84(CX), Z3
+	VCVTDQ2PS     Z7, Z7
 	VMULPS        64(DX), Z2, Z2
-	VMULPS        Z2, Z8, Z8
-	VADDPS        Z8, Z1, Z1
-	VBROADCASTSS  84(CX), Z2
-	VMULPS        64(BX), Z2, Z2
+	VMULPS        Z2, Z7, Z7
+	VADDPS        Z7, Z1, Z1
+	VMULPS        64(BX), Z3, Z2
 	VSUBPS        Z2, Z1, Z1
 	ADDQ          $+96, CX
 	ADDQ          $+128, DX
 	ADDQ          $+128, BX
 	ADDQ          $+128, SI
-	DECQ          R9
-	JNZ           block
-	SUBQ          $+1024, DX
-	SUBQ          $+1024, BX
-	ADDQ          $+64, DI
 	DECQ          R8
+	JNZ           block
+	ADDQ          $-1024, DX
+	ADDQ          $-1024, BX
+	DECQ          DI
 	JNZ           record
 	VMOVUPS       Z1, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ3_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ3_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ3_K(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ3_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
-	VMOVUPS avx512_all_00030003<>+0(SB), Z0
-	VMOVUPS avx512_all_00040004<>+0(SB), Z1
-	MOVQ    records+40(FP), DI
+	MOVQ    unit+24(FP), DX
+	VMOVUPS avx512_all_03030303<>+0(SB), Z0
+	VMOVUPS avx512_all_04040404<>+0(SB), Z1
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z2
+	MOVQ    records+32(FP), BX
 
 record:
-	VCVTPH2PS (SI), Z2
-	VMOVUPS   (BX), Z3
-	VMOVUPS   avx512_all_0000003f<>+0(SB), Z4
-	VPANDD    Z4, Z3, Z3
-	VMOVUPS   avx512_all_00000020<>+0(SB), Z5
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, (CX)
-	VMOVUPS   (BX), Z3
-	VPSRLD    $0x06, Z3, Z3
-	VPANDD    Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 64(CX)
-	VMOVUPS   (BX), Z3
-	VPSRLD    $0x0c, Z3, Z3
-	VPANDD    Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 128(CX)
-	VMOVUPS   (BX), Z3
-	VPSRLD    $0x12, Z3, Z3
-	VPANDD    Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 192(CX)
-	VMOVUPS   (BX), Z3
-	VPSRLD    $0x18, Z3, Z3
-	VPANDD    Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 256(CX)
-	VMOVUPS   64(BX), Z3
-	VPANDD    Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 320(CX)
-	VMOVUPS   64(BX), Z3
-	VPSRLD    $0x06, Z3, Z3
-	VPANDD    Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 384(CX)
-	VMOVUPS   64(BX), Z3
-	VPSRLD    $0x0c, Z3, Z3
-	VPANDD    Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 448(CX)
-	VMOVUPS   64(BX), Z3
-	VPSRLD    $0x12, Z3, Z3
-	VPANDD    Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 512(CX)
-	VMOVUPS   64(BX), Z3
-	VPSRLD    $0x18, Z3, Z3
-	VPANDD    Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 576(CX)
-	VMOVUPS   128(BX), Z3
-	VPANDD    Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 640(CX)
-	VMOVUPS   128(BX), Z3
-	VPSRLD    $0x06, Z3, Z3
-	VPANDD    Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 704(CX)
-	VMOVUPS   128(BX), Z3
-	VPSRLD    $0x0c, Z3, Z3
-	VPANDD    Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 768(CX)
-	VMOVUPS   128(BX), Z3
-	VPSRLD    $0x12, Z3, Z3
-	VPANDD    Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 832(CX)
-	VMOVUPS   128(BX), Z3
-	VPSRLD    $0x18, Z3, Z3
-	VPANDD    Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 896(CX)
-	VMOVUPS   (BX), Z3
-	VPSRLD    $0x1e, Z3, Z3
-	VMOVUPS   64(BX), Z4
+	VCVTPH2PS (DX), Z3
+	VMOVUPS   32(DX), Z4
+	VMOVUPS   avx512_all_0000003f<>+0(SB), Z5
+	VPANDD    Z5, Z4, Z4
+	VMOVUPS   avx512_all_00000020<>+0(SB), Z6
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, (CX)
+	VMOVUPS   32(DX), Z4
+	VPSRLD    $0x06, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 64(CX)
+	VMOVUPS   32(DX), Z4
+	VPSRLD    $0x0c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 128(CX)
+	VMOVUPS   32(DX), Z4
+	VPSRLD    $0x12, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 192(CX)
+	VMOVUPS   32(DX), Z4
+	VPSRLD    $0x18, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 256(CX)
+	VMOVUPS   96(DX), Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 320(CX)
+	VMOVUPS   96(DX), Z4
+	VPSRLD    $0x06, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 384(CX)
+	VMOVUPS   96(DX), Z4
+	VPSRLD    $0x0c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 448(CX)
+	VMOVUPS   96(DX), Z4
+	VPSRLD    $0x12, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 512(CX)
+	VMOVUPS   96(DX), Z4
+	VPSRLD    $0x18, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 576(CX)
+	VMOVUPS   160(DX), Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 640(CX)
+	VMOVUPS   160(DX), Z4
+	VPSRLD    $0x06, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 704(CX)
+	VMOVUPS   160(DX), Z4
+	VPSRLD    $0x0c, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 768(CX)
+	VMOVUPS   160(DX), Z4
+	VPSRLD    $0x12, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 832(CX)
+	VMOVUPS   160(DX), Z4
+	VPSRLD    $0x18, Z4, Z4
+	VPANDD    Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 896(CX)
+	VMOVUPS   32(DX), Z4
 	VPSRLD    $0x1e, Z4, Z4
-	VPSLLD    $0x02, Z4, Z4
-	VPORD     Z4, Z3, Z3
-	VMOVUPS   128(BX), Z4
-	VPSRLD    $0x1e, Z4, Z4
-	VPSLLD    $0x04, Z4, Z4
-	VPORD     Z4, Z3, Z3
-	VPSUBD    Z5, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 960(CX)
-	ADDQ      $+192, BX
-	MOVQ      $+8, R8
+	VMOVUPS   96(DX), Z5
+	VPSRLD    $0x1e, Z5, Z5
+	VPSLLD    $0x02, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VMOVUPS   160(DX), Z5
+	VPSRLD    $0x1e, Z5, Z5
+	VPSLLD    $0x04, Z5, Z5
+	VPORD     Z5, Z4, Z4
+	VPSUBD    Z6, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 960(CX)
+	ADDQ      $+224, DX
+	MOVQ      $+8, SI
 
 block:
-	VMOVUPS (BX), Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSLLW  $0x02, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS (BX), Z3
-	VPSRLW  $0x08, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 128(BX), Z4
-	VPSRLW  $0x06, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z1, Z2, Z2
-	VPSUBW  Z1, Z3, Z3
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	VMOVUPS 64(BX), Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSLLW  $0x01, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 64(BX), Z3
-	VPSRLW  $0x08, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 128(BX), Z4
-	VPSRLW  $0x07, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z1, Z2, Z2
-	VPSUBW  Z1, Z3, Z3
-	VMOVUPS Z2, 128(AX)
-	VMOVUPS Z3, 192(AX)
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x02, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS (BX), Z3
-	VPSRLW  $0x0a, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 128(BX), Z4
+	VMOVUPS (DX), Z3
+	VPANDD  Z0, Z3, Z4
+	VMOVUPS 128(DX), Z5
+	VPSLLW  $0x02, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z4, Z4
+	VPANDD  Z2, Z4, Z5
+	VMOVUPS avx512_all_00040004<>+0(SB), Z6
+	VPSUBW  Z6, Z5, Z5
+	VMOVUPS Z5, (AX)
 	VPSRLW  $0x08, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z1, Z2, Z2
-	VPSUBW  Z1, Z3, Z3
-	VMOVUPS Z2, 256(AX)
-	VMOVUPS Z3, 320(AX)
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x02, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x01, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 64(BX), Z3
-	VPSRLW  $0x0a, Z3, Z3
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 64(AX)
+	VPSRLW  $0x02, Z3, Z4
+	VPANDD  Z0, Z4, Z4
+	VMOVUPS 128(DX), Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z4, Z4
+	VPANDD  Z2, Z4, Z5
+	VPSUBW  Z6, Z5, Z5
+	VMOVUPS Z5, 256(AX)
+	VPSRLW  $0x08, Z4, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 320(AX)
+	VPSRLW  $0x04, Z3, Z4
+	VPANDD  Z0, Z4, Z4
+	VMOVUPS 128(DX), Z5
+	VPSRLW  $0x02, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z4, Z4
+	VPANDD  Z2, Z4, Z5
+	VPSUBW  Z6, Z5, Z5
+	VMOVUPS Z5, 512(AX)
+	VPSRLW  $0x08, Z4, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 576(AX)
+	VPSRLW  $0x06, Z3, Z3
 	VPANDD  Z0, Z3, Z3
-	VMOVUPS 128(BX), Z4
-	VPSRLW  $0x09, Z4, Z4
+	VMOVUPS 128(DX), Z4
+	VPSRLW  $0x04, Z4, Z4
 	VPANDD  Z1, Z4, Z4
 	VPORD   Z4, Z3, Z3
-	VPSUBW  Z1, Z2, Z2
-	VPSUBW  Z1, Z3, Z3
-	VMOVUPS Z2, 384(AX)
-	VMOVUPS Z3, 448(AX)
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x04, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x02, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS (BX), Z3
-	VPSRLW  $0x0c, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 128(BX), Z4
-	VPSRLW  $0x0a, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z1, Z2, Z2
-	VPSUBW  Z1, Z3, Z3
-	VMOVUPS Z2, 512(AX)
-	VMOVUPS Z3, 576(AX)
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x04, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x03, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 64(BX), Z3
-	VPSRLW  $0x0c, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 128(BX), Z4
-	VPSRLW  $0x0b, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z1, Z2, Z2
-	VPSUBW  Z1, Z3, Z3
-	VMOVUPS Z2, 640(AX)
-	VMOVUPS Z3, 704(AX)
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x06, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x04, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS (BX), Z3
-	VPSRLW  $0x0e, Z3, Z3
-	VMOVUPS 128(BX), Z4
-	VPSRLW  $0x0c, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VPSUBW  Z1, Z2, Z2
-	VPSUBW  Z1, Z3, Z3
-	VMOVUPS Z2, 768(AX)
+	VPANDD  Z2, Z3, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 768(AX)
+	VPSRLW  $0x08, Z3, Z3
+	VPSUBW  Z6, Z3, Z3
 	VMOVUPS Z3, 832(AX)
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x06, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x05, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 64(BX), Z3
-	VPSRLW  $0x0e, Z3, Z3
-	VMOVUPS 128(BX), Z4
-	VPSRLW  $0x0d, Z4, Z4
+	VMOVUPS 64(DX), Z3
+	VPANDD  Z0, Z3, Z4
+	VMOVUPS 128(DX), Z5
+	VPSLLW  $0x01, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z4, Z4
+	VPANDD  Z2, Z4, Z5
+	VPSUBW  Z6, Z5, Z5
+	VMOVUPS Z5, 128(AX)
+	VPSRLW  $0x08, Z4, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 192(AX)
+	VPSRLW  $0x02, Z3, Z4
+	VPANDD  Z0, Z4, Z4
+	VMOVUPS 128(DX), Z5
+	VPSRLW  $0x01, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z4, Z4
+	VPANDD  Z2, Z4, Z5
+	VPSUBW  Z6, Z5, Z5
+	VMOVUPS Z5, 384(AX)
+	VPSRLW  $0x08, Z4, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 448(AX)
+	VPSRLW  $0x04, Z3, Z4
+	VPANDD  Z0, Z4, Z4
+	VMOVUPS 128(DX), Z5
+	VPSRLW  $0x03, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z4, Z4
+	VPANDD  Z2, Z4, Z5
+	VPSUBW  Z6, Z5, Z5
+	VMOVUPS Z5, 640(AX)
+	VPSRLW  $0x08, Z4, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 704(AX)
+	VPSRLW  $0x06, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 128(DX), Z4
+	VPSRLW  $0x05, Z4, Z4
 	VPANDD  Z1, Z4, Z4
 	VPORD   Z4, Z3, Z3
-	VPSUBW  Z1, Z2, Z2
-	VPSUBW  Z1, Z3, Z3
-	VMOVUPS Z2, 896(AX)
+	VPANDD  Z2, Z3, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 896(AX)
+	VPSRLW  $0x08, Z3, Z3
+	VPSUBW  Z6, Z3, Z3
 	VMOVUPS Z3, 960(AX)
 	ADDQ    $+1024, AX
 	ADDQ    $+128, CX
-	ADDQ    $+128, DX
-	ADDQ    $+192, BX
-	DECQ    R8
+	ADDQ    $+192, DX
+	DECQ    SI
 	JNZ     block
-	ADDQ    $+32, SI
-	DECQ    DI
+	DECQ    BX
 	JNZ     record
 	VZEROUPPER
 	RET
 
-DATA avx512_all_00040004<>+0(SB)/8, $0x0004000400040004
-DATA avx512_all_00040004<>+8(SB)/8, $0x0004000400040004
-DATA avx512_all_00040004<>+16(SB)/8, $0x0004000400040004
-DATA avx512_all_00040004<>+24(SB)/8, $0x0004000400040004
-DATA avx512_all_00040004<>+32(SB)/8, $0x0004000400040004
-DATA avx512_all_00040004<>+40(SB)/8, $0x0004000400040004
-DATA avx512_all_00040004<>+48(SB)/8, $0x0004000400040004
-DATA avx512_all_00040004<>+56(SB)/8, $0x0004000400040004
-GLOBL avx512_all_00040004<>(SB), RODATA|NOPTR, $64
+DATA avx512_all_03030303<>+0(SB)/8, $0x0303030303030303
+DATA avx512_all_03030303<>+8(SB)/8, $0x0303030303030303
+DATA avx512_all_03030303<>+16(SB)/8, $0x0303030303030303
+DATA avx512_all_03030303<>+24(SB)/8, $0x0303030303030303
+DATA avx512_all_03030303<>+32(SB)/8, $0x0303030303030303
+DATA avx512_all_03030303<>+40(SB)/8, $0x0303030303030303
+DATA avx512_all_03030303<>+48(SB)/8, $0x0303030303030303
+DATA avx512_all_03030303<>+56(SB)/8, $0x0303030303030303
+GLOBL avx512_all_03030303<>(SB), RODATA|NOPTR, $64
+
+DATA avx512_all_04040404<>+0(SB)/8, $0x0404040404040404
+DATA avx512_all_04040404<>+8(SB)/8, $0x0404040404040404
+DATA avx512_all_04040404<>+16(SB)/8, $0x0404040404040404
+DATA avx512_all_04040404<>+24(SB)/8, $0x0404040404040404
+DATA avx512_all_04040404<>+32(SB)/8, $0x0404040404040404
+DATA avx512_all_04040404<>+40(SB)/8, $0x0404040404040404
+DATA avx512_all_04040404<>+48(SB)/8, $0x0404040404040404
+DATA avx512_all_04040404<>+56(SB)/8, $0x0404040404040404
+GLOBL avx512_all_04040404<>(SB), RODATA|NOPTR, $64
 
 DATA avx512_all_0000003f<>+0(SB)/8, $0x0000003f0000003f
 DATA avx512_all_0000003f<>+8(SB)/8, $0x0000003f0000003f
@@ -10684,613 +10835,565 @@ DATA avx512_all_00000020<>+48(SB)/8, $0x0000002000000020
 DATA avx512_all_00000020<>+56(SB)/8, $0x0000002000000020
 GLOBL avx512_all_00000020<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowQ3_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+DATA avx512_all_00040004<>+0(SB)/8, $0x0004000400040004
+DATA avx512_all_00040004<>+8(SB)/8, $0x0004000400040004
+DATA avx512_all_00040004<>+16(SB)/8, $0x0004000400040004
+DATA avx512_all_00040004<>+24(SB)/8, $0x0004000400040004
+DATA avx512_all_00040004<>+32(SB)/8, $0x0004000400040004
+DATA avx512_all_00040004<>+40(SB)/8, $0x0004000400040004
+DATA avx512_all_00040004<>+48(SB)/8, $0x0004000400040004
+DATA avx512_all_00040004<>+56(SB)/8, $0x0004000400040004
+GLOBL avx512_all_00040004<>(SB), RODATA|NOPTR, $64
+
+// func avx512RowQ3_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ3_K(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ3_K(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
-	VMOVUPS avx512_all_00030003<>+0(SB), Z0
-	VMOVUPS avx512_all_00040004<>+0(SB), Z1
-	VMOVUPS (AX), Z2
-	MOVQ    records+48(FP), R8
+	MOVQ    unit+32(FP), BX
+	VMOVUPS avx512_all_03030303<>+0(SB), Z0
+	VMOVUPS avx512_all_04040404<>+0(SB), Z1
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z2
+	VMOVUPS (AX), Z3
+	MOVQ    records+40(FP), SI
 
 record:
-	VCVTPH2PS (DI), Z3
-	VMOVUPS   (SI), Z4
-	VMOVUPS   avx512_all_0000003f<>+0(SB), Z5
-	VPANDD    Z5, Z4, Z4
-	VMOVUPS   avx512_all_00000020<>+0(SB), Z6
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, (DX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x06, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 64(DX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x0c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 128(DX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x12, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 192(DX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x18, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 256(DX)
-	VMOVUPS   64(SI), Z4
-	VPANDD    Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 320(DX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x06, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 384(DX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x0c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 448(DX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x12, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 512(DX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x18, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 576(DX)
-	VMOVUPS   128(SI), Z4
-	VPANDD    Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 640(DX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x06, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 704(DX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x0c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 768(DX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x12, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 832(DX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x18, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 896(DX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x1e, Z4, Z4
-	VMOVUPS   64(SI), Z5
-	VPSRLD    $0x1e, Z5, Z5
-	VPSLLD    $0x02, Z5, Z5
-	VPORD     Z5, Z4, Z4
-	VMOVUPS   128(SI), Z5
-	VPSRLD    $0x1e, Z5, Z5
-	VPSLLD    $0x04, Z5, Z5
-	VPORD     Z5, Z4, Z4
-	VPSUBD    Z6, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 960(DX)
-	ADDQ      $+192, SI
-	MOVQ      $+8, R9
+	PREFETCHT0 4096(BX)
+	PREFETCHT0 4160(BX)
+	PREFETCHT0 4224(BX)
+	PREFETCHT0 4288(BX)
+	VCVTPH2PS  (BX), Z4
+	VMOVUPS    32(BX), Z5
+	VMOVUPS    avx512_all_0000003f<>+0(SB), Z6
+	VPANDD     Z6, Z5, Z5
+	VMOVUPS    avx512_all_00000020<>+0(SB), Z7
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, (DX)
+	VMOVUPS    32(BX), Z5
+	VPSRLD     $0x06, Z5, Z5
+	VPANDD     Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 64(DX)
+	VMOVUPS    32(BX), Z5
+	VPSRLD     $0x0c, Z5, Z5
+	VPANDD     Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 128(DX)
+	VMOVUPS    32(BX), Z5
+	VPSRLD     $0x12, Z5, Z5
+	VPANDD     Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 192(DX)
+	VMOVUPS    32(BX), Z5
+	VPSRLD     $0x18, Z5, Z5
+	VPANDD     Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 256(DX)
+	VMOVUPS    96(BX), Z5
+	VPANDD     Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 320(DX)
+	VMOVUPS    96(BX), Z5
+	VPSRLD     $0x06, Z5, Z5
+	VPANDD     Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 384(DX)
+	VMOVUPS    96(BX), Z5
+	VPSRLD     $0x0c, Z5, Z5
+	VPANDD     Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 448(DX)
+	VMOVUPS    96(BX), Z5
+	VPSRLD     $0x12, Z5, Z5
+	VPANDD     Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 512(DX)
+	VMOVUPS    96(BX), Z5
+	VPSRLD     $0x18, Z5, Z5
+	VPANDD     Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 576(DX)
+	VMOVUPS    160(BX), Z5
+	VPANDD     Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 640(DX)
+	VMOVUPS    160(BX), Z5
+	VPSRLD     $0x06, Z5, Z5
+	VPANDD     Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 704(DX)
+	VMOVUPS    160(BX), Z5
+	VPSRLD     $0x0c, Z5, Z5
+	VPANDD     Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 768(DX)
+	VMOVUPS    160(BX), Z5
+	VPSRLD     $0x12, Z5, Z5
+	VPANDD     Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 832(DX)
+	VMOVUPS    160(BX), Z5
+	VPSRLD     $0x18, Z5, Z5
+	VPANDD     Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 896(DX)
+	VMOVUPS    32(BX), Z5
+	VPSRLD     $0x1e, Z5, Z5
+	VMOVUPS    96(BX), Z6
+	VPSRLD     $0x1e, Z6, Z6
+	VPSLLD     $0x02, Z6, Z6
+	VPORD      Z6, Z5, Z5
+	VMOVUPS    160(BX), Z6
+	VPSRLD     $0x1e, Z6, Z6
+	VPSLLD     $0x04, Z6, Z6
+	VPORD      Z6, Z5, Z5
+	VPSUBD     Z7, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 960(DX)
+	ADDQ       $+224, BX
+	MOVQ       $+8, DI
 
 block:
-	PREFETCHT0    4096(SI)
-	PREFETCHT0    4160(SI)
-	PREFETCHT0    4224(SI)
-	VMOVUPS       (SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       128(SI), Z4
-	VPSLLW        $0x02, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       (SI), Z4
-	VPSRLW        $0x08, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       128(SI), Z5
-	VPSRLW        $0x06, Z5, Z5
-	VPANDD        Z1, Z5, Z5
-	VPORD         Z5, Z4, Z4
-	VPXORD        Z7, Z7, Z7
-	VPDPWSSD.BCST (CX), Z3, Z7
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	VMOVUPS       (BX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       128(BX), Z6
+	VPSLLW        $0x02, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
 	VPXORD        Z8, Z8, Z8
-	VPDPWSSD.BCST 4(CX), Z4, Z8
-	VMOVUPS       64(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       128(SI), Z4
-	VPSLLW        $0x01, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       64(SI), Z4
-	VPSRLW        $0x08, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       128(SI), Z5
-	VPSRLW        $0x07, Z5, Z5
-	VPANDD        Z1, Z5, Z5
-	VPORD         Z5, Z4, Z4
-	VPDPWSSD.BCST 8(CX), Z3, Z7
-	VPDPWSSD.BCST 12(CX), Z4, Z8
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x02, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       128(SI), Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       (SI), Z4
-	VPSRLW        $0x0a, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       128(SI), Z5
+	VPDPWSSD.BCST (CX), Z6, Z8
 	VPSRLW        $0x08, Z5, Z5
-	VPANDD        Z1, Z5, Z5
-	VPORD         Z5, Z4, Z4
-	VPDPWSSD.BCST 16(CX), Z3, Z7
-	VPDPWSSD.BCST 20(CX), Z4, Z8
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x02, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       128(SI), Z4
-	VPSRLW        $0x01, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       64(SI), Z4
-	VPSRLW        $0x0a, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       128(SI), Z5
-	VPSRLW        $0x09, Z5, Z5
-	VPANDD        Z1, Z5, Z5
-	VPORD         Z5, Z4, Z4
-	VPDPWSSD.BCST 24(CX), Z3, Z7
-	VPDPWSSD.BCST 28(CX), Z4, Z8
-	VPADDD        Z8, Z7, Z7
-	VBROADCASTSS  44(CX), Z3
-	VPSLLD        $0x02, Z3, Z3
-	VPSUBD        Z3, Z7, Z7
-	VCVTDQ2PS     Z7, Z7
-	VBROADCASTSS  32(CX), Z3
-	VMULPS        (DX), Z3, Z3
-	VMULPS        Z3, Z7, Z7
-	VADDPS        Z7, Z2, Z2
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       128(SI), Z4
-	VPSRLW        $0x02, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       (SI), Z4
-	VPSRLW        $0x0c, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       128(SI), Z5
-	VPSRLW        $0x0a, Z5, Z5
-	VPANDD        Z1, Z5, Z5
-	VPORD         Z5, Z4, Z4
+	VPDPWSSD.BCST 4(CX), Z5, Z8
+	VPSRLW        $0x02, Z4, Z5
+	VPANDD        Z0, Z5, Z5
+	VMOVUPS       128(BX), Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 16(CX), Z6, Z8
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 20(CX), Z5, Z8
+	VPSRLW        $0x04, Z4, Z5
+	VPANDD        Z0, Z5, Z5
+	VMOVUPS       128(BX), Z6
+	VPSRLW        $0x02, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
 	VPXORD        Z9, Z9, Z9
-	VPDPWSSD.BCST 48(CX), Z3, Z9
-	VPXORD        Z10, Z10, Z10
-	VPDPWSSD.BCST 52(CX), Z4, Z10
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       128(SI), Z4
-	VPSRLW        $0x03, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       64(SI), Z4
-	VPSRLW        $0x0c, Z4, Z4
+	VPDPWSSD.BCST 48(CX), Z6, Z9
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 52(CX), Z5, Z9
+	VPSRLW        $0x06, Z4, Z4
 	VPANDD        Z0, Z4, Z4
-	VMOVUPS       128(SI), Z5
-	VPSRLW        $0x0b, Z5, Z5
+	VMOVUPS       128(BX), Z5
+	VPSRLW        $0x04, Z5, Z5
 	VPANDD        Z1, Z5, Z5
 	VPORD         Z5, Z4, Z4
-	VPDPWSSD.BCST 56(CX), Z3, Z9
-	VPDPWSSD.BCST 60(CX), Z4, Z10
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x06, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       128(SI), Z4
-	VPSRLW        $0x04, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       (SI), Z4
-	VPSRLW        $0x0e, Z4, Z4
-	VMOVUPS       128(SI), Z5
-	VPSRLW        $0x0c, Z5, Z5
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 64(CX), Z5, Z9
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 68(CX), Z4, Z9
+	VMOVUPS       64(BX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       128(BX), Z6
+	VPSLLW        $0x01, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 8(CX), Z6, Z8
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 12(CX), Z5, Z8
+	VPSRLW        $0x02, Z4, Z5
+	VPANDD        Z0, Z5, Z5
+	VMOVUPS       128(BX), Z6
+	VPSRLW        $0x01, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 24(CX), Z6, Z8
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 28(CX), Z5, Z8
+	VPSRLW        $0x04, Z4, Z5
+	VPANDD        Z0, Z5, Z5
+	VMOVUPS       128(BX), Z6
+	VPSRLW        $0x03, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 56(CX), Z6, Z9
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 60(CX), Z5, Z9
+	VPSRLW        $0x06, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       128(BX), Z5
+	VPSRLW        $0x05, Z5, Z5
 	VPANDD        Z1, Z5, Z5
 	VPORD         Z5, Z4, Z4
-	VPDPWSSD.BCST 64(CX), Z3, Z9
-	VPDPWSSD.BCST 68(CX), Z4, Z10
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x06, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       128(SI), Z4
-	VPSRLW        $0x05, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       64(SI), Z4
-	VPSRLW        $0x0e, Z4, Z4
-	VMOVUPS       128(SI), Z5
-	VPSRLW        $0x0d, Z5, Z5
-	VPANDD        Z1, Z5, Z5
-	VPORD         Z5, Z4, Z4
-	VPDPWSSD.BCST 72(CX), Z3, Z9
-	VPDPWSSD.BCST 76(CX), Z4, Z10
-	VPADDD        Z10, Z9, Z9
-	VBROADCASTSS  92(CX), Z3
-	VPSLLD        $0x02, Z3, Z3
-	VPSUBD        Z3, Z9, Z9
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 72(CX), Z5, Z9
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 76(CX), Z4, Z9
+	VBROADCASTSS  44(CX), Z4
+	VPSLLD        $0x02, Z4, Z4
+	VBROADCASTSS  32(CX), Z5
+	VPSUBD        Z4, Z8, Z8
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        (DX), Z5, Z4
+	VMULPS        Z4, Z8, Z8
+	VADDPS        Z8, Z3, Z3
+	VBROADCASTSS  92(CX), Z4
+	VPSLLD        $0x02, Z4, Z4
+	VBROADCASTSS  80(CX), Z5
+	VPSUBD        Z4, Z9, Z9
 	VCVTDQ2PS     Z9, Z9
-	VBROADCASTSS  80(CX), Z3
-	VMULPS        64(DX), Z3, Z3
-	VMULPS        Z3, Z9, Z9
-	VADDPS        Z9, Z2, Z2
+	VMULPS        64(DX), Z5, Z4
+	VMULPS        Z4, Z9, Z9
+	VADDPS        Z9, Z3, Z3
 	ADDQ          $+96, CX
 	ADDQ          $+128, DX
-	ADDQ          $+128, BX
-	ADDQ          $+192, SI
-	DECQ          R9
+	ADDQ          $+192, BX
+	DECQ          DI
 	JNZ           block
-	SUBQ          $+1024, DX
-	SUBQ          $+1024, BX
-	ADDQ          $+32, DI
-	DECQ          R8
+	ADDQ          $-1024, DX
+	DECQ          SI
 	JNZ           record
-	VMOVUPS       Z2, (AX)
+	VMOVUPS       Z3, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ4_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ4_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ4_K(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ4_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
+	MOVQ    unit+24(FP), BX
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	MOVQ    records+40(FP), DI
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z1
-	VCVTPH2PS 32(SI), Z2
-	VMOVUPS   (BX), Z3
+	VCVTPH2PS (BX), Z1
+	VCVTPH2PS 32(BX), Z2
+	VMOVUPS   64(BX), Z3
 	VMOVUPS   avx512_all_0000003f<>+0(SB), Z4
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, (CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x12, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, (DX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x06, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 64(CX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 64(DX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 128(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 128(DX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x12, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 192(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x06, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 192(DX)
-	VMOVUPS   (BX), Z3
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 256(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 256(DX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 320(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x12, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 320(DX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x06, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 384(CX)
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x18, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z2, Z3, Z3
 	VMOVUPS   Z3, 384(DX)
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x0c, Z3, Z3
 	VPANDD    Z4, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z1, Z3, Z3
 	VMOVUPS   Z3, 448(CX)
-	VMOVUPS   (BX), Z1
+	VMOVUPS   64(BX), Z1
 	VPSRLD    $0x1e, Z1, Z1
-	VMOVUPS   64(BX), Z3
+	VMOVUPS   128(BX), Z3
 	VPSRLD    $0x1e, Z3, Z3
 	VPSLLD    $0x02, Z3, Z3
 	VPORD     Z3, Z1, Z1
-	VMOVUPS   128(BX), Z3
+	VMOVUPS   192(BX), Z3
 	VPSRLD    $0x1e, Z3, Z3
 	VPSLLD    $0x04, Z3, Z3
 	VPORD     Z3, Z1, Z1
 	VCVTDQ2PS Z1, Z1
 	VMULPS    Z2, Z1, Z1
 	VMOVUPS   Z1, 448(DX)
-	ADDQ      $+192, BX
-	MOVQ      $+8, R8
+	ADDQ      $+256, BX
+	MOVQ      $+8, DI
 
 block:
 	VMOVUPS (BX), Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x08, Z2, Z2
+	VPANDD  Z0, Z1, Z2
+	VMOVUPS Z2, (AX)
+	VPSRLW  $0x08, Z1, Z2
 	VPANDD  Z0, Z2, Z2
-	VMOVUPS Z1, (AX)
 	VMOVUPS Z2, 64(AX)
-	VMOVUPS 64(BX), Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x08, Z2, Z2
+	VPSRLW  $0x04, Z1, Z2
 	VPANDD  Z0, Z2, Z2
-	VMOVUPS Z1, 128(AX)
+	VMOVUPS Z2, 512(AX)
+	VPSRLW  $0x0c, Z1, Z1
+	VMOVUPS Z1, 576(AX)
+	VMOVUPS 64(BX), Z1
+	VPANDD  Z0, Z1, Z2
+	VMOVUPS Z2, 128(AX)
+	VPSRLW  $0x08, Z1, Z2
+	VPANDD  Z0, Z2, Z2
 	VMOVUPS Z2, 192(AX)
-	VMOVUPS 128(BX), Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS 128(BX), Z2
-	VPSRLW  $0x08, Z2, Z2
+	VPSRLW  $0x04, Z1, Z2
 	VPANDD  Z0, Z2, Z2
-	VMOVUPS Z1, 256(AX)
+	VMOVUPS Z2, 640(AX)
+	VPSRLW  $0x0c, Z1, Z1
+	VMOVUPS Z1, 704(AX)
+	VMOVUPS 128(BX), Z1
+	VPANDD  Z0, Z1, Z2
+	VMOVUPS Z2, 256(AX)
+	VPSRLW  $0x08, Z1, Z2
+	VPANDD  Z0, Z2, Z2
 	VMOVUPS Z2, 320(AX)
-	VMOVUPS 192(BX), Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS 192(BX), Z2
-	VPSRLW  $0x08, Z2, Z2
+	VPSRLW  $0x04, Z1, Z2
 	VPANDD  Z0, Z2, Z2
-	VMOVUPS Z1, 384(AX)
-	VMOVUPS Z2, 448(AX)
-	VMOVUPS (BX), Z1
-	VPSRLW  $0x04, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x0c, Z2, Z2
-	VMOVUPS Z1, 512(AX)
-	VMOVUPS Z2, 576(AX)
-	VMOVUPS 64(BX), Z1
-	VPSRLW  $0x04, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x0c, Z2, Z2
-	VMOVUPS Z1, 640(AX)
-	VMOVUPS Z2, 704(AX)
-	VMOVUPS 128(BX), Z1
-	VPSRLW  $0x04, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS 128(BX), Z2
-	VPSRLW  $0x0c, Z2, Z2
-	VMOVUPS Z1, 768(AX)
-	VMOVUPS Z2, 832(AX)
+	VMOVUPS Z2, 768(AX)
+	VPSRLW  $0x0c, Z1, Z1
+	VMOVUPS Z1, 832(AX)
 	VMOVUPS 192(BX), Z1
-	VPSRLW  $0x04, Z1, Z1
-	VPANDD  Z0, Z1, Z1
-	VMOVUPS 192(BX), Z2
-	VPSRLW  $0x0c, Z2, Z2
-	VMOVUPS Z1, 896(AX)
-	VMOVUPS Z2, 960(AX)
+	VPANDD  Z0, Z1, Z2
+	VMOVUPS Z2, 384(AX)
+	VPSRLW  $0x08, Z1, Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS Z2, 448(AX)
+	VPSRLW  $0x04, Z1, Z2
+	VPANDD  Z0, Z2, Z2
+	VMOVUPS Z2, 896(AX)
+	VPSRLW  $0x0c, Z1, Z1
+	VMOVUPS Z1, 960(AX)
 	ADDQ    $+1024, AX
 	ADDQ    $+64, CX
 	ADDQ    $+64, DX
 	ADDQ    $+256, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+64, SI
 	DECQ    DI
+	JNZ     block
+	DECQ    SI
 	JNZ     record
 	VZEROUPPER
 	RET
 
-// func avx512RowQ4_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ4_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ4_K(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ4_K(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
+	MOVQ    unit+32(FP), SI
 	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
 	VMOVUPS (AX), Z1
-	MOVQ    records+48(FP), R8
+	MOVQ    records+40(FP), DI
 
 record:
-	VCVTPH2PS (DI), Z2
-	VCVTPH2PS 32(DI), Z3
-	VMOVUPS   (SI), Z4
-	VMOVUPS   avx512_all_0000003f<>+0(SB), Z5
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, (DX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x12, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, (BX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x06, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 64(DX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x18, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 64(BX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x0c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 128(DX)
-	VMOVUPS   128(SI), Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 128(BX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x12, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 192(DX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x06, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 192(BX)
-	VMOVUPS   (SI), Z4
-	VPSRLD    $0x18, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 256(DX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x0c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 256(BX)
-	VMOVUPS   64(SI), Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 320(DX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x12, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 320(BX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x06, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 384(DX)
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x18, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 384(BX)
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x0c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 448(DX)
-	VMOVUPS   (SI), Z2
-	VPSRLD    $0x1e, Z2, Z2
-	VMOVUPS   64(SI), Z4
-	VPSRLD    $0x1e, Z4, Z4
-	VPSLLD    $0x02, Z4, Z4
-	VPORD     Z4, Z2, Z2
-	VMOVUPS   128(SI), Z4
-	VPSRLD    $0x1e, Z4, Z4
-	VPSLLD    $0x04, Z4, Z4
-	VPORD     Z4, Z2, Z2
-	VCVTDQ2PS Z2, Z2
-	VMULPS    Z3, Z2, Z2
-	VMOVUPS   Z2, 448(BX)
-	ADDQ      $+192, SI
-	MOVQ      $+8, R9
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	PREFETCHT0 4224(SI)
+	PREFETCHT0 4288(SI)
+	VCVTPH2PS  (SI), Z2
+	VCVTPH2PS  32(SI), Z3
+	VMOVUPS    64(SI), Z4
+	VMOVUPS    avx512_all_0000003f<>+0(SB), Z5
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, (DX)
+	VMOVUPS    128(SI), Z4
+	VPSRLD     $0x12, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, (BX)
+	VMOVUPS    64(SI), Z4
+	VPSRLD     $0x06, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 64(DX)
+	VMOVUPS    128(SI), Z4
+	VPSRLD     $0x18, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 64(BX)
+	VMOVUPS    64(SI), Z4
+	VPSRLD     $0x0c, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 128(DX)
+	VMOVUPS    192(SI), Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 128(BX)
+	VMOVUPS    64(SI), Z4
+	VPSRLD     $0x12, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 192(DX)
+	VMOVUPS    192(SI), Z4
+	VPSRLD     $0x06, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 192(BX)
+	VMOVUPS    64(SI), Z4
+	VPSRLD     $0x18, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 256(DX)
+	VMOVUPS    192(SI), Z4
+	VPSRLD     $0x0c, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 256(BX)
+	VMOVUPS    128(SI), Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 320(DX)
+	VMOVUPS    192(SI), Z4
+	VPSRLD     $0x12, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 320(BX)
+	VMOVUPS    128(SI), Z4
+	VPSRLD     $0x06, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 384(DX)
+	VMOVUPS    192(SI), Z4
+	VPSRLD     $0x18, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z3, Z4, Z4
+	VMOVUPS    Z4, 384(BX)
+	VMOVUPS    128(SI), Z4
+	VPSRLD     $0x0c, Z4, Z4
+	VPANDD     Z5, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z2, Z4, Z4
+	VMOVUPS    Z4, 448(DX)
+	VMOVUPS    64(SI), Z2
+	VPSRLD     $0x1e, Z2, Z2
+	VMOVUPS    128(SI), Z4
+	VPSRLD     $0x1e, Z4, Z4
+	VPSLLD     $0x02, Z4, Z4
+	VPORD      Z4, Z2, Z2
+	VMOVUPS    192(SI), Z4
+	VPSRLD     $0x1e, Z4, Z4
+	VPSLLD     $0x04, Z4, Z4
+	VPORD      Z4, Z2, Z2
+	VCVTDQ2PS  Z2, Z2
+	VMULPS     Z3, Z2, Z2
+	VMOVUPS    Z2, 448(BX)
+	ADDQ       $+256, SI
+	MOVQ       $+8, R8
 
 block:
 	PREFETCHT0    4096(SI)
@@ -11298,458 +11401,408 @@ block:
 	PREFETCHT0    4224(SI)
 	PREFETCHT0    4288(SI)
 	VMOVUPS       (SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x08, Z3, Z3
-	VPANDD        Z0, Z3, Z3
+	VPANDD        Z0, Z2, Z3
 	VPXORD        Z6, Z6, Z6
-	VPDPWSSD.BCST (CX), Z2, Z6
+	VPDPWSSD.BCST (CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
 	VPXORD        Z7, Z7, Z7
 	VPDPWSSD.BCST 4(CX), Z3, Z7
-	VMOVUPS       64(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x08, Z3, Z3
+	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z3, Z3
-	VPDPWSSD.BCST 8(CX), Z2, Z6
+	VPDPWSSD.BCST 48(CX), Z3, Z6
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 52(CX), Z2, Z7
+	VMOVUPS       64(SI), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 8(CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
 	VPDPWSSD.BCST 12(CX), Z3, Z7
-	VMOVUPS       128(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       128(SI), Z3
-	VPSRLW        $0x08, Z3, Z3
+	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z3, Z3
-	VPDPWSSD.BCST 16(CX), Z2, Z6
+	VPDPWSSD.BCST 56(CX), Z3, Z6
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 60(CX), Z2, Z7
+	VMOVUPS       128(SI), Z2
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 16(CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
 	VPDPWSSD.BCST 20(CX), Z3, Z7
-	VMOVUPS       192(SI), Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       192(SI), Z3
-	VPSRLW        $0x08, Z3, Z3
+	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z3, Z3
-	VPDPWSSD.BCST 24(CX), Z2, Z6
-	VPDPWSSD.BCST 28(CX), Z3, Z7
-	VMOVUPS       (SI), Z2
-	VPSRLW        $0x04, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x0c, Z3, Z3
-	VPDPWSSD.BCST 48(CX), Z2, Z6
-	VPDPWSSD.BCST 52(CX), Z3, Z7
-	VMOVUPS       64(SI), Z2
-	VPSRLW        $0x04, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x0c, Z3, Z3
-	VPDPWSSD.BCST 56(CX), Z2, Z6
-	VPDPWSSD.BCST 60(CX), Z3, Z7
-	VMOVUPS       128(SI), Z2
-	VPSRLW        $0x04, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       128(SI), Z3
-	VPSRLW        $0x0c, Z3, Z3
-	VPDPWSSD.BCST 64(CX), Z2, Z6
-	VPDPWSSD.BCST 68(CX), Z3, Z7
+	VPDPWSSD.BCST 64(CX), Z3, Z6
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 68(CX), Z2, Z7
 	VMOVUPS       192(SI), Z2
-	VPSRLW        $0x04, Z2, Z2
-	VPANDD        Z0, Z2, Z2
-	VMOVUPS       192(SI), Z3
-	VPSRLW        $0x0c, Z3, Z3
-	VPDPWSSD.BCST 72(CX), Z2, Z6
-	VPDPWSSD.BCST 76(CX), Z3, Z7
+	VPANDD        Z0, Z2, Z3
+	VPDPWSSD.BCST 24(CX), Z3, Z6
+	VPSRLW        $0x08, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 28(CX), Z3, Z7
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z3, Z3
+	VPDPWSSD.BCST 72(CX), Z3, Z6
+	VPSRLW        $0x0c, Z2, Z2
+	VPDPWSSD.BCST 76(CX), Z2, Z7
+	VBROADCASTSS  80(CX), Z2
+	VBROADCASTSS  88(CX), Z3
 	VPADDD        Z7, Z6, Z6
 	VCVTDQ2PS     Z6, Z6
-	VBROADCASTSS  80(CX), Z2
 	VMULPS        (DX), Z2, Z2
 	VMULPS        Z2, Z6, Z6
 	VADDPS        Z6, Z1, Z1
-	VBROADCASTSS  88(CX), Z2
-	VMULPS        (BX), Z2, Z2
+	VMULPS        (BX), Z3, Z2
 	VSUBPS        Z2, Z1, Z1
 	ADDQ          $+96, CX
 	ADDQ          $+64, DX
 	ADDQ          $+64, BX
 	ADDQ          $+256, SI
-	DECQ          R9
-	JNZ           block
-	SUBQ          $+512, DX
-	SUBQ          $+512, BX
-	ADDQ          $+64, DI
 	DECQ          R8
+	JNZ           block
+	ADDQ          $-512, DX
+	ADDQ          $-512, BX
+	DECQ          DI
 	JNZ           record
 	VMOVUPS       Z1, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ5_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ5_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ5_K(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ5_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
-	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	VMOVUPS avx512_all_00100010<>+0(SB), Z1
-	MOVQ    records+40(FP), DI
+	MOVQ    unit+24(FP), BX
+	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
+	VMOVUPS avx512_all_10101010<>+0(SB), Z1
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z2
+	MOVQ    records+32(FP), SI
 
 record:
-	VCVTPH2PS (SI), Z2
-	VCVTPH2PS 32(SI), Z3
-	VMOVUPS   (BX), Z4
-	VMOVUPS   avx512_all_0000003f<>+0(SB), Z5
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, (CX)
-	VMOVUPS   64(BX), Z4
-	VPSRLD    $0x12, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, (DX)
-	VMOVUPS   (BX), Z4
-	VPSRLD    $0x06, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 64(CX)
-	VMOVUPS   64(BX), Z4
-	VPSRLD    $0x18, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 64(DX)
-	VMOVUPS   (BX), Z4
-	VPSRLD    $0x0c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 128(CX)
-	VMOVUPS   128(BX), Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 128(DX)
-	VMOVUPS   (BX), Z4
-	VPSRLD    $0x12, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 192(CX)
-	VMOVUPS   128(BX), Z4
-	VPSRLD    $0x06, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 192(DX)
-	VMOVUPS   (BX), Z4
-	VPSRLD    $0x18, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 256(CX)
-	VMOVUPS   128(BX), Z4
-	VPSRLD    $0x0c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 256(DX)
-	VMOVUPS   64(BX), Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 320(CX)
-	VMOVUPS   128(BX), Z4
-	VPSRLD    $0x12, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 320(DX)
-	VMOVUPS   64(BX), Z4
-	VPSRLD    $0x06, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 384(CX)
-	VMOVUPS   128(BX), Z4
-	VPSRLD    $0x18, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 384(DX)
-	VMOVUPS   64(BX), Z4
-	VPSRLD    $0x0c, Z4, Z4
-	VPANDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z2, Z4, Z4
-	VMOVUPS   Z4, 448(CX)
-	VMOVUPS   (BX), Z2
-	VPSRLD    $0x1e, Z2, Z2
-	VMOVUPS   64(BX), Z4
-	VPSRLD    $0x1e, Z4, Z4
-	VPSLLD    $0x02, Z4, Z4
-	VPORD     Z4, Z2, Z2
-	VMOVUPS   128(BX), Z4
-	VPSRLD    $0x1e, Z4, Z4
-	VPSLLD    $0x04, Z4, Z4
-	VPORD     Z4, Z2, Z2
-	VCVTDQ2PS Z2, Z2
-	VMULPS    Z3, Z2, Z2
-	VMOVUPS   Z2, 448(DX)
-	ADDQ      $+192, BX
-	MOVQ      $+8, R8
-
-block:
-	VMOVUPS (BX), Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSLLW  $0x04, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS (BX), Z3
-	VPSRLW  $0x08, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSRLW  $0x04, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	VMOVUPS 64(BX), Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSLLW  $0x03, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 64(BX), Z3
-	VPSRLW  $0x08, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSRLW  $0x05, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VMOVUPS Z2, 128(AX)
-	VMOVUPS Z3, 192(AX)
-	VMOVUPS 128(BX), Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSLLW  $0x02, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x08, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSRLW  $0x06, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VMOVUPS Z2, 256(AX)
-	VMOVUPS Z3, 320(AX)
-	VMOVUPS 192(BX), Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSLLW  $0x01, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 192(BX), Z3
-	VPSRLW  $0x08, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSRLW  $0x07, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VMOVUPS Z2, 384(AX)
-	VMOVUPS Z3, 448(AX)
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x04, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS (BX), Z3
-	VPSRLW  $0x0c, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSRLW  $0x08, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VMOVUPS Z2, 512(AX)
-	VMOVUPS Z3, 576(AX)
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x04, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSRLW  $0x01, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 64(BX), Z3
-	VPSRLW  $0x0c, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSRLW  $0x09, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VMOVUPS Z2, 640(AX)
-	VMOVUPS Z3, 704(AX)
-	VMOVUPS 128(BX), Z2
-	VPSRLW  $0x04, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSRLW  $0x02, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x0c, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSRLW  $0x0a, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VMOVUPS Z2, 768(AX)
-	VMOVUPS Z3, 832(AX)
-	VMOVUPS 192(BX), Z2
-	VPSRLW  $0x04, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSRLW  $0x03, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 192(BX), Z3
-	VPSRLW  $0x0c, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSRLW  $0x0b, Z4, Z4
-	VPANDD  Z1, Z4, Z4
-	VPORD   Z4, Z3, Z3
-	VMOVUPS Z2, 896(AX)
-	VMOVUPS Z3, 960(AX)
-	ADDQ    $+1024, AX
-	ADDQ    $+64, CX
-	ADDQ    $+64, DX
-	ADDQ    $+320, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+64, SI
-	DECQ    DI
-	JNZ     record
-	VZEROUPPER
-	RET
-
-// func avx512RowQ5_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ5_K(SB), NOSPLIT, $0-56
-	MOVQ    dst+0(FP), AX
-	MOVQ    a+8(FP), CX
-	MOVQ    scale+16(FP), DX
-	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
-	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	VMOVUPS avx512_all_00100010<>+0(SB), Z1
-	VMOVUPS (AX), Z2
-	MOVQ    records+48(FP), R8
-
-record:
-	VCVTPH2PS (DI), Z3
-	VCVTPH2PS 32(DI), Z4
-	VMOVUPS   (SI), Z5
+	VCVTPH2PS (BX), Z3
+	VCVTPH2PS 32(BX), Z4
+	VMOVUPS   64(BX), Z5
 	VMOVUPS   avx512_all_0000003f<>+0(SB), Z6
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
+	VMOVUPS   Z5, (CX)
+	VMOVUPS   128(BX), Z5
+	VPSRLD    $0x12, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z4, Z5, Z5
 	VMOVUPS   Z5, (DX)
-	VMOVUPS   64(SI), Z5
-	VPSRLD    $0x12, Z5, Z5
-	VPANDD    Z6, Z5, Z5
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z4, Z5, Z5
-	VMOVUPS   Z5, (BX)
-	VMOVUPS   (SI), Z5
+	VMOVUPS   64(BX), Z5
 	VPSRLD    $0x06, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
+	VMOVUPS   Z5, 64(CX)
+	VMOVUPS   128(BX), Z5
+	VPSRLD    $0x18, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z4, Z5, Z5
 	VMOVUPS   Z5, 64(DX)
-	VMOVUPS   64(SI), Z5
-	VPSRLD    $0x18, Z5, Z5
-	VPANDD    Z6, Z5, Z5
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z4, Z5, Z5
-	VMOVUPS   Z5, 64(BX)
-	VMOVUPS   (SI), Z5
+	VMOVUPS   64(BX), Z5
 	VPSRLD    $0x0c, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
+	VMOVUPS   Z5, 128(CX)
+	VMOVUPS   192(BX), Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z4, Z5, Z5
 	VMOVUPS   Z5, 128(DX)
-	VMOVUPS   128(SI), Z5
-	VPANDD    Z6, Z5, Z5
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z4, Z5, Z5
-	VMOVUPS   Z5, 128(BX)
-	VMOVUPS   (SI), Z5
+	VMOVUPS   64(BX), Z5
 	VPSRLD    $0x12, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
+	VMOVUPS   Z5, 192(CX)
+	VMOVUPS   192(BX), Z5
+	VPSRLD    $0x06, Z5, Z5
+	VPANDD    Z6, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z4, Z5, Z5
 	VMOVUPS   Z5, 192(DX)
-	VMOVUPS   128(SI), Z5
-	VPSRLD    $0x06, Z5, Z5
-	VPANDD    Z6, Z5, Z5
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z4, Z5, Z5
-	VMOVUPS   Z5, 192(BX)
-	VMOVUPS   (SI), Z5
+	VMOVUPS   64(BX), Z5
 	VPSRLD    $0x18, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
-	VMOVUPS   Z5, 256(DX)
-	VMOVUPS   128(SI), Z5
+	VMOVUPS   Z5, 256(CX)
+	VMOVUPS   192(BX), Z5
 	VPSRLD    $0x0c, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z4, Z5, Z5
-	VMOVUPS   Z5, 256(BX)
-	VMOVUPS   64(SI), Z5
+	VMOVUPS   Z5, 256(DX)
+	VMOVUPS   128(BX), Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
-	VMOVUPS   Z5, 320(DX)
-	VMOVUPS   128(SI), Z5
+	VMOVUPS   Z5, 320(CX)
+	VMOVUPS   192(BX), Z5
 	VPSRLD    $0x12, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z4, Z5, Z5
-	VMOVUPS   Z5, 320(BX)
-	VMOVUPS   64(SI), Z5
+	VMOVUPS   Z5, 320(DX)
+	VMOVUPS   128(BX), Z5
 	VPSRLD    $0x06, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
-	VMOVUPS   Z5, 384(DX)
-	VMOVUPS   128(SI), Z5
+	VMOVUPS   Z5, 384(CX)
+	VMOVUPS   192(BX), Z5
 	VPSRLD    $0x18, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z4, Z5, Z5
-	VMOVUPS   Z5, 384(BX)
-	VMOVUPS   64(SI), Z5
+	VMOVUPS   Z5, 384(DX)
+	VMOVUPS   128(BX), Z5
 	VPSRLD    $0x0c, Z5, Z5
 	VPANDD    Z6, Z5, Z5
 	VCVTDQ2PS Z5, Z5
 	VMULPS    Z3, Z5, Z5
-	VMOVUPS   Z5, 448(DX)
-	VMOVUPS   (SI), Z3
+	VMOVUPS   Z5, 448(CX)
+	VMOVUPS   64(BX), Z3
 	VPSRLD    $0x1e, Z3, Z3
-	VMOVUPS   64(SI), Z5
+	VMOVUPS   128(BX), Z5
 	VPSRLD    $0x1e, Z5, Z5
 	VPSLLD    $0x02, Z5, Z5
 	VPORD     Z5, Z3, Z3
-	VMOVUPS   128(SI), Z5
+	VMOVUPS   192(BX), Z5
 	VPSRLD    $0x1e, Z5, Z5
 	VPSLLD    $0x04, Z5, Z5
 	VPORD     Z5, Z3, Z3
 	VCVTDQ2PS Z3, Z3
 	VMULPS    Z4, Z3, Z3
-	VMOVUPS   Z3, 448(BX)
-	ADDQ      $+192, SI
-	MOVQ      $+8, R9
+	VMOVUPS   Z3, 448(DX)
+	ADDQ      $+256, BX
+	MOVQ      $+8, DI
+
+block:
+	VMOVUPS (BX), Z3
+	VPANDD  Z0, Z3, Z4
+	VMOVUPS 256(BX), Z5
+	VPSLLW  $0x04, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z4, Z4
+	VPANDD  Z2, Z4, Z5
+	VMOVUPS Z5, (AX)
+	VPSRLW  $0x08, Z4, Z4
+	VMOVUPS Z4, 64(AX)
+	VPSRLW  $0x04, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 256(BX), Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
+	VPANDD  Z2, Z3, Z4
+	VMOVUPS Z4, 512(AX)
+	VPSRLW  $0x08, Z3, Z3
+	VMOVUPS Z3, 576(AX)
+	VMOVUPS 64(BX), Z3
+	VPANDD  Z0, Z3, Z4
+	VMOVUPS 256(BX), Z5
+	VPSLLW  $0x03, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z4, Z4
+	VPANDD  Z2, Z4, Z5
+	VMOVUPS Z5, 128(AX)
+	VPSRLW  $0x08, Z4, Z4
+	VMOVUPS Z4, 192(AX)
+	VPSRLW  $0x04, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 256(BX), Z4
+	VPSRLW  $0x01, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
+	VPANDD  Z2, Z3, Z4
+	VMOVUPS Z4, 640(AX)
+	VPSRLW  $0x08, Z3, Z3
+	VMOVUPS Z3, 704(AX)
+	VMOVUPS 128(BX), Z3
+	VPANDD  Z0, Z3, Z4
+	VMOVUPS 256(BX), Z5
+	VPSLLW  $0x02, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z4, Z4
+	VPANDD  Z2, Z4, Z5
+	VMOVUPS Z5, 256(AX)
+	VPSRLW  $0x08, Z4, Z4
+	VMOVUPS Z4, 320(AX)
+	VPSRLW  $0x04, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 256(BX), Z4
+	VPSRLW  $0x02, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
+	VPANDD  Z2, Z3, Z4
+	VMOVUPS Z4, 768(AX)
+	VPSRLW  $0x08, Z3, Z3
+	VMOVUPS Z3, 832(AX)
+	VMOVUPS 192(BX), Z3
+	VPANDD  Z0, Z3, Z4
+	VMOVUPS 256(BX), Z5
+	VPSLLW  $0x01, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z4, Z4
+	VPANDD  Z2, Z4, Z5
+	VMOVUPS Z5, 384(AX)
+	VPSRLW  $0x08, Z4, Z4
+	VMOVUPS Z4, 448(AX)
+	VPSRLW  $0x04, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 256(BX), Z4
+	VPSRLW  $0x03, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
+	VPANDD  Z2, Z3, Z4
+	VMOVUPS Z4, 896(AX)
+	VPSRLW  $0x08, Z3, Z3
+	VMOVUPS Z3, 960(AX)
+	ADDQ    $+1024, AX
+	ADDQ    $+64, CX
+	ADDQ    $+64, DX
+	ADDQ    $+320, BX
+	DECQ    DI
+	JNZ     block
+	DECQ    SI
+	JNZ     record
+	VZEROUPPER
+	RET
+
+// func avx512RowQ5_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
+TEXT ·avx512RowQ5_K(SB), NOSPLIT, $0-48
+	MOVQ    dst+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    scale+16(FP), DX
+	MOVQ    minus+24(FP), BX
+	MOVQ    unit+32(FP), SI
+	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
+	VMOVUPS avx512_all_10101010<>+0(SB), Z1
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z2
+	VMOVUPS (AX), Z3
+	MOVQ    records+40(FP), DI
+
+record:
+	PREFETCHT0 4096(SI)
+	PREFETCHT0 4160(SI)
+	PREFETCHT0 4224(SI)
+	PREFETCHT0 4288(SI)
+	VCVTPH2PS  (SI), Z4
+	VCVTPH2PS  32(SI), Z5
+	VMOVUPS    64(SI), Z6
+	VMOVUPS    avx512_all_0000003f<>+0(SB), Z7
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z4, Z6, Z6
+	VMOVUPS    Z6, (DX)
+	VMOVUPS    128(SI), Z6
+	VPSRLD     $0x12, Z6, Z6
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z5, Z6, Z6
+	VMOVUPS    Z6, (BX)
+	VMOVUPS    64(SI), Z6
+	VPSRLD     $0x06, Z6, Z6
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z4, Z6, Z6
+	VMOVUPS    Z6, 64(DX)
+	VMOVUPS    128(SI), Z6
+	VPSRLD     $0x18, Z6, Z6
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z5, Z6, Z6
+	VMOVUPS    Z6, 64(BX)
+	VMOVUPS    64(SI), Z6
+	VPSRLD     $0x0c, Z6, Z6
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z4, Z6, Z6
+	VMOVUPS    Z6, 128(DX)
+	VMOVUPS    192(SI), Z6
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z5, Z6, Z6
+	VMOVUPS    Z6, 128(BX)
+	VMOVUPS    64(SI), Z6
+	VPSRLD     $0x12, Z6, Z6
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z4, Z6, Z6
+	VMOVUPS    Z6, 192(DX)
+	VMOVUPS    192(SI), Z6
+	VPSRLD     $0x06, Z6, Z6
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z5, Z6, Z6
+	VMOVUPS    Z6, 192(BX)
+	VMOVUPS    64(SI), Z6
+	VPSRLD     $0x18, Z6, Z6
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z4, Z6, Z6
+	VMOVUPS    Z6, 256(DX)
+	VMOVUPS    192(SI), Z6
+	VPSRLD     $0x0c, Z6, Z6
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z5, Z6, Z6
+	VMOVUPS    Z6, 256(BX)
+	VMOVUPS    128(SI), Z6
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z4, Z6, Z6
+	VMOVUPS    Z6, 320(DX)
+	VMOVUPS    192(SI), Z6
+	VPSRLD     $0x12, Z6, Z6
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z5, Z6, Z6
+	VMOVUPS    Z6, 320(BX)
+	VMOVUPS    128(SI), Z6
+	VPSRLD     $0x06, Z6, Z6
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z4, Z6, Z6
+	VMOVUPS    Z6, 384(DX)
+	VMOVUPS    192(SI), Z6
+	VPSRLD     $0x18, Z6, Z6
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z5, Z6, Z6
+	VMOVUPS    Z6, 384(BX)
+	VMOVUPS    128(SI), Z6
+	VPSRLD     $0x0c, Z6, Z6
+	VPANDD     Z7, Z6, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z4, Z6, Z6
+	VMOVUPS    Z6, 448(DX)
+	VMOVUPS    64(SI), Z4
+	VPSRLD     $0x1e, Z4, Z4
+	VMOVUPS    128(SI), Z6
+	VPSRLD     $0x1e, Z6, Z6
+	VPSLLD     $0x02, Z6, Z6
+	VPORD      Z6, Z4, Z4
+	VMOVUPS    192(SI), Z6
+	VPSRLD     $0x1e, Z6, Z6
+	VPSLLD     $0x04, Z6, Z6
+	VPORD      Z6, Z4, Z4
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z5, Z4, Z4
+	VMOVUPS    Z4, 448(BX)
+	ADDQ       $+256, SI
+	MOVQ       $+8, R8
 
 block:
 	PREFETCHT0    4096(SI)
@@ -11757,417 +11810,334 @@ block:
 	PREFETCHT0    4224(SI)
 	PREFETCHT0    4288(SI)
 	PREFETCHT0    4352(SI)
-	VMOVUPS       (SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSLLW        $0x04, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
 	VMOVUPS       (SI), Z4
-	VPSRLW        $0x08, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       256(SI), Z5
-	VPSRLW        $0x04, Z5, Z5
-	VPANDD        Z1, Z5, Z5
-	VPORD         Z5, Z4, Z4
-	VPXORD        Z7, Z7, Z7
-	VPDPWSSD.BCST (CX), Z3, Z7
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(SI), Z6
+	VPSLLW        $0x04, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
 	VPXORD        Z8, Z8, Z8
-	VPDPWSSD.BCST 4(CX), Z4, Z8
-	VMOVUPS       64(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSLLW        $0x03, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       64(SI), Z4
-	VPSRLW        $0x08, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       256(SI), Z5
-	VPSRLW        $0x05, Z5, Z5
-	VPANDD        Z1, Z5, Z5
-	VPORD         Z5, Z4, Z4
-	VPDPWSSD.BCST 8(CX), Z3, Z7
-	VPDPWSSD.BCST 12(CX), Z4, Z8
-	VMOVUPS       128(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSLLW        $0x02, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       128(SI), Z4
-	VPSRLW        $0x08, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       256(SI), Z5
-	VPSRLW        $0x06, Z5, Z5
-	VPANDD        Z1, Z5, Z5
-	VPORD         Z5, Z4, Z4
-	VPDPWSSD.BCST 16(CX), Z3, Z7
-	VPDPWSSD.BCST 20(CX), Z4, Z8
-	VMOVUPS       192(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSLLW        $0x01, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       192(SI), Z4
-	VPSRLW        $0x08, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       256(SI), Z5
-	VPSRLW        $0x07, Z5, Z5
-	VPANDD        Z1, Z5, Z5
-	VPORD         Z5, Z4, Z4
-	VPDPWSSD.BCST 24(CX), Z3, Z7
-	VPDPWSSD.BCST 28(CX), Z4, Z8
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       (SI), Z4
-	VPSRLW        $0x0c, Z4, Z4
-	VMOVUPS       256(SI), Z5
+	VPDPWSSD.BCST (CX), Z6, Z8
 	VPSRLW        $0x08, Z5, Z5
+	VPXORD        Z9, Z9, Z9
+	VPDPWSSD.BCST 4(CX), Z5, Z9
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(SI), Z5
 	VPANDD        Z1, Z5, Z5
 	VPORD         Z5, Z4, Z4
-	VPDPWSSD.BCST 48(CX), Z3, Z7
-	VPDPWSSD.BCST 52(CX), Z4, Z8
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSRLW        $0x01, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 48(CX), Z5, Z8
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 52(CX), Z4, Z9
 	VMOVUPS       64(SI), Z4
-	VPSRLW        $0x0c, Z4, Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(SI), Z6
+	VPSLLW        $0x03, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 8(CX), Z6, Z8
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 12(CX), Z5, Z9
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
 	VMOVUPS       256(SI), Z5
-	VPSRLW        $0x09, Z5, Z5
+	VPSRLW        $0x01, Z5, Z5
 	VPANDD        Z1, Z5, Z5
 	VPORD         Z5, Z4, Z4
-	VPDPWSSD.BCST 56(CX), Z3, Z7
-	VPDPWSSD.BCST 60(CX), Z4, Z8
-	VMOVUPS       128(SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSRLW        $0x02, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 56(CX), Z5, Z8
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 60(CX), Z4, Z9
 	VMOVUPS       128(SI), Z4
-	VPSRLW        $0x0c, Z4, Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(SI), Z6
+	VPSLLW        $0x02, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 16(CX), Z6, Z8
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 20(CX), Z5, Z9
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
 	VMOVUPS       256(SI), Z5
-	VPSRLW        $0x0a, Z5, Z5
+	VPSRLW        $0x02, Z5, Z5
 	VPANDD        Z1, Z5, Z5
 	VPORD         Z5, Z4, Z4
-	VPDPWSSD.BCST 64(CX), Z3, Z7
-	VPDPWSSD.BCST 68(CX), Z4, Z8
-	VMOVUPS       192(SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSRLW        $0x03, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 64(CX), Z5, Z8
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 68(CX), Z4, Z9
 	VMOVUPS       192(SI), Z4
-	VPSRLW        $0x0c, Z4, Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(SI), Z6
+	VPSLLW        $0x01, Z6, Z6
+	VPANDD        Z1, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 24(CX), Z6, Z8
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 28(CX), Z5, Z9
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
 	VMOVUPS       256(SI), Z5
-	VPSRLW        $0x0b, Z5, Z5
+	VPSRLW        $0x03, Z5, Z5
 	VPANDD        Z1, Z5, Z5
 	VPORD         Z5, Z4, Z4
-	VPDPWSSD.BCST 72(CX), Z3, Z7
-	VPDPWSSD.BCST 76(CX), Z4, Z8
-	VPADDD        Z8, Z7, Z7
-	VCVTDQ2PS     Z7, Z7
-	VBROADCASTSS  80(CX), Z3
-	VMULPS        (DX), Z3, Z3
-	VMULPS        Z3, Z7, Z7
-	VADDPS        Z7, Z2, Z2
-	VBROADCASTSS  88(CX), Z3
-	VMULPS        (BX), Z3, Z3
-	VSUBPS        Z3, Z2, Z2
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 72(CX), Z5, Z8
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 76(CX), Z4, Z9
+	VBROADCASTSS  80(CX), Z4
+	VBROADCASTSS  88(CX), Z5
+	VPADDD        Z9, Z8, Z8
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        (DX), Z4, Z4
+	VMULPS        Z4, Z8, Z8
+	VADDPS        Z8, Z3, Z3
+	VMULPS        (BX), Z5, Z4
+	VSUBPS        Z4, Z3, Z3
 	ADDQ          $+96, CX
 	ADDQ          $+64, DX
 	ADDQ          $+64, BX
 	ADDQ          $+320, SI
-	DECQ          R9
-	JNZ           block
-	SUBQ          $+512, DX
-	SUBQ          $+512, BX
-	ADDQ          $+64, DI
 	DECQ          R8
+	JNZ           block
+	ADDQ          $-512, DX
+	ADDQ          $-512, BX
+	DECQ          DI
 	JNZ           record
-	VMOVUPS       Z2, (AX)
+	VMOVUPS       Z3, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackQ6_K(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackQ6_K(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackQ6_K(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackQ6_K(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
-	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	VMOVUPS avx512_all_00300030<>+0(SB), Z1
-	MOVQ    records+40(FP), DI
+	MOVQ    unit+24(FP), DX
+	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
+	VMOVUPS avx512_all_30303030<>+0(SB), Z1
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z2
+	MOVQ    records+32(FP), BX
 
 record:
-	VCVTPH2PS (SI), Z2
-	VMOVUPS   (BX), Z3
-	VPSLLD    $0x18, Z3, Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, (CX)
-	VMOVUPS   (BX), Z3
-	VPSLLD    $0x10, Z3, Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 64(CX)
-	VMOVUPS   (BX), Z3
-	VPSLLD    $0x08, Z3, Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 128(CX)
-	VMOVUPS   (BX), Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 192(CX)
-	VMOVUPS   64(BX), Z3
-	VPSLLD    $0x18, Z3, Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 256(CX)
-	VMOVUPS   64(BX), Z3
-	VPSLLD    $0x10, Z3, Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 320(CX)
-	VMOVUPS   64(BX), Z3
-	VPSLLD    $0x08, Z3, Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 384(CX)
-	VMOVUPS   64(BX), Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 448(CX)
-	VMOVUPS   128(BX), Z3
-	VPSLLD    $0x18, Z3, Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 512(CX)
-	VMOVUPS   128(BX), Z3
-	VPSLLD    $0x10, Z3, Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 576(CX)
-	VMOVUPS   128(BX), Z3
-	VPSLLD    $0x08, Z3, Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 640(CX)
-	VMOVUPS   128(BX), Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 704(CX)
-	VMOVUPS   192(BX), Z3
-	VPSLLD    $0x18, Z3, Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 768(CX)
-	VMOVUPS   192(BX), Z3
-	VPSLLD    $0x10, Z3, Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 832(CX)
-	VMOVUPS   192(BX), Z3
-	VPSLLD    $0x08, Z3, Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 896(CX)
-	VMOVUPS   192(BX), Z3
-	VPSRAD    $0x18, Z3, Z3
-	VCVTDQ2PS Z3, Z3
-	VMULPS    Z2, Z3, Z3
-	VMOVUPS   Z3, 960(CX)
-	ADDQ      $+256, BX
-	MOVQ      $+8, R8
+	VCVTPH2PS (DX), Z3
+	VMOVUPS   32(DX), Z4
+	VPSLLD    $0x18, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, (CX)
+	VMOVUPS   32(DX), Z4
+	VPSLLD    $0x10, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 64(CX)
+	VMOVUPS   32(DX), Z4
+	VPSLLD    $0x08, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 128(CX)
+	VMOVUPS   32(DX), Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 192(CX)
+	VMOVUPS   96(DX), Z4
+	VPSLLD    $0x18, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 256(CX)
+	VMOVUPS   96(DX), Z4
+	VPSLLD    $0x10, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 320(CX)
+	VMOVUPS   96(DX), Z4
+	VPSLLD    $0x08, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 384(CX)
+	VMOVUPS   96(DX), Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 448(CX)
+	VMOVUPS   160(DX), Z4
+	VPSLLD    $0x18, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 512(CX)
+	VMOVUPS   160(DX), Z4
+	VPSLLD    $0x10, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 576(CX)
+	VMOVUPS   160(DX), Z4
+	VPSLLD    $0x08, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 640(CX)
+	VMOVUPS   160(DX), Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 704(CX)
+	VMOVUPS   224(DX), Z4
+	VPSLLD    $0x18, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 768(CX)
+	VMOVUPS   224(DX), Z4
+	VPSLLD    $0x10, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 832(CX)
+	VMOVUPS   224(DX), Z4
+	VPSLLD    $0x08, Z4, Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 896(CX)
+	VMOVUPS   224(DX), Z4
+	VPSRAD    $0x18, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, 960(CX)
+	ADDQ      $+288, DX
+	MOVQ      $+8, SI
 
 block:
-	VMOVUPS (BX), Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSLLW  $0x04, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS (BX), Z3
-	VPSRLW  $0x08, Z3, Z3
+	VMOVUPS (DX), Z3
+	VPANDD  Z0, Z3, Z4
+	VMOVUPS 256(DX), Z5
+	VPSLLW  $0x04, Z5, Z5
+	VPANDD  Z1, Z5, Z5
+	VPORD   Z5, Z4, Z4
+	VPANDD  Z2, Z4, Z5
+	VMOVUPS avx512_all_00200020<>+0(SB), Z6
+	VPSUBW  Z6, Z5, Z5
+	VMOVUPS Z5, (AX)
+	VPSRLW  $0x08, Z4, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 64(AX)
+	VPSRLW  $0x04, Z3, Z3
 	VPANDD  Z0, Z3, Z3
-	VMOVUPS 256(BX), Z4
-	VPSRLW  $0x04, Z4, Z4
+	VMOVUPS 256(DX), Z4
 	VPANDD  Z1, Z4, Z4
 	VPORD   Z4, Z3, Z3
-	VMOVUPS avx512_all_00200020<>+0(SB), Z4
-	VPSUBW  Z4, Z2, Z2
-	VPSUBW  Z4, Z3, Z3
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	VMOVUPS 64(BX), Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 320(BX), Z3
-	VPSLLW  $0x04, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 64(BX), Z3
+	VPANDD  Z2, Z3, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 512(AX)
 	VPSRLW  $0x08, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 320(BX), Z5
-	VPSRLW  $0x04, Z5, Z5
-	VPANDD  Z1, Z5, Z5
-	VPORD   Z5, Z3, Z3
-	VPSUBW  Z4, Z2, Z2
-	VPSUBW  Z4, Z3, Z3
-	VMOVUPS Z2, 128(AX)
-	VMOVUPS Z3, 192(AX)
-	VMOVUPS 128(BX), Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSLLW  $0x02, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x08, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 256(BX), Z5
-	VPSRLW  $0x06, Z5, Z5
-	VPANDD  Z1, Z5, Z5
-	VPORD   Z5, Z3, Z3
-	VPSUBW  Z4, Z2, Z2
-	VPSUBW  Z4, Z3, Z3
-	VMOVUPS Z2, 256(AX)
-	VMOVUPS Z3, 320(AX)
-	VMOVUPS 192(BX), Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 320(BX), Z3
-	VPSLLW  $0x02, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 192(BX), Z3
-	VPSRLW  $0x08, Z3, Z3
-	VPANDD  Z0, Z3, Z3
-	VMOVUPS 320(BX), Z5
-	VPSRLW  $0x06, Z5, Z5
-	VPANDD  Z1, Z5, Z5
-	VPORD   Z5, Z3, Z3
-	VPSUBW  Z4, Z2, Z2
-	VPSUBW  Z4, Z3, Z3
-	VMOVUPS Z2, 384(AX)
-	VMOVUPS Z3, 448(AX)
-	VMOVUPS (BX), Z2
-	VPSRLW  $0x04, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS (BX), Z3
-	VPSRLW  $0x0c, Z3, Z3
-	VMOVUPS 256(BX), Z5
-	VPSRLW  $0x08, Z5, Z5
-	VPANDD  Z1, Z5, Z5
-	VPORD   Z5, Z3, Z3
-	VPSUBW  Z4, Z2, Z2
-	VPSUBW  Z4, Z3, Z3
-	VMOVUPS Z2, 512(AX)
+	VPSUBW  Z6, Z3, Z3
 	VMOVUPS Z3, 576(AX)
-	VMOVUPS 64(BX), Z2
-	VPSRLW  $0x04, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 320(BX), Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 64(BX), Z3
-	VPSRLW  $0x0c, Z3, Z3
-	VMOVUPS 320(BX), Z5
-	VPSRLW  $0x08, Z5, Z5
+	VMOVUPS 64(DX), Z3
+	VPANDD  Z0, Z3, Z4
+	VMOVUPS 320(DX), Z5
+	VPSLLW  $0x04, Z5, Z5
 	VPANDD  Z1, Z5, Z5
-	VPORD   Z5, Z3, Z3
-	VPSUBW  Z4, Z2, Z2
-	VPSUBW  Z4, Z3, Z3
-	VMOVUPS Z2, 640(AX)
+	VPORD   Z5, Z4, Z4
+	VPANDD  Z2, Z4, Z5
+	VPSUBW  Z6, Z5, Z5
+	VMOVUPS Z5, 128(AX)
+	VPSRLW  $0x08, Z4, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 192(AX)
+	VPSRLW  $0x04, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 320(DX), Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
+	VPANDD  Z2, Z3, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 640(AX)
+	VPSRLW  $0x08, Z3, Z3
+	VPSUBW  Z6, Z3, Z3
 	VMOVUPS Z3, 704(AX)
-	VMOVUPS 128(BX), Z2
-	VPSRLW  $0x04, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 256(BX), Z3
-	VPSRLW  $0x02, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 128(BX), Z3
-	VPSRLW  $0x0c, Z3, Z3
-	VMOVUPS 256(BX), Z5
-	VPSRLW  $0x0a, Z5, Z5
+	VMOVUPS 128(DX), Z3
+	VPANDD  Z0, Z3, Z4
+	VMOVUPS 256(DX), Z5
+	VPSLLW  $0x02, Z5, Z5
 	VPANDD  Z1, Z5, Z5
-	VPORD   Z5, Z3, Z3
-	VPSUBW  Z4, Z2, Z2
-	VPSUBW  Z4, Z3, Z3
-	VMOVUPS Z2, 768(AX)
+	VPORD   Z5, Z4, Z4
+	VPANDD  Z2, Z4, Z5
+	VPSUBW  Z6, Z5, Z5
+	VMOVUPS Z5, 256(AX)
+	VPSRLW  $0x08, Z4, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 320(AX)
+	VPSRLW  $0x04, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 256(DX), Z4
+	VPSRLW  $0x02, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
+	VPANDD  Z2, Z3, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 768(AX)
+	VPSRLW  $0x08, Z3, Z3
+	VPSUBW  Z6, Z3, Z3
 	VMOVUPS Z3, 832(AX)
-	VMOVUPS 192(BX), Z2
-	VPSRLW  $0x04, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VMOVUPS 320(BX), Z3
-	VPSRLW  $0x02, Z3, Z3
-	VPANDD  Z1, Z3, Z3
-	VPORD   Z3, Z2, Z2
-	VMOVUPS 192(BX), Z3
-	VPSRLW  $0x0c, Z3, Z3
-	VMOVUPS 320(BX), Z5
-	VPSRLW  $0x0a, Z5, Z5
+	VMOVUPS 192(DX), Z3
+	VPANDD  Z0, Z3, Z4
+	VMOVUPS 320(DX), Z5
+	VPSLLW  $0x02, Z5, Z5
 	VPANDD  Z1, Z5, Z5
-	VPORD   Z5, Z3, Z3
-	VPSUBW  Z4, Z2, Z2
-	VPSUBW  Z4, Z3, Z3
-	VMOVUPS Z2, 896(AX)
+	VPORD   Z5, Z4, Z4
+	VPANDD  Z2, Z4, Z5
+	VPSUBW  Z6, Z5, Z5
+	VMOVUPS Z5, 384(AX)
+	VPSRLW  $0x08, Z4, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 448(AX)
+	VPSRLW  $0x04, Z3, Z3
+	VPANDD  Z0, Z3, Z3
+	VMOVUPS 320(DX), Z4
+	VPSRLW  $0x02, Z4, Z4
+	VPANDD  Z1, Z4, Z4
+	VPORD   Z4, Z3, Z3
+	VPANDD  Z2, Z3, Z4
+	VPSUBW  Z6, Z4, Z4
+	VMOVUPS Z4, 896(AX)
+	VPSRLW  $0x08, Z3, Z3
+	VPSUBW  Z6, Z3, Z3
 	VMOVUPS Z3, 960(AX)
 	ADDQ    $+1024, AX
 	ADDQ    $+128, CX
-	ADDQ    $+128, DX
-	ADDQ    $+384, BX
-	DECQ    R8
+	ADDQ    $+384, DX
+	DECQ    SI
 	JNZ     block
-	ADDQ    $+32, SI
-	DECQ    DI
+	DECQ    BX
 	JNZ     record
 	VZEROUPPER
 	RET
 
-DATA avx512_all_00300030<>+0(SB)/8, $0x0030003000300030
-DATA avx512_all_00300030<>+8(SB)/8, $0x0030003000300030
-DATA avx512_all_00300030<>+16(SB)/8, $0x0030003000300030
-DATA avx512_all_00300030<>+24(SB)/8, $0x0030003000300030
-DATA avx512_all_00300030<>+32(SB)/8, $0x0030003000300030
-DATA avx512_all_00300030<>+40(SB)/8, $0x0030003000300030
-DATA avx512_all_00300030<>+48(SB)/8, $0x0030003000300030
-DATA avx512_all_00300030<>+56(SB)/8, $0x0030003000300030
-GLOBL avx512_all_00300030<>(SB), RODATA|NOPTR, $64
+DATA avx512_all_30303030<>+0(SB)/8, $0x3030303030303030
+DATA avx512_all_30303030<>+8(SB)/8, $0x3030303030303030
+DATA avx512_all_30303030<>+16(SB)/8, $0x3030303030303030
+DATA avx512_all_30303030<>+24(SB)/8, $0x3030303030303030
+DATA avx512_all_30303030<>+32(SB)/8, $0x3030303030303030
+DATA avx512_all_30303030<>+40(SB)/8, $0x3030303030303030
+DATA avx512_all_30303030<>+48(SB)/8, $0x3030303030303030
+DATA avx512_all_30303030<>+56(SB)/8, $0x3030303030303030
+GLOBL avx512_all_30303030<>(SB), RODATA|NOPTR, $64
 
 DATA avx512_all_00200020<>+0(SB)/8, $0x0020002000200020
 DATA avx512_all_00200020<>+8(SB)/8, $0x0020002000200020
@@ -12179,624 +12149,792 @@ DATA avx512_all_00200020<>+48(SB)/8, $0x0020002000200020
 DATA avx512_all_00200020<>+56(SB)/8, $0x0020002000200020
 GLOBL avx512_all_00200020<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowQ6_K(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowQ6_K(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowQ6_K(SB), NOSPLIT, $0-56
+TEXT ·avx512RowQ6_K(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
-	VMOVUPS avx512_all_000f000f<>+0(SB), Z0
-	VMOVUPS avx512_all_00300030<>+0(SB), Z1
-	VMOVUPS (AX), Z2
-	MOVQ    records+48(FP), R8
+	MOVQ    unit+32(FP), BX
+	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
+	VMOVUPS avx512_all_30303030<>+0(SB), Z1
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z2
+	VMOVUPS (AX), Z3
+	MOVQ    records+40(FP), SI
 
 record:
-	VCVTPH2PS (DI), Z3
-	VMOVUPS   (SI), Z4
-	VPSLLD    $0x18, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, (DX)
-	VMOVUPS   (SI), Z4
-	VPSLLD    $0x10, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 64(DX)
-	VMOVUPS   (SI), Z4
-	VPSLLD    $0x08, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 128(DX)
-	VMOVUPS   (SI), Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 192(DX)
-	VMOVUPS   64(SI), Z4
-	VPSLLD    $0x18, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 256(DX)
-	VMOVUPS   64(SI), Z4
-	VPSLLD    $0x10, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 320(DX)
-	VMOVUPS   64(SI), Z4
-	VPSLLD    $0x08, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 384(DX)
-	VMOVUPS   64(SI), Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 448(DX)
-	VMOVUPS   128(SI), Z4
-	VPSLLD    $0x18, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 512(DX)
-	VMOVUPS   128(SI), Z4
-	VPSLLD    $0x10, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 576(DX)
-	VMOVUPS   128(SI), Z4
-	VPSLLD    $0x08, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 640(DX)
-	VMOVUPS   128(SI), Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 704(DX)
-	VMOVUPS   192(SI), Z4
-	VPSLLD    $0x18, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 768(DX)
-	VMOVUPS   192(SI), Z4
-	VPSLLD    $0x10, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 832(DX)
-	VMOVUPS   192(SI), Z4
-	VPSLLD    $0x08, Z4, Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 896(DX)
-	VMOVUPS   192(SI), Z4
-	VPSRAD    $0x18, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z3, Z4, Z4
-	VMOVUPS   Z4, 960(DX)
-	ADDQ      $+256, SI
-	MOVQ      $+8, R9
+	PREFETCHT0 4096(BX)
+	PREFETCHT0 4160(BX)
+	PREFETCHT0 4224(BX)
+	PREFETCHT0 4288(BX)
+	PREFETCHT0 4352(BX)
+	VCVTPH2PS  (BX), Z4
+	VMOVUPS    32(BX), Z5
+	VPSLLD     $0x18, Z5, Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, (DX)
+	VMOVUPS    32(BX), Z5
+	VPSLLD     $0x10, Z5, Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 64(DX)
+	VMOVUPS    32(BX), Z5
+	VPSLLD     $0x08, Z5, Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 128(DX)
+	VMOVUPS    32(BX), Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 192(DX)
+	VMOVUPS    96(BX), Z5
+	VPSLLD     $0x18, Z5, Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 256(DX)
+	VMOVUPS    96(BX), Z5
+	VPSLLD     $0x10, Z5, Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 320(DX)
+	VMOVUPS    96(BX), Z5
+	VPSLLD     $0x08, Z5, Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 384(DX)
+	VMOVUPS    96(BX), Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 448(DX)
+	VMOVUPS    160(BX), Z5
+	VPSLLD     $0x18, Z5, Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 512(DX)
+	VMOVUPS    160(BX), Z5
+	VPSLLD     $0x10, Z5, Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 576(DX)
+	VMOVUPS    160(BX), Z5
+	VPSLLD     $0x08, Z5, Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 640(DX)
+	VMOVUPS    160(BX), Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 704(DX)
+	VMOVUPS    224(BX), Z5
+	VPSLLD     $0x18, Z5, Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 768(DX)
+	VMOVUPS    224(BX), Z5
+	VPSLLD     $0x10, Z5, Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 832(DX)
+	VMOVUPS    224(BX), Z5
+	VPSLLD     $0x08, Z5, Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 896(DX)
+	VMOVUPS    224(BX), Z5
+	VPSRAD     $0x18, Z5, Z5
+	VCVTDQ2PS  Z5, Z5
+	VMULPS     Z4, Z5, Z5
+	VMOVUPS    Z5, 960(DX)
+	ADDQ       $+288, BX
+	MOVQ       $+8, DI
 
 block:
-	PREFETCHT0    4096(SI)
-	PREFETCHT0    4160(SI)
-	PREFETCHT0    4224(SI)
-	PREFETCHT0    4288(SI)
-	PREFETCHT0    4352(SI)
-	PREFETCHT0    4416(SI)
-	VMOVUPS       (SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSLLW        $0x04, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       (SI), Z4
-	VPSRLW        $0x08, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       256(SI), Z9
-	VPSRLW        $0x04, Z9, Z9
-	VPANDD        Z1, Z9, Z9
-	VPORD         Z9, Z4, Z4
-	VPXORD        Z5, Z5, Z5
-	VPDPWSSD.BCST (CX), Z3, Z5
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	PREFETCHT0    4352(BX)
+	PREFETCHT0    4416(BX)
+	VMOVUPS       (BX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(BX), Z8
+	VPSLLW        $0x04, Z8, Z8
+	VPANDD        Z1, Z8, Z8
+	VPORD         Z8, Z5, Z5
+	VPANDD        Z2, Z5, Z8
 	VPXORD        Z6, Z6, Z6
-	VPDPWSSD.BCST 4(CX), Z4, Z6
-	VMOVUPS       64(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       320(SI), Z4
-	VPSLLW        $0x04, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       64(SI), Z4
-	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST (CX), Z8, Z6
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 4(CX), Z5, Z6
+	VPSRLW        $0x04, Z4, Z4
 	VPANDD        Z0, Z4, Z4
-	VMOVUPS       320(SI), Z9
-	VPSRLW        $0x04, Z9, Z9
-	VPANDD        Z1, Z9, Z9
-	VPORD         Z9, Z4, Z4
-	VPDPWSSD.BCST 8(CX), Z3, Z5
-	VPDPWSSD.BCST 12(CX), Z4, Z6
-	VMOVUPS       128(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSLLW        $0x02, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       128(SI), Z4
-	VPSRLW        $0x08, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       256(SI), Z9
-	VPSRLW        $0x06, Z9, Z9
-	VPANDD        Z1, Z9, Z9
-	VPORD         Z9, Z4, Z4
-	VPDPWSSD.BCST 16(CX), Z3, Z5
-	VPDPWSSD.BCST 20(CX), Z4, Z6
-	VMOVUPS       192(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       320(SI), Z4
-	VPSLLW        $0x02, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       192(SI), Z4
-	VPSRLW        $0x08, Z4, Z4
-	VPANDD        Z0, Z4, Z4
-	VMOVUPS       320(SI), Z9
-	VPSRLW        $0x06, Z9, Z9
-	VPANDD        Z1, Z9, Z9
-	VPORD         Z9, Z4, Z4
-	VPDPWSSD.BCST 24(CX), Z3, Z5
-	VPDPWSSD.BCST 28(CX), Z4, Z6
-	VPADDD        Z6, Z5, Z5
-	VBROADCASTSS  44(CX), Z3
-	VPSLLD        $0x05, Z3, Z3
-	VPSUBD        Z3, Z5, Z5
-	VCVTDQ2PS     Z5, Z5
-	VBROADCASTSS  32(CX), Z3
-	VMULPS        (DX), Z3, Z3
-	VMULPS        Z3, Z5, Z5
-	VADDPS        Z5, Z2, Z2
-	VMOVUPS       (SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       (SI), Z4
-	VPSRLW        $0x0c, Z4, Z4
-	VMOVUPS       256(SI), Z9
-	VPSRLW        $0x08, Z9, Z9
-	VPANDD        Z1, Z9, Z9
-	VPORD         Z9, Z4, Z4
+	VMOVUPS       256(BX), Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
 	VPXORD        Z7, Z7, Z7
-	VPDPWSSD.BCST 48(CX), Z3, Z7
-	VPXORD        Z8, Z8, Z8
-	VPDPWSSD.BCST 52(CX), Z4, Z8
-	VMOVUPS       64(SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       320(SI), Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       64(SI), Z4
-	VPSRLW        $0x0c, Z4, Z4
-	VMOVUPS       320(SI), Z9
-	VPSRLW        $0x08, Z9, Z9
-	VPANDD        Z1, Z9, Z9
-	VPORD         Z9, Z4, Z4
-	VPDPWSSD.BCST 56(CX), Z3, Z7
-	VPDPWSSD.BCST 60(CX), Z4, Z8
-	VMOVUPS       128(SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       256(SI), Z4
-	VPSRLW        $0x02, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       128(SI), Z4
-	VPSRLW        $0x0c, Z4, Z4
-	VMOVUPS       256(SI), Z9
-	VPSRLW        $0x0a, Z9, Z9
-	VPANDD        Z1, Z9, Z9
-	VPORD         Z9, Z4, Z4
-	VPDPWSSD.BCST 64(CX), Z3, Z7
-	VPDPWSSD.BCST 68(CX), Z4, Z8
-	VMOVUPS       192(SI), Z3
-	VPSRLW        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VMOVUPS       320(SI), Z4
-	VPSRLW        $0x02, Z4, Z4
-	VPANDD        Z1, Z4, Z4
-	VPORD         Z4, Z3, Z3
-	VMOVUPS       192(SI), Z4
-	VPSRLW        $0x0c, Z4, Z4
-	VMOVUPS       320(SI), Z9
-	VPSRLW        $0x0a, Z9, Z9
-	VPANDD        Z1, Z9, Z9
-	VPORD         Z9, Z4, Z4
-	VPDPWSSD.BCST 72(CX), Z3, Z7
-	VPDPWSSD.BCST 76(CX), Z4, Z8
-	VPADDD        Z8, Z7, Z7
-	VBROADCASTSS  92(CX), Z3
-	VPSLLD        $0x05, Z3, Z3
-	VPSUBD        Z3, Z7, Z7
+	VPDPWSSD.BCST 48(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 52(CX), Z4, Z7
+	VMOVUPS       64(BX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       320(BX), Z8
+	VPSLLW        $0x04, Z8, Z8
+	VPANDD        Z1, Z8, Z8
+	VPORD         Z8, Z5, Z5
+	VPANDD        Z2, Z5, Z8
+	VPDPWSSD.BCST 8(CX), Z8, Z6
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 12(CX), Z5, Z6
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       320(BX), Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 56(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 60(CX), Z4, Z7
+	VMOVUPS       128(BX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       256(BX), Z8
+	VPSLLW        $0x02, Z8, Z8
+	VPANDD        Z1, Z8, Z8
+	VPORD         Z8, Z5, Z5
+	VPANDD        Z2, Z5, Z8
+	VPDPWSSD.BCST 16(CX), Z8, Z6
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 20(CX), Z5, Z6
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       256(BX), Z5
+	VPSRLW        $0x02, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 64(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 68(CX), Z4, Z7
+	VMOVUPS       192(BX), Z4
+	VPANDD        Z0, Z4, Z5
+	VMOVUPS       320(BX), Z8
+	VPSLLW        $0x02, Z8, Z8
+	VPANDD        Z1, Z8, Z8
+	VPORD         Z8, Z5, Z5
+	VPANDD        Z2, Z5, Z8
+	VPDPWSSD.BCST 24(CX), Z8, Z6
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 28(CX), Z5, Z6
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z0, Z4, Z4
+	VMOVUPS       320(BX), Z5
+	VPSRLW        $0x02, Z5, Z5
+	VPANDD        Z1, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 72(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 76(CX), Z4, Z7
+	VBROADCASTSS  44(CX), Z4
+	VPSLLD        $0x05, Z4, Z4
+	VBROADCASTSS  32(CX), Z5
+	VPSUBD        Z4, Z6, Z6
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        (DX), Z5, Z4
+	VMULPS        Z4, Z6, Z6
+	VADDPS        Z6, Z3, Z3
+	VBROADCASTSS  92(CX), Z4
+	VPSLLD        $0x05, Z4, Z4
+	VBROADCASTSS  80(CX), Z5
+	VPSUBD        Z4, Z7, Z7
 	VCVTDQ2PS     Z7, Z7
-	VBROADCASTSS  80(CX), Z3
-	VMULPS        64(DX), Z3, Z3
-	VMULPS        Z3, Z7, Z7
-	VADDPS        Z7, Z2, Z2
+	VMULPS        64(DX), Z5, Z4
+	VMULPS        Z4, Z7, Z7
+	VADDPS        Z7, Z3, Z3
 	ADDQ          $+96, CX
 	ADDQ          $+128, DX
-	ADDQ          $+128, BX
-	ADDQ          $+384, SI
-	DECQ          R9
+	ADDQ          $+384, BX
+	DECQ          DI
 	JNZ           block
-	SUBQ          $+1024, DX
-	SUBQ          $+1024, BX
-	ADDQ          $+32, DI
-	DECQ          R8
+	ADDQ          $-1024, DX
+	DECQ          SI
 	JNZ           record
-	VMOVUPS       Z2, (AX)
+	VMOVUPS       Z3, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackIQ4_NL(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackIQ4_NL(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackIQ4_NL(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackIQ4_NL(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
-	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
-	VMOVUPS avx512_codebookIQ4_NL<>+0(SB), Z1
-	MOVQ    records+40(FP), DI
+	MOVQ    unit+24(FP), DX
+	VMOVUPS avx512_codebookIQ4_NL<>+0(SB), Z0
+	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z1
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z2
+	MOVQ    records+32(FP), BX
 
 record:
-	VCVTPH2PS (SI), Z2
-	VMOVUPS   Z2, (CX)
-	VMOVUPS   (BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSHUFB   Z2, Z1, Z2
-	VPSLLW    $0x08, Z2, Z3
-	VPSRAW    $0x08, Z3, Z3
-	VPSRAW    $0x08, Z2, Z2
-	VMOVUPS   Z3, (AX)
-	VMOVUPS   Z2, 64(AX)
-	VMOVUPS   64(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSHUFB   Z2, Z1, Z2
-	VPSLLW    $0x08, Z2, Z3
-	VPSRAW    $0x08, Z3, Z3
-	VPSRAW    $0x08, Z2, Z2
-	VMOVUPS   Z3, 128(AX)
-	VMOVUPS   Z2, 192(AX)
-	VMOVUPS   128(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSHUFB   Z2, Z1, Z2
-	VPSLLW    $0x08, Z2, Z3
-	VPSRAW    $0x08, Z3, Z3
-	VPSRAW    $0x08, Z2, Z2
-	VMOVUPS   Z3, 256(AX)
-	VMOVUPS   Z2, 320(AX)
-	VMOVUPS   192(BX), Z2
-	VPANDD    Z0, Z2, Z2
-	VPSHUFB   Z2, Z1, Z2
-	VPSLLW    $0x08, Z2, Z3
-	VPSRAW    $0x08, Z3, Z3
-	VPSRAW    $0x08, Z2, Z2
-	VMOVUPS   Z3, 384(AX)
-	VMOVUPS   Z2, 448(AX)
-	VMOVUPS   (BX), Z2
-	VPSRLD    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VPSHUFB   Z2, Z1, Z2
-	VPSLLW    $0x08, Z2, Z3
-	VPSRAW    $0x08, Z3, Z3
-	VPSRAW    $0x08, Z2, Z2
-	VMOVUPS   Z3, 512(AX)
-	VMOVUPS   Z2, 576(AX)
-	VMOVUPS   64(BX), Z2
-	VPSRLD    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VPSHUFB   Z2, Z1, Z2
-	VPSLLW    $0x08, Z2, Z3
-	VPSRAW    $0x08, Z3, Z3
-	VPSRAW    $0x08, Z2, Z2
-	VMOVUPS   Z3, 640(AX)
-	VMOVUPS   Z2, 704(AX)
-	VMOVUPS   128(BX), Z2
-	VPSRLD    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VPSHUFB   Z2, Z1, Z2
-	VPSLLW    $0x08, Z2, Z3
-	VPSRAW    $0x08, Z3, Z3
-	VPSRAW    $0x08, Z2, Z2
-	VMOVUPS   Z3, 768(AX)
-	VMOVUPS   Z2, 832(AX)
-	VMOVUPS   192(BX), Z2
-	VPSRLD    $0x04, Z2, Z2
-	VPANDD    Z0, Z2, Z2
-	VPSHUFB   Z2, Z1, Z2
-	VPSLLW    $0x08, Z2, Z3
-	VPSRAW    $0x08, Z3, Z3
-	VPSRAW    $0x08, Z2, Z2
-	VMOVUPS   Z3, 896(AX)
-	VMOVUPS   Z2, 960(AX)
+	VCVTPH2PS (DX), Z3
+	VMOVUPS   Z3, (CX)
+	VCVTPH2PS 32(DX), Z3
+	VMOVUPS   Z3, 64(CX)
+	ADDQ      $+64, DX
+	VMOVUPS   (DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VMOVUPS   avx512_all_00800080<>+0(SB), Z6
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, (AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 64(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 512(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 576(AX)
+	VMOVUPS   64(DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 128(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 192(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 640(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 704(AX)
+	VMOVUPS   128(DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 256(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 320(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 768(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 832(AX)
+	VMOVUPS   192(DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 384(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 448(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 896(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 960(AX)
 	ADDQ      $+1024, AX
 	ADDQ      $+64, CX
-	ADDQ      $+64, DX
-	ADDQ      $+256, BX
-	ADDQ      $+32, SI
-	DECQ      DI
+	ADDQ      $+256, DX
+	VMOVUPS   (DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, (AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 64(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 512(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 576(AX)
+	VMOVUPS   64(DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 128(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 192(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 640(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 704(AX)
+	VMOVUPS   128(DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 256(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 320(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 768(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 832(AX)
+	VMOVUPS   192(DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 384(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 448(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 896(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 960(AX)
+	ADDQ      $+1024, AX
+	ADDQ      $+64, CX
+	ADDQ      $+256, DX
+	DECQ      BX
 	JNZ       record
 	VZEROUPPER
 	RET
 
-DATA avx512_all_0f0f0f0f<>+0(SB)/8, $0x0f0f0f0f0f0f0f0f
-DATA avx512_all_0f0f0f0f<>+8(SB)/8, $0x0f0f0f0f0f0f0f0f
-DATA avx512_all_0f0f0f0f<>+16(SB)/8, $0x0f0f0f0f0f0f0f0f
-DATA avx512_all_0f0f0f0f<>+24(SB)/8, $0x0f0f0f0f0f0f0f0f
-DATA avx512_all_0f0f0f0f<>+32(SB)/8, $0x0f0f0f0f0f0f0f0f
-DATA avx512_all_0f0f0f0f<>+40(SB)/8, $0x0f0f0f0f0f0f0f0f
-DATA avx512_all_0f0f0f0f<>+48(SB)/8, $0x0f0f0f0f0f0f0f0f
-DATA avx512_all_0f0f0f0f<>+56(SB)/8, $0x0f0f0f0f0f0f0f0f
-GLOBL avx512_all_0f0f0f0f<>(SB), RODATA|NOPTR, $64
-
-DATA avx512_codebookIQ4_NL<>+0(SB)/8, $0xf6eaddcfbfad9881
-DATA avx512_codebookIQ4_NL<>+8(SB)/8, $0x7159453526190d01
-DATA avx512_codebookIQ4_NL<>+16(SB)/8, $0xf6eaddcfbfad9881
-DATA avx512_codebookIQ4_NL<>+24(SB)/8, $0x7159453526190d01
-DATA avx512_codebookIQ4_NL<>+32(SB)/8, $0xf6eaddcfbfad9881
-DATA avx512_codebookIQ4_NL<>+40(SB)/8, $0x7159453526190d01
-DATA avx512_codebookIQ4_NL<>+48(SB)/8, $0xf6eaddcfbfad9881
-DATA avx512_codebookIQ4_NL<>+56(SB)/8, $0x7159453526190d01
+DATA avx512_codebookIQ4_NL<>+0(SB)/8, $0x766a5d4f3f2d1801
+DATA avx512_codebookIQ4_NL<>+8(SB)/8, $0xf1d9c5b5a6998d81
+DATA avx512_codebookIQ4_NL<>+16(SB)/8, $0x766a5d4f3f2d1801
+DATA avx512_codebookIQ4_NL<>+24(SB)/8, $0xf1d9c5b5a6998d81
+DATA avx512_codebookIQ4_NL<>+32(SB)/8, $0x766a5d4f3f2d1801
+DATA avx512_codebookIQ4_NL<>+40(SB)/8, $0xf1d9c5b5a6998d81
+DATA avx512_codebookIQ4_NL<>+48(SB)/8, $0x766a5d4f3f2d1801
+DATA avx512_codebookIQ4_NL<>+56(SB)/8, $0xf1d9c5b5a6998d81
 GLOBL avx512_codebookIQ4_NL<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowIQ4_NL(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowIQ4_NL(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowIQ4_NL(SB), NOSPLIT, $0-56
+TEXT ·avx512RowIQ4_NL(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
-	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
-	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
-	VMOVUPS avx512_codebookIQ4_NL<>+0(SB), Z1
-	VMOVUPS (AX), Z2
-	MOVQ    records+48(FP), R8
+	MOVQ    minus+24(FP), DX
+	MOVQ    unit+32(FP), DX
+	VMOVUPS avx512_codebookIQ4_NL<>+0(SB), Z0
+	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z1
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z2
+	VMOVUPS (AX), Z3
+	MOVQ    records+40(FP), BX
 
 record:
-	VCVTPH2PS     (DI), Z3
-	VMOVUPS       Z3, (DX)
-	PREFETCHT0    4096(SI)
-	PREFETCHT0    4160(SI)
-	PREFETCHT0    4224(SI)
-	PREFETCHT0    4288(SI)
-	VMOVUPS       (SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z6
-	VPSRAW        $0x08, Z6, Z6
-	VPSRAW        $0x08, Z3, Z3
-	VPXORD        Z4, Z4, Z4
-	VPDPWSSD.BCST (CX), Z6, Z4
-	VPXORD        Z5, Z5, Z5
-	VPDPWSSD.BCST 4(CX), Z3, Z5
-	VMOVUPS       64(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z6
-	VPSRAW        $0x08, Z6, Z6
-	VPSRAW        $0x08, Z3, Z3
-	VPDPWSSD.BCST 8(CX), Z6, Z4
-	VPDPWSSD.BCST 12(CX), Z3, Z5
-	VMOVUPS       128(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z6
-	VPSRAW        $0x08, Z6, Z6
-	VPSRAW        $0x08, Z3, Z3
-	VPDPWSSD.BCST 16(CX), Z6, Z4
-	VPDPWSSD.BCST 20(CX), Z3, Z5
-	VMOVUPS       192(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z6
-	VPSRAW        $0x08, Z6, Z6
-	VPSRAW        $0x08, Z3, Z3
-	VPDPWSSD.BCST 24(CX), Z6, Z4
-	VPDPWSSD.BCST 28(CX), Z3, Z5
-	VMOVUPS       (SI), Z3
-	VPSRLD        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z6
-	VPSRAW        $0x08, Z6, Z6
-	VPSRAW        $0x08, Z3, Z3
-	VPDPWSSD.BCST 48(CX), Z6, Z4
-	VPDPWSSD.BCST 52(CX), Z3, Z5
-	VMOVUPS       64(SI), Z3
-	VPSRLD        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z6
-	VPSRAW        $0x08, Z6, Z6
-	VPSRAW        $0x08, Z3, Z3
-	VPDPWSSD.BCST 56(CX), Z6, Z4
-	VPDPWSSD.BCST 60(CX), Z3, Z5
-	VMOVUPS       128(SI), Z3
-	VPSRLD        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z6
-	VPSRAW        $0x08, Z6, Z6
-	VPSRAW        $0x08, Z3, Z3
-	VPDPWSSD.BCST 64(CX), Z6, Z4
-	VPDPWSSD.BCST 68(CX), Z3, Z5
-	VMOVUPS       192(SI), Z3
-	VPSRLD        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z6
-	VPSRAW        $0x08, Z6, Z6
-	VPSRAW        $0x08, Z3, Z3
-	VPDPWSSD.BCST 72(CX), Z6, Z4
-	VPDPWSSD.BCST 76(CX), Z3, Z5
-	VPADDD        Z5, Z4, Z4
-	VCVTDQ2PS     Z4, Z4
-	VBROADCASTSS  80(CX), Z3
-	VMULPS        (DX), Z3, Z3
-	VMULPS        Z3, Z4, Z4
-	VADDPS        Z4, Z2, Z2
-	ADDQ          $+96, CX
+	PREFETCHT0    4096(DX)
 	ADDQ          $+64, DX
-	ADDQ          $+64, BX
-	ADDQ          $+256, SI
-	SUBQ          $+64, DX
-	SUBQ          $+64, BX
-	ADDQ          $+32, DI
-	DECQ          R8
+	PREFETCHT0    4096(DX)
+	PREFETCHT0    4160(DX)
+	PREFETCHT0    4224(DX)
+	PREFETCHT0    4288(DX)
+	VMOVUPS       (DX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z6
+	VPXORD        Z7, Z7, Z7
+	VPDPWSSD.BCST (CX), Z6, Z7
+	VPSRLW        $0x08, Z5, Z5
+	VPXORD        Z8, Z8, Z8
+	VPDPWSSD.BCST 4(CX), Z5, Z8
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 48(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 52(CX), Z4, Z8
+	VMOVUPS       64(DX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 8(CX), Z6, Z7
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 12(CX), Z5, Z8
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 56(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 60(CX), Z4, Z8
+	VMOVUPS       128(DX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 16(CX), Z6, Z7
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 20(CX), Z5, Z8
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 64(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 68(CX), Z4, Z8
+	VMOVUPS       192(DX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 24(CX), Z6, Z7
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 28(CX), Z5, Z8
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 72(CX), Z5, Z7
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 76(CX), Z4, Z8
+	VBROADCASTSS  92(CX), Z4
+	VBROADCASTSS  44(CX), Z5
+	VPADDD        Z5, Z4, Z4
+	VPSLLD        $0x07, Z4, Z4
+	VBROADCASTSS  80(CX), Z5
+	VPADDD        Z8, Z7, Z7
+	VPSUBD        Z4, Z7, Z7
+	VCVTDQ2PS     Z7, Z7
+	VCVTPH2PS     -64(DX), Z4
+	VMULPS        Z4, Z5, Z4
+	VMULPS        Z4, Z7, Z7
+	VADDPS        Z7, Z3, Z3
+	ADDQ          $+96, CX
+	ADDQ          $+256, DX
+	PREFETCHT0    4096(DX)
+	PREFETCHT0    4160(DX)
+	PREFETCHT0    4224(DX)
+	PREFETCHT0    4288(DX)
+	VMOVUPS       (DX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z6
+	VPXORD        Z9, Z9, Z9
+	VPDPWSSD.BCST (CX), Z6, Z9
+	VPSRLW        $0x08, Z5, Z5
+	VPXORD        Z10, Z10, Z10
+	VPDPWSSD.BCST 4(CX), Z5, Z10
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 48(CX), Z5, Z9
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 52(CX), Z4, Z10
+	VMOVUPS       64(DX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 8(CX), Z6, Z9
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 12(CX), Z5, Z10
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 56(CX), Z5, Z9
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 60(CX), Z4, Z10
+	VMOVUPS       128(DX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 16(CX), Z6, Z9
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 20(CX), Z5, Z10
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 64(CX), Z5, Z9
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 68(CX), Z4, Z10
+	VMOVUPS       192(DX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z6
+	VPDPWSSD.BCST 24(CX), Z6, Z9
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 28(CX), Z5, Z10
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 72(CX), Z5, Z9
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 76(CX), Z4, Z10
+	VBROADCASTSS  92(CX), Z4
+	VBROADCASTSS  44(CX), Z5
+	VPADDD        Z5, Z4, Z4
+	VPSLLD        $0x07, Z4, Z4
+	VBROADCASTSS  80(CX), Z5
+	VPADDD        Z10, Z9, Z9
+	VPSUBD        Z4, Z9, Z9
+	VCVTDQ2PS     Z9, Z9
+	VCVTPH2PS     -288(DX), Z4
+	VMULPS        Z4, Z5, Z4
+	VMULPS        Z4, Z9, Z9
+	VADDPS        Z9, Z3, Z3
+	ADDQ          $+96, CX
+	ADDQ          $+256, DX
+	DECQ          BX
 	JNZ           record
-	VMOVUPS       Z2, (AX)
+	VMOVUPS       Z3, (AX)
 	VZEROUPPER
 	RET
 
-// func avx512UnpackMXFP4(q *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512UnpackMXFP4(q *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F
-TEXT ·avx512UnpackMXFP4(SB), NOSPLIT, $0-48
+TEXT ·avx512UnpackMXFP4(SB), NOSPLIT, $0-40
 	MOVQ    q+0(FP), AX
 	MOVQ    scale+8(FP), CX
 	MOVQ    minus+16(FP), DX
-	MOVQ    words+24(FP), BX
-	MOVQ    halves+32(FP), SI
-	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
-	VMOVUPS avx512_codebookMXFP4<>+0(SB), Z1
-	MOVQ    records+40(FP), DI
+	MOVQ    unit+24(FP), DX
+	VMOVUPS avx512_codebookMXFP4<>+0(SB), Z0
+	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z1
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z2
+	MOVQ    records+32(FP), BX
 
 record:
-	VPMOVZXWD (SI), Z2
-	VMOVUPS   avx512_all_000000ff<>+0(SB), Z3
-	VPANDD    Z3, Z2, Z2
-	VMOVUPS   avx512_all_00000001<>+0(SB), Z4
-	VPSUBD    Z4, Z2, Z3
-	VPSLLD    $0x17, Z3, Z3
-	VPADDD    Z4, Z2, Z2
-	VPSLLD    $0x15, Z2, Z2
-	VPMAXSD   Z2, Z3, Z3
-	VMOVUPS   Z3, (CX)
-	VPMOVZXWD (SI), Z2
-	VPSRLD    $0x08, Z2, Z2
-	VPSUBD    Z4, Z2, Z3
-	VPSLLD    $0x17, Z3, Z3
-	VPADDD    Z4, Z2, Z2
-	VPSLLD    $0x15, Z2, Z2
-	VPMAXSD   Z2, Z3, Z3
-	VMOVUPS   Z3, 64(CX)
-	MOVQ      $+2, R8
-
-block:
-	VMOVUPS (BX), Z2
-	VPANDD  Z0, Z2, Z2
-	VPSHUFB Z2, Z1, Z2
-	VPSLLW  $0x08, Z2, Z3
-	VPSRAW  $0x08, Z3, Z3
-	VPSRAW  $0x08, Z2, Z2
-	VMOVUPS Z3, (AX)
-	VMOVUPS Z2, 64(AX)
-	VMOVUPS 64(BX), Z2
-	VPANDD  Z0, Z2, Z2
-	VPSHUFB Z2, Z1, Z2
-	VPSLLW  $0x08, Z2, Z3
-	VPSRAW  $0x08, Z3, Z3
-	VPSRAW  $0x08, Z2, Z2
-	VMOVUPS Z3, 128(AX)
-	VMOVUPS Z2, 192(AX)
-	VMOVUPS 128(BX), Z2
-	VPANDD  Z0, Z2, Z2
-	VPSHUFB Z2, Z1, Z2
-	VPSLLW  $0x08, Z2, Z3
-	VPSRAW  $0x08, Z3, Z3
-	VPSRAW  $0x08, Z2, Z2
-	VMOVUPS Z3, 256(AX)
-	VMOVUPS Z2, 320(AX)
-	VMOVUPS 192(BX), Z2
-	VPANDD  Z0, Z2, Z2
-	VPSHUFB Z2, Z1, Z2
-	VPSLLW  $0x08, Z2, Z3
-	VPSRAW  $0x08, Z3, Z3
-	VPSRAW  $0x08, Z2, Z2
-	VMOVUPS Z3, 384(AX)
-	VMOVUPS Z2, 448(AX)
-	VMOVUPS (BX), Z2
-	VPSRLD  $0x04, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VPSHUFB Z2, Z1, Z2
-	VPSLLW  $0x08, Z2, Z3
-	VPSRAW  $0x08, Z3, Z3
-	VPSRAW  $0x08, Z2, Z2
-	VMOVUPS Z3, 512(AX)
-	VMOVUPS Z2, 576(AX)
-	VMOVUPS 64(BX), Z2
-	VPSRLD  $0x04, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VPSHUFB Z2, Z1, Z2
-	VPSLLW  $0x08, Z2, Z3
-	VPSRAW  $0x08, Z3, Z3
-	VPSRAW  $0x08, Z2, Z2
-	VMOVUPS Z3, 640(AX)
-	VMOVUPS Z2, 704(AX)
-	VMOVUPS 128(BX), Z2
-	VPSRLD  $0x04, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VPSHUFB Z2, Z1, Z2
-	VPSLLW  $0x08, Z2, Z3
-	VPSRAW  $0x08, Z3, Z3
-	VPSRAW  $0x08, Z2, Z2
-	VMOVUPS Z3, 768(AX)
-	VMOVUPS Z2, 832(AX)
-	VMOVUPS 192(BX), Z2
-	VPSRLD  $0x04, Z2, Z2
-	VPANDD  Z0, Z2, Z2
-	VPSHUFB Z2, Z1, Z2
-	VPSLLW  $0x08, Z2, Z3
-	VPSRAW  $0x08, Z3, Z3
-	VPSRAW  $0x08, Z2, Z2
-	VMOVUPS Z3, 896(AX)
-	VMOVUPS Z2, 960(AX)
-	ADDQ    $+1024, AX
-	ADDQ    $+64, CX
-	ADDQ    $+64, DX
-	ADDQ    $+256, BX
-	DECQ    R8
-	JNZ     block
-	ADDQ    $+32, SI
-	DECQ    DI
-	JNZ     record
+	VPMOVZXWD (DX), Z3
+	VMOVUPS   avx512_all_000000ff<>+0(SB), Z4
+	VPANDD    Z4, Z3, Z3
+	VMOVUPS   avx512_all_00000001<>+0(SB), Z5
+	VPSUBD    Z5, Z3, Z4
+	VPSLLD    $0x17, Z4, Z4
+	VPADDD    Z5, Z3, Z3
+	VPSLLD    $0x15, Z3, Z3
+	VPMAXSD   Z3, Z4, Z4
+	VMOVUPS   Z4, (CX)
+	VPMOVZXWD (DX), Z3
+	VPSRLD    $0x08, Z3, Z3
+	VPSUBD    Z5, Z3, Z4
+	VPSLLD    $0x17, Z4, Z4
+	VPADDD    Z5, Z3, Z3
+	VPSLLD    $0x15, Z3, Z3
+	VPMAXSD   Z3, Z4, Z4
+	VMOVUPS   Z4, 64(CX)
+	ADDQ      $+32, DX
+	VMOVUPS   (DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VMOVUPS   avx512_all_00100010<>+0(SB), Z6
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, (AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 64(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 512(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 576(AX)
+	VMOVUPS   64(DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 128(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 192(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 640(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 704(AX)
+	VMOVUPS   128(DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 256(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 320(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 768(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 832(AX)
+	VMOVUPS   192(DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 384(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 448(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 896(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 960(AX)
+	ADDQ      $+1024, AX
+	ADDQ      $+64, CX
+	ADDQ      $+256, DX
+	VMOVUPS   (DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, (AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 64(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 512(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 576(AX)
+	VMOVUPS   64(DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 128(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 192(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 640(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 704(AX)
+	VMOVUPS   128(DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 256(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 320(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 768(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 832(AX)
+	VMOVUPS   192(DX), Z3
+	VPANDD    Z1, Z3, Z4
+	VPSHUFB   Z4, Z0, Z4
+	VPANDD    Z2, Z4, Z5
+	VPSUBW    Z6, Z5, Z5
+	VMOVUPS   Z5, 384(AX)
+	VPSRLW    $0x08, Z4, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 448(AX)
+	VPSRLW    $0x04, Z3, Z3
+	VPANDD    Z1, Z3, Z3
+	VPSHUFB   Z3, Z0, Z3
+	VPANDD    Z2, Z3, Z4
+	VPSUBW    Z6, Z4, Z4
+	VMOVUPS   Z4, 896(AX)
+	VPSRLW    $0x08, Z3, Z3
+	VPSUBW    Z6, Z3, Z3
+	VMOVUPS   Z3, 960(AX)
+	ADDQ      $+1024, AX
+	ADDQ      $+64, CX
+	ADDQ      $+256, DX
+	DECQ      BX
+	JNZ       record
 	VZEROUPPER
 	RET
 
-DATA avx512_codebookMXFP4<>+0(SB)/8, $0x0c08060403020100
-DATA avx512_codebookMXFP4<>+8(SB)/8, $0xf4f8fafcfdfeff00
-DATA avx512_codebookMXFP4<>+16(SB)/8, $0x0c08060403020100
-DATA avx512_codebookMXFP4<>+24(SB)/8, $0xf4f8fafcfdfeff00
-DATA avx512_codebookMXFP4<>+32(SB)/8, $0x0c08060403020100
-DATA avx512_codebookMXFP4<>+40(SB)/8, $0xf4f8fafcfdfeff00
-DATA avx512_codebookMXFP4<>+48(SB)/8, $0x0c08060403020100
-DATA avx512_codebookMXFP4<>+56(SB)/8, $0xf4f8fafcfdfeff00
+DATA avx512_codebookMXFP4<>+0(SB)/8, $0x1c18161413121110
+DATA avx512_codebookMXFP4<>+8(SB)/8, $0x04080a0c0d0e0f10
+DATA avx512_codebookMXFP4<>+16(SB)/8, $0x1c18161413121110
+DATA avx512_codebookMXFP4<>+24(SB)/8, $0x04080a0c0d0e0f10
+DATA avx512_codebookMXFP4<>+32(SB)/8, $0x1c18161413121110
+DATA avx512_codebookMXFP4<>+40(SB)/8, $0x04080a0c0d0e0f10
+DATA avx512_codebookMXFP4<>+48(SB)/8, $0x1c18161413121110
+DATA avx512_codebookMXFP4<>+56(SB)/8, $0x04080a0c0d0e0f10
 GLOBL avx512_codebookMXFP4<>(SB), RODATA|NOPTR, $64
 
 DATA avx512_all_000000ff<>+0(SB)/8, $0x000000ff000000ff
@@ -12809,134 +12947,197 @@ DATA avx512_all_000000ff<>+48(SB)/8, $0x000000ff000000ff
 DATA avx512_all_000000ff<>+56(SB)/8, $0x000000ff000000ff
 GLOBL avx512_all_000000ff<>(SB), RODATA|NOPTR, $64
 
-// func avx512RowMXFP4(dst *float32, a *uint32, scale *float32, minus *float32, words *uint32, halves *uint16, records int)
+// func avx512RowMXFP4(dst *float32, a *uint32, scale *float32, minus *float32, unit *uint32, records int)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, MMX+
-TEXT ·avx512RowMXFP4(SB), NOSPLIT, $0-56
+TEXT ·avx512RowMXFP4(SB), NOSPLIT, $0-48
 	MOVQ    dst+0(FP), AX
 	MOVQ    a+8(FP), CX
 	MOVQ    scale+16(FP), DX
 	MOVQ    minus+24(FP), BX
-	MOVQ    words+32(FP), SI
-	MOVQ    halves+40(FP), DI
-	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z0
-	VMOVUPS avx512_codebookMXFP4<>+0(SB), Z1
-	VMOVUPS (AX), Z2
-	MOVQ    records+48(FP), R8
+	MOVQ    unit+32(FP), BX
+	VMOVUPS avx512_codebookMXFP4<>+0(SB), Z0
+	VMOVUPS avx512_all_0f0f0f0f<>+0(SB), Z1
+	VMOVUPS avx512_all_00ff00ff<>+0(SB), Z2
+	VMOVUPS (AX), Z3
+	MOVQ    records+40(FP), SI
 
 record:
-	VPMOVZXWD (DI), Z3
-	VMOVUPS   avx512_all_000000ff<>+0(SB), Z4
-	VPANDD    Z4, Z3, Z3
-	VMOVUPS   avx512_all_00000001<>+0(SB), Z7
-	VPSUBD    Z7, Z3, Z4
-	VPSLLD    $0x17, Z4, Z4
-	VPADDD    Z7, Z3, Z3
-	VPSLLD    $0x15, Z3, Z3
-	VPMAXSD   Z3, Z4, Z4
-	VMOVUPS   Z4, (DX)
-	VPMOVZXWD (DI), Z3
-	VPSRLD    $0x08, Z3, Z3
-	VPSUBD    Z7, Z3, Z4
-	VPSLLD    $0x17, Z4, Z4
-	VPADDD    Z7, Z3, Z3
-	VPSLLD    $0x15, Z3, Z3
-	VPMAXSD   Z3, Z4, Z4
-	VMOVUPS   Z4, 64(DX)
-	MOVQ      $+2, R9
-
-block:
-	PREFETCHT0    4096(SI)
-	PREFETCHT0    4160(SI)
-	PREFETCHT0    4224(SI)
-	PREFETCHT0    4288(SI)
-	VMOVUPS       (SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z4
-	VPSRAW        $0x08, Z4, Z4
-	VPSRAW        $0x08, Z3, Z3
-	VPXORD        Z5, Z5, Z5
-	VPDPWSSD.BCST (CX), Z4, Z5
+	PREFETCHT0    4096(BX)
+	VPMOVZXWD     (BX), Z4
+	VMOVUPS       avx512_all_000000ff<>+0(SB), Z5
+	VPANDD        Z5, Z4, Z4
+	VMOVUPS       avx512_all_00000001<>+0(SB), Z10
+	VPSUBD        Z10, Z4, Z5
+	VPSLLD        $0x17, Z5, Z5
+	VPADDD        Z10, Z4, Z4
+	VPSLLD        $0x15, Z4, Z4
+	VPMAXSD       Z4, Z5, Z5
+	VMOVUPS       Z5, (DX)
+	VPMOVZXWD     (BX), Z4
+	VPSRLD        $0x08, Z4, Z4
+	VPSUBD        Z10, Z4, Z5
+	VPSLLD        $0x17, Z5, Z5
+	VPADDD        Z10, Z4, Z4
+	VPSLLD        $0x15, Z4, Z4
+	VPMAXSD       Z4, Z5, Z5
+	VMOVUPS       Z5, 64(DX)
+	ADDQ          $+32, BX
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	VMOVUPS       (BX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z10
 	VPXORD        Z6, Z6, Z6
-	VPDPWSSD.BCST 4(CX), Z3, Z6
-	VMOVUPS       64(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z4
-	VPSRAW        $0x08, Z4, Z4
-	VPSRAW        $0x08, Z3, Z3
-	VPDPWSSD.BCST 8(CX), Z4, Z5
-	VPDPWSSD.BCST 12(CX), Z3, Z6
-	VMOVUPS       128(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z4
-	VPSRAW        $0x08, Z4, Z4
-	VPSRAW        $0x08, Z3, Z3
-	VPDPWSSD.BCST 16(CX), Z4, Z5
-	VPDPWSSD.BCST 20(CX), Z3, Z6
-	VMOVUPS       192(SI), Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z4
-	VPSRAW        $0x08, Z4, Z4
-	VPSRAW        $0x08, Z3, Z3
-	VPDPWSSD.BCST 24(CX), Z4, Z5
-	VPDPWSSD.BCST 28(CX), Z3, Z6
-	VMOVUPS       (SI), Z3
-	VPSRLD        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z4
-	VPSRAW        $0x08, Z4, Z4
-	VPSRAW        $0x08, Z3, Z3
-	VPDPWSSD.BCST 48(CX), Z4, Z5
-	VPDPWSSD.BCST 52(CX), Z3, Z6
-	VMOVUPS       64(SI), Z3
-	VPSRLD        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z4
-	VPSRAW        $0x08, Z4, Z4
-	VPSRAW        $0x08, Z3, Z3
-	VPDPWSSD.BCST 56(CX), Z4, Z5
-	VPDPWSSD.BCST 60(CX), Z3, Z6
-	VMOVUPS       128(SI), Z3
-	VPSRLD        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z4
-	VPSRAW        $0x08, Z4, Z4
-	VPSRAW        $0x08, Z3, Z3
-	VPDPWSSD.BCST 64(CX), Z4, Z5
-	VPDPWSSD.BCST 68(CX), Z3, Z6
-	VMOVUPS       192(SI), Z3
-	VPSRLD        $0x04, Z3, Z3
-	VPANDD        Z0, Z3, Z3
-	VPSHUFB       Z3, Z1, Z3
-	VPSLLW        $0x08, Z3, Z4
-	VPSRAW        $0x08, Z4, Z4
-	VPSRAW        $0x08, Z3, Z3
-	VPDPWSSD.BCST 72(CX), Z4, Z5
-	VPDPWSSD.BCST 76(CX), Z3, Z6
-	VPADDD        Z6, Z5, Z5
-	VCVTDQ2PS     Z5, Z5
-	VBROADCASTSS  80(CX), Z3
-	VMULPS        (DX), Z3, Z3
-	VMULPS        Z3, Z5, Z5
-	VADDPS        Z5, Z2, Z2
+	VPDPWSSD.BCST (CX), Z10, Z6
+	VPSRLW        $0x08, Z5, Z5
+	VPXORD        Z7, Z7, Z7
+	VPDPWSSD.BCST 4(CX), Z5, Z7
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 48(CX), Z5, Z6
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 52(CX), Z4, Z7
+	VMOVUPS       64(BX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z10
+	VPDPWSSD.BCST 8(CX), Z10, Z6
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 12(CX), Z5, Z7
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 56(CX), Z5, Z6
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 60(CX), Z4, Z7
+	VMOVUPS       128(BX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z10
+	VPDPWSSD.BCST 16(CX), Z10, Z6
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 20(CX), Z5, Z7
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 64(CX), Z5, Z6
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 68(CX), Z4, Z7
+	VMOVUPS       192(BX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z10
+	VPDPWSSD.BCST 24(CX), Z10, Z6
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 28(CX), Z5, Z7
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 72(CX), Z5, Z6
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 76(CX), Z4, Z7
+	VBROADCASTSS  92(CX), Z4
+	VBROADCASTSS  44(CX), Z5
+	VPADDD        Z5, Z4, Z4
+	VPSLLD        $0x04, Z4, Z4
+	VBROADCASTSS  80(CX), Z5
+	VPADDD        Z7, Z6, Z6
+	VPSUBD        Z4, Z6, Z6
+	VCVTDQ2PS     Z6, Z6
+	VMULPS        (DX), Z5, Z4
+	VMULPS        Z4, Z6, Z6
+	VADDPS        Z6, Z3, Z3
 	ADDQ          $+96, CX
 	ADDQ          $+64, DX
-	ADDQ          $+64, BX
-	ADDQ          $+256, SI
-	DECQ          R9
-	JNZ           block
-	SUBQ          $+128, DX
-	SUBQ          $+128, BX
-	ADDQ          $+32, DI
-	DECQ          R8
+	ADDQ          $+256, BX
+	PREFETCHT0    4096(BX)
+	PREFETCHT0    4160(BX)
+	PREFETCHT0    4224(BX)
+	PREFETCHT0    4288(BX)
+	VMOVUPS       (BX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z10
+	VPXORD        Z8, Z8, Z8
+	VPDPWSSD.BCST (CX), Z10, Z8
+	VPSRLW        $0x08, Z5, Z5
+	VPXORD        Z9, Z9, Z9
+	VPDPWSSD.BCST 4(CX), Z5, Z9
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 48(CX), Z5, Z8
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 52(CX), Z4, Z9
+	VMOVUPS       64(BX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z10
+	VPDPWSSD.BCST 8(CX), Z10, Z8
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 12(CX), Z5, Z9
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 56(CX), Z5, Z8
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 60(CX), Z4, Z9
+	VMOVUPS       128(BX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z10
+	VPDPWSSD.BCST 16(CX), Z10, Z8
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 20(CX), Z5, Z9
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 64(CX), Z5, Z8
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 68(CX), Z4, Z9
+	VMOVUPS       192(BX), Z4
+	VPANDD        Z1, Z4, Z5
+	VPSHUFB       Z5, Z0, Z5
+	VPANDD        Z2, Z5, Z10
+	VPDPWSSD.BCST 24(CX), Z10, Z8
+	VPSRLW        $0x08, Z5, Z5
+	VPDPWSSD.BCST 28(CX), Z5, Z9
+	VPSRLW        $0x04, Z4, Z4
+	VPANDD        Z1, Z4, Z4
+	VPSHUFB       Z4, Z0, Z4
+	VPANDD        Z2, Z4, Z5
+	VPDPWSSD.BCST 72(CX), Z5, Z8
+	VPSRLW        $0x08, Z4, Z4
+	VPDPWSSD.BCST 76(CX), Z4, Z9
+	VBROADCASTSS  92(CX), Z4
+	VBROADCASTSS  44(CX), Z5
+	VPADDD        Z5, Z4, Z4
+	VPSLLD        $0x04, Z4, Z4
+	VBROADCASTSS  80(CX), Z5
+	VPADDD        Z9, Z8, Z8
+	VPSUBD        Z4, Z8, Z8
+	VCVTDQ2PS     Z8, Z8
+	VMULPS        (DX), Z5, Z4
+	VMULPS        Z4, Z8, Z8
+	VADDPS        Z8, Z3, Z3
+	ADDQ          $+96, CX
+	ADDQ          $+64, DX
+	ADDQ          $+256, BX
+	ADDQ          $-128, DX
+	DECQ          SI
 	JNZ           record
-	VMOVUPS       Z2, (AX)
+	VMOVUPS       Z3, (AX)
 	VZEROUPPER
 	RET
 

@@ -8,8 +8,9 @@ import (
 )
 
 // blockLayout holds weights as the blocks in which they are stored, with no bit
-// more. A unit is 16 outputs: the words of all records, [words, 16], then their
-// halves, [halves, 16].
+// more. A unit is 16 outputs, record after record: its halves, [halves, 16], then
+// its words, [words, 16]. So a product reads a unit from front to back, as one
+// stream.
 type blockLayout struct {
 	*blockFormat
 	stored Stored
@@ -17,33 +18,51 @@ type blockLayout struct {
 }
 
 func (l blockLayout) size(in int) (outputs, words int) {
-	return unitOutputs, l.records(in) * (l.words()*unitOutputs + l.halves*unitOutputs/2)
+	return unitOutputs, l.records(in) * l.recordWords()
 }
 
-// parts returns the words and the halves of a unit.
-func (l blockLayout) parts(unit []uint32, in int) (words []uint32, halves []uint16) {
-	n := l.records(in) * l.words() * unitOutputs
-	rest := unit[n:]
-	return unit[:n], unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(rest))), l.records(in)*l.halves*unitOutputs)
+// recordWords returns the memory of a record of all outputs of a unit.
+func (l blockLayout) recordWords() int { return l.halfWords() + l.words()*unitOutputs }
+
+// halfWords returns the memory of its halves.
+func (l blockLayout) halfWords() int { return l.halves * unitOutputs / 2 }
+
+// record returns the halves and the words of record i of a unit.
+func (l blockLayout) record(unit []uint32, i int) (halves []uint16, words []uint32) {
+	record := unit[i*l.recordWords():][:l.recordWords()]
+	return unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(record))), l.halves*unitOutputs), record[l.halfWords():]
 }
 
 func (l blockLayout) pack(s *packing, unit []uint32, column int, v View, row, n int) {
 	perRecord, records := l.words(), l.records(v.Cols)
 	perRow := records * perRecord
-	words, halves := l.parts(unit, v.Cols)
-	staged, bytes := sized(&s.words, n*perRow), v.Type.Bytes(l.inputs)
+	memory := sized(&s.words, (n+unitOutputs)*perRow)
+	staged, across := memory[:n*perRow], memory[n*perRow:] // [n, words], [words, 16]
+	bytes := v.Type.Bytes(l.inputs)
 	var own [2]uint16
 	for r := range n {
 		blocks := v.stored(row + r)
 		for i := range records {
-			record := blocks[i*bytes : min((i+1)*bytes, len(blocks))]
-			l.repack(staged[r*perRow+i*perRecord:][:perRecord], own[:l.halves], record)
+			block := blocks[i*bytes : min((i+1)*bytes, len(blocks))]
+			l.repack(staged[r*perRow+i*perRecord:][:perRecord], own[:l.halves], block)
+			halves, _ := l.record(unit, i)
 			for h, half := range own[:l.halves] {
-				halves[(i*l.halves+h)*unitOutputs+column+r] = half
+				halves[h*unitOutputs+column+r] = half
 			}
 		}
 	}
-	transpose(words[column:], unitOutputs, bytesOf(staged), perRow*4, n, perRow)
+	transpose(across, unitOutputs, bytesOf(staged), perRow*4, n, perRow)
+	for i := range records {
+		_, words := l.record(unit, i)
+		from := across[i*perRecord*unitOutputs:]
+		if n == unitOutputs {
+			copy(words, from)
+			continue
+		}
+		for w := range perRecord {
+			copy(words[w*unitOutputs+column:][:n], from[w*unitOutputs:])
+		}
+	}
 }
 
 // record is what a record holds for one output.
@@ -59,22 +78,22 @@ func (l blockLayout) newRecord() *record {
 	return &record{make([]uint32, l.words()), make([]uint16, l.halves), make([]int16, l.inputs), make([]float32, groups), make([]float32, groups)}
 }
 
-// read reads record i of a column.
-func (r *record) read(l blockLayout, words []uint32, halves []uint16, i, column int) {
+// read reads record i of a column of a unit.
+func (r *record) read(l blockLayout, unit []uint32, i, column int) {
+	halves, words := l.record(unit, i)
 	for w := range r.words {
-		r.words[w] = words[(i*len(r.words)+w)*unitOutputs+column]
+		r.words[w] = words[w*unitOutputs+column]
 	}
 	for h := range r.halves {
-		r.halves[h] = halves[(i*len(r.halves)+h)*unitOutputs+column]
+		r.halves[h] = halves[h*unitOutputs+column]
 	}
 	l.numbers(r.q, r.scale, r.minus, r.words, r.halves)
 }
 
 func (l blockLayout) row(dst []float32, unit []uint32, column int) {
 	r := l.newRecord()
-	words, halves := l.parts(unit, len(dst))
 	for i := range l.records(len(dst)) {
-		r.read(l, words, halves, i, column)
+		r.read(l, unit, i, column)
 		for k := range min(l.inputs, len(dst)-i*l.inputs) {
 			dst[i*l.inputs+k] = float32(r.scale[k/l.group]*float32(r.q[k])) - r.minus[k/l.group]
 		}
@@ -135,17 +154,14 @@ var noMinima [stretchInputs / 16 * unitOutputs]float32
 var stretches = sync.Pool{New: func() any { return new(stretchOfBlocks) }}
 
 // recordsAt leads to those that begin at an input of one unit.
-func (l blockLayout) recordsAt(p *product, out, first int) (words *uint32, halves *uint16) {
-	allWords, allHalves := l.parts(p.units(out, p.in), p.in)
-	record := first / l.inputs
-	return &allWords[record*l.words()*unitOutputs], &allHalves[record*l.halves*unitOutputs]
+func (l blockLayout) recordsAt(p *product, out, first int) *uint32 {
+	return &p.units(out, p.in)[first/l.inputs*l.recordWords()]
 }
 
 // unpack unpacks inputs, from a multiple of the stretch on, of a panel.
 func (l blockLayout) unpack(p *product, s *stretchOfBlocks, out, units, first, inputs int) {
 	for unit := range units {
-		words, halves := l.recordsAt(p, out+unit*unitOutputs, first)
-		p.set.blocks.unpack[l.stored](&s.q[unit][0], &s.scale[unit][0], &s.minus[unit][0], words, halves, inputs/l.inputs)
+		p.set.blocks.unpack[l.stored](&s.q[unit][0], &s.scale[unit][0], &s.minus[unit][0], l.recordsAt(p, out+unit*unitOutputs, first), inputs/l.inputs)
 	}
 }
 
@@ -167,8 +183,7 @@ func (l blockLayout) integerPanel(p *product, s *stretchOfBlocks, out, from, to 
 	padded := l.records(p.in) * l.inputs
 	if to-from == 1 {
 		for unit := range units {
-			words, halves := l.recordsAt(p, out+unit*unitOutputs, 0)
-			p.set.blocks.row[l.stored](&dst[unit*unitOutputs], l.activations(p, from, 0), &s.scale[0][0], &s.minus[0][0], words, halves, padded/l.inputs)
+			p.set.blocks.row[l.stored](&dst[unit*unitOutputs], l.activations(p, from, 0), &s.scale[0][0], &s.minus[0][0], l.recordsAt(p, out+unit*unitOutputs, 0), padded/l.inputs)
 		}
 		padded = 0
 	}
@@ -229,10 +244,10 @@ func (l blockLayout) exactPanel(p *product, s *stretchOfBlocks, out, from, to in
 // to the bit: each product and each sum below is rounded by itself.
 func (l blockLayout) plain(p *product, out, from, to int) {
 	record := l.newRecord()
-	words, halves := l.parts(p.units(out, p.in), p.in)
+	unit := p.units(out, p.in)
 	sums := make([]float32, to-from)
 	for i := range l.records(p.in) {
-		record.read(l, words, halves, i, out%unitOutputs)
+		record.read(l, unit, i, out%unitOutputs)
 		for r := range sums {
 			x := p.x[(from+r)*p.form.words:][:p.form.words]
 			if l.exact {

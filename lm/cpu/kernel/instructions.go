@@ -7,7 +7,7 @@ import (
 )
 
 // Instructions returns the name of the instruction set whose kernels run:
-// "avx512bf16", "avx512", "avx2", "neon" or "go". It is the best that the
+// "avx512bf16", "avx512", "avx2", "neondot", "neon" or "go". It is the best that the
 // processor and the operating system offer, unless the environment variable
 // STEER_INSTRUCTIONS names another one; the error says that it names none that
 // works here.
@@ -88,8 +88,8 @@ type blockKernels struct {
 }
 
 type (
-	rowFunc         = func(dst *float32, a *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
-	unpackFunc      = func(q *uint32, scale, minus *float32, words *uint32, halves *uint16, records int)
+	rowFunc         = func(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+	unpackFunc      = func(q *uint32, scale, minus *float32, unit *uint32, records int)
 	integerTileFunc = func(a *uint32, aStride int, q *uint32, scale, minus *float32, groups, halves int, dst *float32, dstStride int)
 )
 

@@ -4,10 +4,22 @@ import (
 	"math"
 	"sync"
 	"unsafe"
+
+	"golang.org/x/sys/cpu"
 )
 
-// supported returns NEON, which every arm64 processor has.
-func supported() []*instructionSet { return []*instructionSet{&neon} }
+// supported returns NEON, which every arm64 processor has, and before it the same
+// with dot products of bytes where there are any, as since ARMv8.4.
+func supported() []*instructionSet {
+	sets := []*instructionSet{&neon}
+	if cpu.ARM64.HasASIMDDP {
+		set := neon
+		set.name = "neondot"
+		set.blocks.row = neonDotRows
+		sets = []*instructionSet{&set, &neon}
+	}
+	return sets
+}
 
 var neon = instructionSet{
 	name:    "neon",
@@ -17,7 +29,8 @@ var neon = instructionSet{
 		single: {nil, neonSingle1, neonSingle2, neonSingle3, neonSingle4, neonSingle5, neonSingle6},
 		mixed:  {nil, neonMixed1, neonMixed2, neonMixed3, neonMixed4, neonMixed5, neonMixed6},
 	},
-	panel: [3]tileFunc{single: neonSinglePanel, mixed: neonMixedPanel},
+	panel:  [3]tileFunc{single: neonSinglePanel, mixed: neonMixedPanel},
+	blocks: neonBlocks,
 	addScaled: func(dst, x *float32, n int, scale float32) {
 		wholeVectors(dst, x, n, 0, func(dst, x *float32, n int) { neonAddScaled(dst, x, n, scale) })
 	},
@@ -100,6 +113,57 @@ var neon = instructionSet{
 	transpose:    neonTranspose,
 	multiplyPeak: neonFMAPeak,
 	read:         neonRead,
+}
+
+var neonBlocks = blockKernels{
+	integers: neonIntegers,
+	row: [storedTypes]rowFunc{
+		StoredQ4_0:   neonRowQ4_0,
+		StoredQ4_1:   neonRowQ4_1,
+		StoredQ5_0:   neonRowQ5_0,
+		StoredQ5_1:   neonRowQ5_1,
+		StoredQ8_0:   neonRowQ8_0,
+		StoredQ2_K:   neonRowQ2_K,
+		StoredQ3_K:   neonRowQ3_K,
+		StoredQ4_K:   neonRowQ4_K,
+		StoredQ5_K:   neonRowQ5_K,
+		StoredQ6_K:   neonRowQ6_K,
+		StoredIQ4_NL: neonRowIQ4_NL,
+		StoredMXFP4:  neonRowMXFP4,
+	},
+	unpack: [storedTypes]unpackFunc{
+		StoredQ4_0:   neonUnpackQ4_0,
+		StoredQ4_1:   neonUnpackQ4_1,
+		StoredQ5_0:   neonUnpackQ5_0,
+		StoredQ5_1:   neonUnpackQ5_1,
+		StoredQ8_0:   neonUnpackQ8_0,
+		StoredQ2_K:   neonUnpackQ2_K,
+		StoredQ3_K:   neonUnpackQ3_K,
+		StoredQ4_K:   neonUnpackQ4_K,
+		StoredQ5_K:   neonUnpackQ5_K,
+		StoredQ6_K:   neonUnpackQ6_K,
+		StoredIQ4_NL: neonUnpackIQ4_NL,
+		StoredMXFP4:  neonUnpackMXFP4,
+	},
+	tile:    [...]integerTileFunc{2: neonInteger2, neonInteger3, neonInteger4, neonInteger5, neonInteger6},
+	units:   1,
+	numbers: neonUnpackedNumbers,
+}
+
+// neonDotRows take the activations' integers apart into two bytes each.
+var neonDotRows = [storedTypes]rowFunc{
+	StoredQ4_0:   neonDotRowQ4_0,
+	StoredQ4_1:   neonDotRowQ4_1,
+	StoredQ5_0:   neonDotRowQ5_0,
+	StoredQ5_1:   neonDotRowQ5_1,
+	StoredQ8_0:   neonDotRowQ8_0,
+	StoredQ2_K:   neonDotRowQ2_K,
+	StoredQ3_K:   neonDotRowQ3_K,
+	StoredQ4_K:   neonDotRowQ4_K,
+	StoredQ5_K:   neonDotRowQ5_K,
+	StoredQ6_K:   neonDotRowQ6_K,
+	StoredIQ4_NL: neonDotRowIQ4_NL,
+	StoredMXFP4:  neonDotRowMXFP4,
 }
 
 // wholeVectors calls f with the elements of x, and of y unless it is nil, that

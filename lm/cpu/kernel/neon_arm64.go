@@ -223,3 +223,269 @@ func neonFMAPeak(n int)
 //
 //go:noescape
 func neonRead(x *byte, n int)
+
+// neonUnpackQ4_0 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func neonUnpackQ4_0(q *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonRowQ4_0 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonRowQ4_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonDotRowQ4_0 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonDotRowQ4_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonUnpackQ4_1 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func neonUnpackQ4_1(q *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonRowQ4_1 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonRowQ4_1(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonDotRowQ4_1 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonDotRowQ4_1(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonUnpackQ5_0 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func neonUnpackQ5_0(q *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonRowQ5_0 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonRowQ5_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonDotRowQ5_0 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonDotRowQ5_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonUnpackQ5_1 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func neonUnpackQ5_1(q *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonRowQ5_1 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonRowQ5_1(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonDotRowQ5_1 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonDotRowQ5_1(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonUnpackQ8_0 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func neonUnpackQ8_0(q *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonRowQ8_0 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonRowQ8_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonDotRowQ8_0 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonDotRowQ8_0(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonUnpackQ2_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func neonUnpackQ2_K(q *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonRowQ2_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonRowQ2_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonDotRowQ2_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonDotRowQ2_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonUnpackQ3_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func neonUnpackQ3_K(q *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonRowQ3_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonRowQ3_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonDotRowQ3_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonDotRowQ3_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonUnpackQ4_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func neonUnpackQ4_K(q *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonRowQ4_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonRowQ4_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonDotRowQ4_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonDotRowQ4_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonUnpackQ5_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func neonUnpackQ5_K(q *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonRowQ5_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonRowQ5_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonDotRowQ5_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonDotRowQ5_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonUnpackQ6_K unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func neonUnpackQ6_K(q *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonRowQ6_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonRowQ6_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonDotRowQ6_K adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonDotRowQ6_K(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonUnpackIQ4_NL unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func neonUnpackIQ4_NL(q *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonRowIQ4_NL adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonRowIQ4_NL(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonDotRowIQ4_NL adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonDotRowIQ4_NL(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonUnpackMXFP4 unpacks some records of a unit of 16 outputs: the integers in pairs of inputs,
+// [pairs, 16], and scale and minus of the groups, [groups, 16].
+//
+//go:noescape
+func neonUnpackMXFP4(q *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonRowMXFP4 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonRowMXFP4(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonDotRowMXFP4 adds to dst the product of one row with some records of a unit of 16 outputs.
+// What scale and minus lead to is scratch for those of a record.
+//
+//go:noescape
+func neonDotRowMXFP4(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)
+
+// neonUnpackedNumbers turns what was unpacked into numbers [inputs, 16].
+//
+//go:noescape
+func neonUnpackedNumbers(dst *float32, q *uint32, scale, minus *float32, groups, halves int)
+
+// neonInteger2 multiplies 2 rows of a, aStride bytes apart, with 16 outputs,
+// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
+// of 16 inputs, the sum of the integers' products times both scales, less minus times
+// the sum of the activations unless minus is nil. All strides are in bytes.
+//
+//go:noescape
+func neonInteger2(a *uint32, aStride int, q *uint32, scale, minus *float32, groups, halves int, dst *float32, dstStride int)
+
+// neonInteger3 multiplies 3 rows of a, aStride bytes apart, with 16 outputs,
+// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
+// of 16 inputs, the sum of the integers' products times both scales, less minus times
+// the sum of the activations unless minus is nil. All strides are in bytes.
+//
+//go:noescape
+func neonInteger3(a *uint32, aStride int, q *uint32, scale, minus *float32, groups, halves int, dst *float32, dstStride int)
+
+// neonInteger4 multiplies 4 rows of a, aStride bytes apart, with 16 outputs,
+// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
+// of 16 inputs, the sum of the integers' products times both scales, less minus times
+// the sum of the activations unless minus is nil. All strides are in bytes.
+//
+//go:noescape
+func neonInteger4(a *uint32, aStride int, q *uint32, scale, minus *float32, groups, halves int, dst *float32, dstStride int)
+
+// neonInteger5 multiplies 5 rows of a, aStride bytes apart, with 16 outputs,
+// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
+// of 16 inputs, the sum of the integers' products times both scales, less minus times
+// the sum of the activations unless minus is nil. All strides are in bytes.
+//
+//go:noescape
+func neonInteger5(a *uint32, aStride int, q *uint32, scale, minus *float32, groups, halves int, dst *float32, dstStride int)
+
+// neonInteger6 multiplies 6 rows of a, aStride bytes apart, with 16 outputs,
+// unpacked in units of 16: it adds to dst for each of some groups, of so many halves
+// of 16 inputs, the sum of the integers' products times both scales, less minus times
+// the sum of the activations unless minus is nil. All strides are in bytes.
+//
+//go:noescape
+func neonInteger6(a *uint32, aStride int, q *uint32, scale, minus *float32, groups, halves int, dst *float32, dstStride int)
+
+// neonIntegers turns blocks of 32 activations into integers with a scale.
+//
+//go:noescape
+func neonIntegers(to *uint32, x *float32, blocks int)

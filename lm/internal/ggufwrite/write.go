@@ -1,6 +1,5 @@
-// Package ggufwrite writes GGUF files for tests: any metadata and tensors, and
-// small checkpoints as llama.cpp's converter writes them. It shares no table
-// with the reader that it tests.
+// Package ggufwrite writes GGUF files for tests: any metadata and tensors, right or
+// wrong. It shares no code with the reader that it tests.
 package ggufwrite
 
 import (

@@ -1,14 +1,15 @@
 package llamacpp
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -17,9 +18,9 @@ import (
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/internal/seeded"
 	"github.com/steervec/steer/lm"
+	hub "github.com/steervec/steer/lm/checkpoint"
 	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"github.com/steervec/steer/lm/demo"
-	"github.com/steervec/steer/lm/internal/ggufwrite"
 	"github.com/steervec/steer/vecfile"
 )
 
@@ -37,7 +38,7 @@ func TestControlVectorsSteerTheSameInBoth(t *testing.T) {
 		"gpt2": 2e-2, "gemma2": 1e-2, // llama.cpp looks GELU up in a table of float16
 	} {
 		t.Run(name, func(t *testing.T) {
-			ours, theirs := openBoth(t, name, 0)
+			ours, theirs := openBoth(t, name, plainNumbers, 0)
 			theirs.tolerance = tolerance
 			layers, width := ours.Layers(), ours.Decoder().Hidden
 			unsteered := ourLogits(t, ours)
@@ -118,7 +119,7 @@ func compareSteered(t *testing.T, what string, ours *lm.Model, theirs *model, la
 func (m *model) compare(t *testing.T, what string, data []float32, width int, want [][]float32, moved float64) {
 	t.Helper()
 	d := difference(m.logits(t, data, width), want)
-	t.Logf("%s: the largest difference is %.2g; the steering moves logits by up to %.2g", what, d, moved)
+	t.Logf("%s: the largest difference is %.2g; logits are up to %.3g, and the steering moves them by up to %.2g", what, d, difference(want, zeros(want)), moved)
 	if !(d <= m.tolerance) {
 		t.Errorf("%s: logits differ by up to %g", what, d)
 	}
@@ -131,6 +132,13 @@ func difference(a, b [][]float32) (most float64) {
 		}
 	}
 	return most
+}
+
+func zeros(like [][]float32) (out [][]float32) {
+	for _, row := range like {
+		out = append(out, make([]float32, len(row)))
+	}
+	return out
 }
 
 func ourLogits(t *testing.T, m *lm.Model) [][]float32 {
@@ -150,26 +158,43 @@ type model struct {
 	tolerance  float64 // of logits
 }
 
+// conversion is how a golden is written.
+type conversion struct {
+	kind gguf.Type
+	set  map[string]any // fields of its config, so that the format has words for all; nil removes one
+}
+
+// Of bfloat16 weights llama.cpp rounds the activations too.
+var plainNumbers = conversion{kind: gguf.F32}
+
 // openBoth opens a golden here and, converted, there, where a callback may look at
 // what is computed; 0: none.
-func openBoth(t *testing.T, name string, callback uintptr) (*lm.Model, *model) {
+func openBoth(t *testing.T, name string, how conversion, callback uintptr) (*lm.Model, *model) {
 	t.Helper()
 	files, err := checkpoint(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if name == "gemma2" { // the scale of queries is the head size, as llama.cpp takes it
-		config := strings.Replace(string(files["config.json"].Data), `"query_pre_attn_scalar": 24`, `"query_pre_attn_scalar": 10`, 1)
-		files["config.json"].Data = []byte(config)
+		how.set = map[string]any{"query_pre_attn_scalar": 10}
 	}
-	file, err := ggufwrite.Convert(files, gguf.F32, true) // of bfloat16 weights llama.cpp rounds the activations too
-	if err != nil {
+	var config map[string]any
+	if err := json.Unmarshal(files["config.json"].Data, &config); err != nil {
 		t.Fatal(err)
 	}
+	maps.Copy(config, how.set)
+	maps.DeleteFunc(config, func(_ string, v any) bool { return v == nil })
+	if files["config.json"].Data, err = json.Marshal(config); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, name, files, callback)
+}
+
+// open opens a checkpoint as openBoth does.
+func open(t *testing.T, name string, files fstest.MapFS, callback uintptr) (*lm.Model, *model) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), name+".gguf")
-	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	write(t, files, path, how.kind)
 	ours, err := lm.Open(t.Context(), path, lm.Compute(lm.Float32))
 	if err != nil {
 		t.Fatal(err)
@@ -191,6 +216,25 @@ func openBoth(t *testing.T, name string, callback uintptr) (*lm.Model, *model) {
 	}
 	t.Cleanup(func() { llama.Free(context) })
 	return ours, &model{context: context, vocabulary: ours.Decoder().Vocabulary, layers: ours.Layers()}
+}
+
+// write writes a checkpoint as a GGUF file.
+func write(t *testing.T, files fs.FS, path string, kind gguf.Type) {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "checkpoint")
+	if err := os.CopyFS(folder, files); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lm.WriteGGUF(t.Context(), folder, file, kind, hub.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // checkpoint returns the files of the demonstration model or of a golden.

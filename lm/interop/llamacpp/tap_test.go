@@ -23,7 +23,7 @@ func TestTheOutputsOfBlocksAreNumberedAlike(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, theirs := openBoth(t, "llama", taps.callback)
+	ours, theirs := openBoth(t, "llama", plainNumbers, taps.callback)
 	width := ours.Decoder().Hidden
 	theirs.logits(t, nil, width)
 	recording, err := steer.Record(t.Context(), ours, prompt, steer.RecordOptions{})
