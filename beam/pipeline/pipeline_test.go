@@ -69,7 +69,7 @@ func line(value any) string {
 // split writes lines into files that end at awkward places: one with a single line, one
 // without a last line end, one with the ends and the blank lines of Windows, an
 // empty one, and one whose name has a space.
-func split(t *testing.T, lines []string) (glob string) {
+func split(t testing.TB, lines []string) (glob string) {
 	t.Helper()
 	folder := t.TempDir()
 	half := len(lines) / 2
