@@ -18,9 +18,9 @@ import (
 // exampleCommands are the commands whose examples are run, in an order in which each
 // finds what it reads.
 var exampleCommands = []string{
-	"demo", "train", "train-condition", "merge", "extract", "aggregate", "record", "generate", "score", "eval", "sweep", "calibrate",
+	"demo", "train", "train-condition", "shards", "merge", "extract", "aggregate", "record", "generate", "score", "eval", "sweep", "calibrate",
 	"pairs", "project", "report", "bake",
-	"tokenize", "convert", "combine", "quantize", "doctor", "inspect",
+	"tokenize", "convert", "combine", "quantize", "doctor", "inspect", "engines",
 }
 
 // Every command line that help, the README, the docs and the demonstration print

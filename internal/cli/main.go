@@ -24,12 +24,13 @@ const (
 	exitUsage   = 2
 )
 
-// Main runs the command line that the process was started with, and ends it.
-func Main() {
+// Main runs the command line that the process was started with, and ends it. The
+// engines are those that the program has beside the CPU's.
+func Main(brought ...Engine) {
 	// The first interrupt asks the command to stop; a second one kills it.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, brought...)
 	stop()
 	os.Exit(code)
 }
@@ -41,8 +42,8 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 
 // run executes one command line and returns its exit code. What goes wrong is
 // told in one line of diagnostics.
-func run(ctx context.Context, args []string, in io.Reader, out, diagnostics io.Writer) int {
-	root := newRoot()
+func run(ctx context.Context, args []string, in io.Reader, out, diagnostics io.Writer, brought ...Engine) int {
+	root := newRoot(brought...)
 	root.SetArgs(args)
 	root.SetIn(in)
 	root.SetOut(out)
@@ -50,7 +51,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, diagnostics io.W
 	begun := false // what is wrong before a command begins is its words
 	root.PersistentPreRun = func(*cobra.Command, []string) { begun = true }
 
-	command, err := root.ExecuteContextC(ctx)
+	command, err := root.ExecuteContextC(withEngines(ctx, enginesOf(root)))
 	name := command.CommandPath()
 	switch {
 	case err == nil:
@@ -70,7 +71,8 @@ func run(ctx context.Context, args []string, in io.Reader, out, diagnostics io.W
 // oneLine writes an error, which may quote a file, so that a terminal only shows it.
 func oneLine(err error) string { return printable(strings.ReplaceAll(err.Error(), "\n", "; ")) }
 
-func newRoot() *cobra.Command {
+func newRoot(brought ...Engine) *cobra.Command {
+	engines := &engines{all: brought}
 	root := &cobra.Command{
 		Use:   "steer",
 		Short: "Train steering vectors and steer language models with them, on the CPU",
@@ -102,9 +104,11 @@ when all went well, 1 after a failure or an interrupt, 2 when the command line i
 	root.SetFlagErrorFunc(wrongFlag)
 	root.SetHelpCommand(helpCommand())
 	root.SetVersionTemplate("steer {{.Version}}\n")
-	root.AddCommand(demoCommand(), trainCommand(), trainConditionCommand(), extractCommand(), aggregateCommand(), mergeCommand(), recordCommand(),
+	root.AddCommand(demoCommand(), trainCommand(), trainConditionCommand(), extractCommand(), aggregateCommand(), shardsCommand(), mergeCommand(), recordCommand(),
 		generateCommand(), scoreCommand(), serveCommand(), evalCommand(), sweepCommand(), calibrateCommand(), pairsCommand(), projectCommand(), reportCommand(),
-		bakeCommand(), quantizeCommand(), tokenizeCommand(), inspectCommand(), doctorCommand(), convertCommand(), combineCommand(), benchCommand(), versionCommand())
+		bakeCommand(), quantizeCommand(), tokenizeCommand(), inspectCommand(), doctorCommand(), convertCommand(), combineCommand(), benchCommand(), engines.command(), versionCommand())
+	engines.add(root)
+	root.SetContext(withEngines(context.Background(), engines))
 	for _, c := range root.Commands() {
 		onlyOnce(c)
 	}
