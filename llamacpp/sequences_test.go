@@ -193,3 +193,6 @@ func pack(t *testing.T, s *sequences, memory *cells, segments []engine.Segment, 
 	flush()
 	return true
 }
+
+// slots is the path of n slots from 0 on.
+func slots(n int) forest.Path { return forest.Path{{Slot: 0, Len: n}} }

@@ -61,4 +61,3 @@ func (l *layers) Set(text string) error {
 }
 
 func (l *layers) Type() string { return "N" }
-
