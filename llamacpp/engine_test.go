@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jupiterrider/ffi"
+
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/engine"
@@ -383,4 +385,79 @@ func cLibrary(t *testing.T) string {
 	}
 	t.Skip("no library of C's is found")
 	return ""
+}
+
+// Every operator, and conditions that are decided in a token's own pass, act as on the
+// CPU.
+func TestOperatorsAndConditionsActAsOnTheCPU(t *testing.T) {
+	ours, theirs := openDemo(t)
+	width := ours.Decoder().Hidden
+	row := func(seed float64) []float32 {
+		v := make([]float32, width)
+		for i := range v {
+			v[i] = float32(math.Sin(float64(i)*seed + seed))
+		}
+		return v
+	}
+	condition := &lm.Condition{Evidence: &lm.Evidence{Layer: 0, Vector: row(2), Measure: lm.Projection, When: lm.EachToken}}
+	prompt := []int{1, 17, 230, 44, 9, 9, 120, 3}
+	logits := func(m *lm.Model, edits ...lm.Edit) []float32 {
+		t.Helper()
+		if len(edits) > 0 {
+			var err error
+			if m, err = m.With(edits...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r, err := steer.Record(t.Context(), m, prompt, steer.RecordOptions{Layers: []int{0}, Logits: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.Concat(r.Logits...)
+	}
+	plain := logits(ours)
+	for _, test := range []struct {
+		operator string
+		rows     int
+	}{
+		{"add", 1}, {"add-same-norm", 1}, {"add-nearest", 2}, {"ablate", 1}, {"ablate:share=0.5", 2}, {"ablate-then-add", 1}, {"ablate-positive", 1},
+		{"clamp:at=3", 1}, {"rotate:by=40", 2}, {"slerp:share=0.3", 1}, {"multiply:by=2", 1}, {"affine", 2}, {"transport", width + 2}, {"leace", 3},
+	} {
+		operator, err := steer.ParseOperator(test.operator)
+		if err != nil {
+			t.Errorf("%s: %v", test.operator, err)
+			continue
+		}
+		var vector []float32
+		for n := range test.rows {
+			vector = append(vector, row(1+float64(n))...)
+		}
+		if test.rows > 2 { // matrices, of which the product is to stay small
+			for i := range vector {
+				vector[i] /= float32(width)
+			}
+		}
+		for _, site := range []lm.Site{lm.DecoderBlock, lm.SelfAttn} {
+			for name, c := range map[string]*lm.Condition{"always": nil, "where there is evidence": condition} {
+				t.Run(fmt.Sprintf("%s/%d/%s/%s", test.operator, test.rows, site, name), func(t *testing.T) {
+					edit := lm.Edit{Site: site, Layers: map[int][]float32{1: vector, 2: vector}, Operator: operator, Condition: c, Tokens: steer.From(1)}
+					want, got := logits(ours, edit), logits(theirs, edit)
+					near(t, "logits", got, want, 1e-3)
+					if slices.Equal(want, plain) {
+						t.Error("the edit changes nothing")
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestAVersionThatDoesNotMatchIsNamed(t *testing.T) {
+	base, err := ffi.Load(filepath.Join(options(t).Libraries, "libggml-base.so"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := checkVersion(base, "ggml", "ggml_version", "0.1.2"); err == nil || err.Error() != "its ggml has version "+GGMLVersion+"; version 0.1.2 is needed" {
+		t.Errorf("another version: %v", err)
+	}
 }
