@@ -91,6 +91,14 @@ func lane(bits uint32, bytes int) uint32 {
 	return bits * 0x00010001
 }
 
+// signedOffset is that of what is multiplied: a codebook's numbers are as they are.
+func (f blockFormat) signedOffset() int {
+	if f.codebook != nil {
+		return 0
+	}
+	return f.offset
+}
+
 // prepare loads the constants of the inner loop, for lanes of so many bytes.
 func (n *neon) prepare(f blockFormat, bytes int) {
 	if f.codebook != nil {
@@ -200,8 +208,9 @@ func (n *neon) groups(f blockFormat) {
 		n.storeFour(v, to, g)
 	}
 	switch f.scales {
-	case oneHalf:
+	case halfEach:
 		n.storeFour(d, scaleAt, 0)
+		n.storeFour(dmin, scaleAt, 1)
 	case twoHalves:
 		n.storeFour(d, scaleAt, 0)
 		for i := range 4 {
@@ -342,15 +351,16 @@ func (n *neon) unpack(f blockFormat) {
 		n.op("MOVD %s+%d(FP), R%d", name, 8*i, i+1)
 	}
 	n.prepare(f, 2)
-	if f.offset != 0 {
-		n.fill(codes, lane(uint32(f.offset), 2))
+	offset := f.signedOffset()
+	if offset != 0 {
+		n.fill(codes, lane(uint32(offset), 2))
 	}
 	n.each(f, func() {
 		for step := range 8 {
 			n.planes(f, step)
 			for odd := range 2 {
 				n.words(f, step, odd)
-				if f.offset != 0 {
+				if offset != 0 {
 					for o := range 4 {
 						n.op("VSUB V%d.H8, V%d.H8, V%d.H8", codes, lanes+o, lanes+o)
 					}
@@ -377,7 +387,7 @@ func (n *neon) oneRow(f blockFormat, dot bool) {
 		n.op("VLD1 (R9), [V31.B16]")
 	}
 	n.fetchFour(0, 0, 0)
-	offset := f.offset
+	offset := f.signedOffset()
 	if dot && f.planes[0] == 8 {
 		offset = 0
 	}
@@ -483,7 +493,7 @@ func (n *neon) scaleGroup(f blockFormat, g, offset int) {
 		n.word("FMUL", planeA+o, planeA+o, planeB+o)
 		n.word("FADD", o, o, planeA+o)
 	}
-	if f.halves == 2 {
+	if f.minus() {
 		n.broadcast(25, 1, last+4+f.group/32*4)
 		n.fetchFour(planeB, minusAt, g)
 		for o := range 4 {
