@@ -12,6 +12,9 @@ import (
 // byte. Both add up exactly.
 func (n *neon) blocks() {
 	for _, f := range blockFormats {
+		if f.codebook != nil {
+			f.offset = 0 // products of signed bytes need none
+		}
 		n.unpack(f)
 		n.oneRow(f, false)
 		n.oneRow(f, true)
@@ -91,14 +94,6 @@ func lane(bits uint32, bytes int) uint32 {
 	return bits * 0x00010001
 }
 
-// signedOffset is that of what is multiplied: a codebook's numbers are as they are.
-func (f blockFormat) signedOffset() int {
-	if f.codebook != nil {
-		return 0
-	}
-	return f.offset
-}
-
 // prepare loads the constants of the inner loop, for lanes of so many bytes.
 func (n *neon) prepare(f blockFormat, bytes int) {
 	if f.codebook != nil {
@@ -165,10 +160,10 @@ func (n *neon) halvesToNumbers(v, h int) {
 func (n *neon) groups(f blockFormat) {
 	const d, dmin, v, more, mask = 4, 8, 12, 16, 20
 	count := f.inputs / f.group
-	if f.scales != exponents {
+	if f.scales != exponents && f.scales != halfEach {
 		n.halvesToNumbers(d, 0)
 	}
-	if f.halves == 2 {
+	if f.minus() {
 		n.halvesToNumbers(dmin, 1)
 	}
 	// head reads a word of the head, of all outputs.
@@ -209,8 +204,10 @@ func (n *neon) groups(f blockFormat) {
 	}
 	switch f.scales {
 	case halfEach:
-		n.storeFour(d, scaleAt, 0)
-		n.storeFour(dmin, scaleAt, 1)
+		for g := range count {
+			n.halvesToNumbers(d, g)
+			n.storeFour(d, scaleAt, g)
+		}
 	case twoHalves:
 		n.storeFour(d, scaleAt, 0)
 		for i := range 4 {
@@ -351,16 +348,15 @@ func (n *neon) unpack(f blockFormat) {
 		n.op("MOVD %s+%d(FP), R%d", name, 8*i, i+1)
 	}
 	n.prepare(f, 2)
-	offset := f.signedOffset()
-	if offset != 0 {
-		n.fill(codes, lane(uint32(offset), 2))
+	if f.offset != 0 {
+		n.fill(codes, lane(uint32(f.offset), 2))
 	}
 	n.each(f, func() {
 		for step := range 8 {
 			n.planes(f, step)
 			for odd := range 2 {
 				n.words(f, step, odd)
-				if offset != 0 {
+				if f.offset != 0 {
 					for o := range 4 {
 						n.op("VSUB V%d.H8, V%d.H8, V%d.H8", codes, lanes+o, lanes+o)
 					}
@@ -387,7 +383,7 @@ func (n *neon) oneRow(f blockFormat, dot bool) {
 		n.op("VLD1 (R9), [V31.B16]")
 	}
 	n.fetchFour(0, 0, 0)
-	offset := f.signedOffset()
+	offset := f.offset
 	if dot && f.planes[0] == 8 {
 		offset = 0
 	}
