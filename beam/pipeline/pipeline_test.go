@@ -34,14 +34,14 @@ func TestMain(m *testing.M) {
 }
 
 // moods are pairs of stories, each twice with another ending, so that there are
-// prefixes to share.
+// prefixes to share, and one of them once more.
 func moods() (lines []string) {
 	for _, p := range stories.Pairs(1, 30, "happy", "sad") {
 		for _, end := range []string{"", " It was late."} {
 			lines = append(lines, line([]string{p.Beginning + " " + p.PositiveStatement + end, p.Beginning + " " + p.NegativeStatement + end}))
 		}
 	}
-	return lines
+	return append(lines, lines[0])
 }
 
 // questions are stories of which one ending shows the mood.
@@ -69,7 +69,7 @@ func line(value any) string {
 // split writes lines into files that end at awkward places: one with a single line, one
 // without a last line end, one with the ends and the blank lines of Windows, an
 // empty one, and one whose name has a space.
-func split(t *testing.T, lines []string) (glob string) {
+func split(t testing.TB, lines []string) (glob string) {
 	t.Helper()
 	folder := t.TempDir()
 	half := len(lines) / 2
@@ -179,6 +179,25 @@ func TestAPipelineGivesTheVectorOfOneMachine(t *testing.T) {
 			same(t, got, trained(t, test.model, test.aggregator, moods()))
 		})
 	}
+}
+
+// Beam reads files in blocks of 64 MB, by several workers at once. Lines across the
+// boundary, and lines that are long, belong to one of them.
+func TestALargeFileIsReadInBlocks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pairs.jsonl")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	padding := strings.Repeat(" ", 90<<20/len(moods()))
+	for _, line := range moods() {
+		if _, err := file.WriteString(padding + line + "\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, _ := train(t, pipeline.Job{Model: "demo", Groups: 4}, path, inThisProcess)
+	same(t, got, trained(t, "demo", "mean", moods()))
 }
 
 // evaluation is one that has all that rows can have: vectors with conditions of their

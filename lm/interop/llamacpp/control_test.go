@@ -1,10 +1,8 @@
 package llamacpp
 
 import (
-	"encoding/json"
 	"fmt"
 	"io/fs"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -38,7 +36,7 @@ func TestControlVectorsSteerTheSameInBoth(t *testing.T) {
 		"gpt2": 2e-2, "gemma2": 1e-2, // llama.cpp looks GELU up in a table of float16
 	} {
 		t.Run(name, func(t *testing.T) {
-			ours, theirs := openBoth(t, name, plainNumbers, 0)
+			ours, theirs := openBoth(t, name, gguf.F32, 0) // of bfloat16 weights llama.cpp rounds the activations too
 			theirs.tolerance = tolerance
 			layers, width := ours.Layers(), ours.Decoder().Hidden
 			unsteered := ourLogits(t, ours)
@@ -158,43 +156,25 @@ type model struct {
 	tolerance  float64 // of logits
 }
 
-// conversion is how a golden is written.
-type conversion struct {
-	kind gguf.Type
-	set  map[string]any // fields of its config, so that the format has words for all; nil removes one
-}
-
-// Of bfloat16 weights llama.cpp rounds the activations too.
-var plainNumbers = conversion{kind: gguf.F32}
-
-// openBoth opens a golden here and, converted, there, where a callback may look at
-// what is computed; 0: none.
-func openBoth(t *testing.T, name string, how conversion, callback uintptr) (*lm.Model, *model) {
+// openBoth opens a golden here and, written in numbers of a type, there, where a
+// callback may look at what is computed; 0: none.
+func openBoth(t *testing.T, name string, kind gguf.Type, callback uintptr) (*lm.Model, *model) {
 	t.Helper()
+	if how, ok := comparable[name]; ok {
+		return open(t, name, adjusted(t, name, how.set, how.remake), kind, callback)
+	}
 	files, err := checkpoint(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name == "gemma2" { // the scale of queries is the head size, as llama.cpp takes it
-		how.set = map[string]any{"query_pre_attn_scalar": 10}
-	}
-	var config map[string]any
-	if err := json.Unmarshal(files["config.json"].Data, &config); err != nil {
-		t.Fatal(err)
-	}
-	maps.Copy(config, how.set)
-	maps.DeleteFunc(config, func(_ string, v any) bool { return v == nil })
-	if files["config.json"].Data, err = json.Marshal(config); err != nil {
-		t.Fatal(err)
-	}
-	return open(t, name, files, callback)
+	return open(t, name, files, kind, callback)
 }
 
 // open opens a checkpoint as openBoth does.
-func open(t *testing.T, name string, files fstest.MapFS, callback uintptr) (*lm.Model, *model) {
+func open(t *testing.T, name string, files fstest.MapFS, kind gguf.Type, callback uintptr) (*lm.Model, *model) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name+".gguf")
-	write(t, files, path, how.kind)
+	write(t, files, path, kind)
 	ours, err := lm.Open(t.Context(), path, lm.Compute(lm.Float32))
 	if err != nil {
 		t.Fatal(err)
