@@ -208,3 +208,55 @@ func TestThePlanOfShardsIsWhatTheyCompute(t *testing.T) {
 		}
 	}
 }
+
+// Activations that were computed before are taken for those of the samples only where
+// they would come out the same.
+func TestActivationsAreOfTheseSamplesOnThisModel(t *testing.T) {
+	model, err := lm.Open(t.Context(), "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples := pairsOfTopics(2, 2)
+	all, err := steer.Extract(t.Context(), model, samples, steer.ExtractOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := steer.Extract(t.Context(), model, samples, steer.ExtractOptions{Shard: steer.Shard{Number: 1, Of: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	some := steer.ExtractOptions{Layers: []int{1, 3}}
+	got, err := all.Of(t.Context(), model, samples, some)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := steer.Extract(t.Context(), model, samples, some)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want.Usage = got.Usage; !reflect.DeepEqual(got, want) {
+		t.Error("the activations of two layers are not those that are extracted")
+	}
+	elsewhere := *all
+	elsewhere.Instructions = "another"
+	for name, test := range map[string]struct {
+		from    *steer.Activations
+		samples []steer.Sample
+		opts    steer.ExtractOptions
+		want    string
+	}{
+		"other samples":           {all, pairsOfTopics(2, 3)[2:], some, "of other pairs"},
+		"more samples":            {all, pairsOfTopics(2, 3), some, "they have 4 samples, where 6 are given"},
+		"another layer":           {want, samples, steer.ExtractOptions{Layers: []int{2}}, "no layer 2"},
+		"another reading":         {all, samples, steer.ExtractOptions{Read: steer.ReadAt(-2)}, "readings"},
+		"another instruction set": {&elsewhere, samples, some, "the instruction sets differ"},
+		"a shard":                 {part, samples, some, "shard 1 of 2"},
+	} {
+		if _, err := test.from.Of(t.Context(), model, test.samples, test.opts); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: error %v, want %q", name, err, test.want)
+		}
+	}
+	if _, err := steer.MergeActivations(part, &elsewhere); err == nil || !strings.Contains(err.Error(), "the instruction sets differ") {
+		t.Errorf("shards of two instruction sets: %v", err)
+	}
+}
