@@ -24,6 +24,7 @@ type sequences struct {
 	memory memory
 	list   []sequence
 	rows   []row // that are not computed yet
+	inside []int // that may end inside others since the run, which may be taken back
 
 	// stateful memory has one state for a whole sequence, besides the cells: see
 	// states.go.
@@ -37,7 +38,7 @@ type sequence struct {
 	computed int    // positions that are in memory
 	before   int    // positions that it had before the run
 	again    [2]int // positions from … to-1, which another sequence has too, in cells of this one's own
-	passing  bool   // no state is kept of it
+	passing  int    // positions after which it goes, as no state is kept of it; 0: it stays
 }
 
 // row is a token of the batch that is being made.
@@ -58,6 +59,10 @@ type part struct {
 
 // begin notes where sequences end, to which they return if the run fails.
 func (s *sequences) begin() {
+	for _, id := range s.inside {
+		s.drop(id)
+	}
+	s.inside = s.inside[:0]
 	for i := range s.list {
 		s.list[i].before = len(s.list[i].slots)
 	}
@@ -160,10 +165,10 @@ func (s *sequences) unite(id int) {
 	q := &s.list[id]
 	if from, to := q.again[0], q.again[1]; from < to {
 		q.again = [2]int{}
-		other := s.through(q.slots[to-1], to-1, id)
-		if len(q.slots) > to {
+		if other := s.through(q.slots[to-1], to-1, id); other >= 0 && len(q.slots) > to {
 			s.memory.remove(id, from, to)
 			s.memory.share(other, id, from, to)
+			s.inside = append(s.inside, other)
 		}
 	}
 	s.drop(id)
@@ -184,6 +189,9 @@ func (s *sequences) cut(id, length int) {
 	}
 	s.memory.remove(id, length, len(q.slots))
 	q.slots = q.slots[:length]
+	if q.again[1] > length {
+		q.again = [2]int{}
+	}
 	q.computed = min(q.computed, length)
 	q.before = min(q.before, length)
 }

@@ -16,7 +16,7 @@ func (s *sequences) goOn(p part) int {
 	s.together = p.to - p.from
 	id := p.After - 1
 	if p.After == 0 { // the state is there already, and only what it takes to read is computed
-		id = slices.IndexFunc(s.list, func(q sequence) bool { return q.passing && len(q.slots) == p.from && p.from > p.Position })
+		id = slices.IndexFunc(s.list, func(q sequence) bool { return p.from > p.Position && len(q.slots) == p.from && q.passing > p.from })
 		if id < 0 {
 			id = s.lastUnused()
 		}
@@ -29,7 +29,9 @@ func (s *sequences) goOn(p part) int {
 		return id
 	}
 	s.cut(id, 0) // what had the number before is gone
-	q.passing = p.After == 0
+	if q.passing = 0; p.After == 0 {
+		q.passing = p.Position + p.Nodes
+	}
 	if p.Before > 0 {
 		s.memory.share(p.Before-1, id, 0, p.from)
 		q.slots = append(q.slots, p.slots[:p.from]...)
@@ -57,7 +59,7 @@ func (s *sequences) lastUnused() int {
 // leave lets go of a sequence whose state nobody numbers.
 func (s *sequences) leave(id int) {
 	s.list[id].again = [2]int{}
-	if s.list[id].passing {
+	if q := &s.list[id]; q.passing > 0 && len(q.slots) == q.passing {
 		s.cut(id, 0)
 	}
 }

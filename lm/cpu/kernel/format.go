@@ -315,14 +315,16 @@ func copyWords(words []uint32, b []byte) {
 // inputs in the lower halves of 32 bytes, and those apart 32 inputs further on in
 // the upper ones. Each 32 inputs have so many words, of which the plane is the first.
 func fourBits(words []uint32, perBlock, apart int, b []byte) {
-	const low = 0x0f0f0f0f
+	const low = 0x0f0f0f0f0f0f0f0f
 	for chunk := range 4 {
 		first := chunk/apart*2*apart + chunk%apart // of the blocks of 32 inputs
 		lower, upper := words[first*perBlock:][:4], words[(first+apart)*perBlock:][:4]
-		for w := range 4 {
-			x, y := order.Uint32(b[chunk*32+4*w:]), order.Uint32(b[chunk*32+16+4*w:])
-			lower[w] = x&low | y&low<<4
-			upper[w] = x>>4&low | y&^low
+		bytes := b[chunk*32:][:32]
+		for w := 0; w < 4; w += 2 {
+			x, y := order.Uint64(bytes[4*w:]), order.Uint64(bytes[16+4*w:])
+			l, u := x&low|y&low<<4, x>>4&low|y&^low
+			lower[w], lower[w+1] = uint32(l), uint32(l>>32)
+			upper[w], upper[w+1] = uint32(u), uint32(u>>32)
 		}
 	}
 }
