@@ -45,6 +45,11 @@ func (j Job) kept(ctx context.Context, m *lm.Model, given any, compute func() ([
 	if data, err = compute(); err != nil {
 		return nil, err
 	}
+	if isLocal(j.Keep) {
+		if err := os.MkdirAll(j.Keep, 0o777); err != nil {
+			return nil, err
+		}
+	}
 	err = publish(ctx, path, func(local string) error { return save(local, data) })
 	if errors.Is(err, output.ErrBusy) { // the same work, done by somebody else at the same time
 		err = nil

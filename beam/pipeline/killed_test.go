@@ -99,7 +99,7 @@ func TestAKilledWorkerChangesNothing(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			job, ready := pipeline.Job{Model: "demo", Groups: 20, Pools: 2}, always
 			if test.keep {
-				job.Keep = t.TempDir()
+				job.Keep = filepath.Join(t.TempDir(), "kept")
 				ready = anyOf(filepath.Join(job.Keep, "*.part"))
 			}
 			got, counters := train(t, job, glob, killing(t, test.ending, 2, ready))
@@ -128,7 +128,7 @@ func givenTokens(t *testing.T) int64 {
 
 func TestAWorkerThatIsKilledWhileItEvaluatesChangesNothing(t *testing.T) {
 	e := evaluation(t, "demo")
-	e.Job.Keep = t.TempDir()
+	e.Job.Keep = filepath.Join(t.TempDir(), "kept")
 	got := evaluate(t, e, split(t, questions()), killing(t, "pool-0", 2, anyOf(filepath.Join(e.Job.Keep, "*.part"))))
 	if !bytes.Equal(got, rows(t, e, questions())) {
 		t.Error("the rows are others than those of one machine")

@@ -46,6 +46,9 @@ type asked struct {
 }
 
 func main() {
+	if err := workers.Boot(); err != nil {
+		fail(err)
+	}
 	a := asked{evaluation: pipeline.Evaluation{Multipliers: []float64{-1.5, -1, -0.5, 0, 0.5, 1, 1.5}}}
 	a.flags()
 	flag.Parse()
@@ -58,8 +61,7 @@ func main() {
 		os.Exit(2)
 	}
 	if err := a.run(ctx); err != nil {
-		fmt.Fprintf(os.Stderr, "steer-beam: %v\n", err)
-		os.Exit(1)
+		fail(err)
 	}
 }
 
@@ -196,4 +198,9 @@ func (a *asked) run(ctx context.Context) error {
 	}
 	fmt.Printf("%d tokens given, %d computed\n", total[pipeline.GivenTokens], total[pipeline.ComputedTokens])
 	return nil
+}
+
+func fail(err error) {
+	fmt.Fprintf(os.Stderr, "steer-beam: %v\n", err)
+	os.Exit(1)
 }
