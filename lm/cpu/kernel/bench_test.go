@@ -96,23 +96,31 @@ func BenchmarkBlocks(b *testing.B) {
 			}
 			for _, rows := range []int{1, 4, 16, 512} {
 				b.Run(fmt.Sprintf("%s/%s/rows=%d", precision, stored, rows), func(b *testing.B) {
-					const out, in = 2560, 1024
-					random := rand.New(rand.NewPCG(1, 1))
-					view := randomBlocks(random, stored, out, in)
-					var copies []*Matrix
-					for total := 0; total < 200<<20; total += copies[0].Bytes() {
-						copies = append(copies, Pack(precision, view))
-					}
-					seconds, reading := timeProducts(b, random, rows, copies)
-					weights := out * in / seconds
-					b.ReportMetric(weights/1e9, "Gweights/s")
-					if bound := peak(); bound.Multiply > 0 {
-						b.ReportMetric(2*float64(rows)*weights/bound.Multiply, "of-peak")
-						b.ReportMetric(reading/seconds, "of-read")
-					}
+					benchmarkBlocks(b, precision, stored, rows, 2560, 200<<20)
 				})
 			}
+			b.Run(fmt.Sprintf("%s/%s/rows=1, in the second cache", precision, stored), func(b *testing.B) {
+				benchmarkBlocks(b, precision, stored, 1, 512, 1)
+			})
 		}
+	}
+}
+
+// benchmarkBlocks multiplies with copies of one matrix that take so many bytes.
+func benchmarkBlocks(b *testing.B, precision Precision, stored Stored, rows, out, bytes int) {
+	const in = 1024
+	random := rand.New(rand.NewPCG(1, 1))
+	view := randomBlocks(random, stored, out, in)
+	var copies []*Matrix
+	for total := 0; total < bytes; total += copies[0].Bytes() {
+		copies = append(copies, Pack(precision, view))
+	}
+	seconds, reading := timeProducts(b, random, rows, copies)
+	weights := float64(out*in) / seconds
+	b.ReportMetric(weights/1e9, "Gweights/s")
+	if bound := peak(); bound.Multiply > 0 {
+		b.ReportMetric(2*float64(rows)*weights/bound.Multiply, "of-peak")
+		b.ReportMetric(reading/seconds, "of-read")
 	}
 }
 
