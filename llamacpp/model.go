@@ -232,6 +232,8 @@ func (m *Model) check() error {
 		return fmt.Errorf("%s is no decoder that writes one token after the other", m.architecture)
 	case layers != len(m.decoder.Blocks):
 		return fmt.Errorf("llama.cpp counts %d layers, and the file describes %d", layers, len(m.decoder.Blocks))
+	case m.decoder.Streams != nil: // which lie one after the other there, and side by side here
+		return fmt.Errorf("a %s has several residual streams, which this engine does not read", m.decoder.Family)
 	case int(llama.ModelNEmbd(h)) != m.decoder.Hidden:
 		return fmt.Errorf("llama.cpp counts a hidden size of %d, and the file describes %d", llama.ModelNEmbd(h), m.decoder.Hidden)
 	case m.vocabulary < m.decoder.Vocabulary:
