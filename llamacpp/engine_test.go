@@ -461,3 +461,37 @@ func TestAVersionThatDoesNotMatchIsNamed(t *testing.T) {
 		t.Errorf("another version: %v", err)
 	}
 }
+
+// Windows and states: where paths part is found again whatever was computed meanwhile.
+func TestPathsPartAnywhere(t *testing.T) {
+	for _, name := range []string{"cohere2", "gpt_oss", "gemma3_text", "falcon_h1", "granitemoehybrid", "lfm2"} {
+		t.Run(name, func(t *testing.T) {
+			g := openGolden(t, name)
+			random := rand.New(rand.NewPCG(8, 9))
+			prompts := branching(random, 60, 40, g.ours.Decoder().Vocabulary)
+			cached := g.theirs.Cached(900)
+			for range 40 {
+				var inputs []lm.Input
+				for range 1 + random.IntN(6) {
+					inputs = append(inputs, lm.Input{Tokens: prompts[random.IntN(len(prompts))]})
+				}
+				read := func(m *lm.Model) [][]float32 {
+					got := make([][]float32, len(inputs))
+					_, err := m.Forward(t.Context(), inputs, lm.ForwardOptions{Logits: func(input, position int, logits []float32) {
+						if position == len(inputs[input].Tokens)-1 {
+							got[input] = slices.Clone(logits)
+						}
+					}, RunTokens: 30})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return got
+				}
+				got := read(cached)
+				for i, want := range read(g.ours) {
+					near(t, fmt.Sprint("after ", inputs[i].Tokens), got[i], want, g.tolerance)
+				}
+			}
+		})
+	}
+}

@@ -62,6 +62,7 @@ type Model struct {
 	batchOutputs int // rows of a batch that may have outputs
 	sites        map[address]string
 	stateful     bool
+	windows      bool
 	window       int // that the model has and llama.cpp does not know of; 0: none
 
 	controlled   sync.Once
@@ -241,7 +242,7 @@ func (m *Model) check() error {
 	if m.stateful && m.decoder.StateWeight() == 0 {
 		return fmt.Errorf("llama.cpp's %s keeps states, and it is not described here where they are", m.architecture)
 	}
-	if llama.ModelNSWA(h) == 0 {
+	if m.windows = llama.ModelNSWA(h) > 0; !m.windows {
 		for _, b := range m.decoder.Passed() {
 			if w := max(b.Attention.Window, b.Attention.Chunk); w > 0 && (m.window == 0 || w < m.window) {
 				m.window = w

@@ -26,6 +26,11 @@ type sequences struct {
 	rows   []row // that are not computed yet
 	inside []int // that may end inside others since the run, which may be taken back
 
+	// A cell that is nobody's but one sequence's, and has left that one's window, counts as
+	// free to llama.cpp, though paths may part before it. Where there are windows, every
+	// cell belongs to this sequence too; 0: there are none.
+	keeper int
+
 	// stateful memory has one state for a whole sequence, besides the cells: see
 	// states.go.
 	stateful bool
@@ -146,7 +151,11 @@ func (s *sequences) through(slot, position, except int) int {
 func (s *sequences) computed() {
 	for i := range s.rows {
 		for _, id := range s.rows[i].sequences {
-			s.list[id].computed = len(s.list[id].slots)
+			q := &s.list[id]
+			if s.keeper > 0 && q.computed < len(q.slots) {
+				s.memory.share(int(id), s.keeper, q.computed, len(q.slots))
+			}
+			q.computed = len(q.slots)
 		}
 	}
 	for i := range s.rows {
@@ -166,7 +175,7 @@ func (s *sequences) unite(id int) {
 	if from, to := q.again[0], q.again[1]; from < to {
 		q.again = [2]int{}
 		if other := s.through(q.slots[to-1], to-1, id); other >= 0 && len(q.slots) > to {
-			s.memory.remove(id, from, to)
+			s.remove(id, from, to)
 			s.memory.share(other, id, from, to)
 			s.inside = append(s.inside, other)
 		}
@@ -187,13 +196,27 @@ func (s *sequences) cut(id, length int) {
 	if len(q.slots) <= length {
 		return
 	}
-	s.memory.remove(id, length, len(q.slots))
+	s.remove(id, length, len(q.slots))
 	q.slots = q.slots[:length]
 	if q.again[1] > length {
 		q.again = [2]int{}
 	}
 	q.computed = min(q.computed, length)
 	q.before = min(q.before, length)
+}
+
+// remove takes positions from a sequence. The keeper lets go of what is nobody's then.
+func (s *sequences) remove(id, from, to int) {
+	s.memory.remove(id, from, to)
+	if s.keeper == 0 {
+		return
+	}
+	s.memory.remove(s.keeper, from, to)
+	for other := range s.list {
+		if other != id && len(s.list[other].slots) > from {
+			s.memory.share(other, s.keeper, from, to)
+		}
+	}
 }
 
 // forget takes slots out of all paths. No slot behind one of them on a path stays.

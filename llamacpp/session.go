@@ -33,6 +33,7 @@ type Session struct {
 	model *Model
 	sequences
 	*nativeContext             // nil: there is none yet
+	most           int         // sequences of the context
 	steered        []float32   // the control vector that is set
 	byControl      func() bool // whether control vectors add what they can
 }
@@ -62,7 +63,10 @@ func (c *nativeContext) free() {
 // NewSession returns an empty session.
 func (m *Model) NewSession() engine.Session {
 	s := &Session{model: m, byControl: m.controls}
-	s.sequences = sequences{memory: s, stateful: m.stateful}
+	s.sequences = sequences{memory: native{s}, stateful: m.stateful}
+	if m.windows {
+		s.keeper = maxSequences - 1
+	}
 	return s
 }
 
@@ -70,7 +74,7 @@ func (m *Model) NewSession() engine.Session {
 func (s *Session) Close() {
 	s.nativeContext.free()
 	*s = *s.model.NewSession().(*Session)
-	s.memory = s
+	s.memory = native{s}
 }
 
 // Run computes the nodes of a run, batch by batch. When ctx ends it returns with its
@@ -209,13 +213,13 @@ func (s *Session) grow(cells, sequences int) error {
 	if s.nativeContext != nil {
 		held = s.cells
 	}
-	if cells <= held && sequences <= len(s.list) {
+	if cells <= held && sequences <= s.most {
 		return nil
 	}
 	if cells > held {
 		cells = (max(cells, leastCells, held+held/2) + 255) / 256 * 256
 	}
-	sequences = min(maxSequences, max(sequences, len(s.list)))
+	sequences = min(maxSequences, max(sequences, s.most))
 	larger, err := s.model.newContext(max(cells, held), sequences)
 	if err != nil {
 		return err
@@ -229,8 +233,12 @@ func (s *Session) grow(cells, sequences int) error {
 		}
 		s.nativeContext.free()
 	}
-	s.list = append(s.list, make([]sequence, sequences-len(s.list))...)
-	s.nativeContext, s.steered = larger, nil
+	paths := sequences
+	if s.keeper > 0 {
+		paths = min(paths, s.keeper)
+	}
+	s.list = append(s.list, make([]sequence, paths-len(s.list))...)
+	s.nativeContext, s.steered, s.most = larger, nil, sequences
 	runtime.AddCleanup(s, (*nativeContext).free, larger)
 	return nil
 }
@@ -258,16 +266,17 @@ func (m *Model) newContext(cells, sequences int) (*nativeContext, error) {
 	return c, nil
 }
 
-// share makes a sequence a member of the cells of another: of the positions from … to-1.
-func (s *Session) share(with, sequence, from, to int) {
-	if memory, err := llama.GetMemory(s.context); err == nil {
+// native is the memory of a session's context.
+type native struct{ *Session }
+
+func (n native) share(with, sequence, from, to int) {
+	if memory, err := llama.GetMemory(n.context); err == nil {
 		llama.MemorySeqCp(memory, llama.SeqId(with), llama.SeqId(sequence), llama.Pos(from), llama.Pos(to))
 	}
 }
 
-// remove takes the positions from … to-1 from a sequence.
-func (s *Session) remove(sequence, from, to int) {
-	if memory, err := llama.GetMemory(s.context); err == nil {
+func (n native) remove(sequence, from, to int) {
+	if memory, err := llama.GetMemory(n.context); err == nil {
 		llama.MemorySeqRm(memory, llama.SeqId(sequence), llama.Pos(from), llama.Pos(to))
 	}
 }
