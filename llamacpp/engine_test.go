@@ -19,6 +19,8 @@ import (
 
 	"github.com/jupiterrider/ffi"
 
+	"github.com/hybridgroup/yzma/pkg/llama"
+
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/engine"
@@ -493,5 +495,65 @@ func TestPathsPartAnywhere(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A context grows with what it holds: in the middle of a text, and of a batch that finds
+// no room.
+func TestAContextGrowsWithWhatItHolds(t *testing.T) {
+	m := theirsOf(t)
+	const tokens = 1500
+	run := func(s *Session, from, to int) (logits []float32) {
+		t.Helper()
+		r := &engine.Run{
+			Segments: []engine.Segment{{Nodes: to - from, Position: from, Path: slots(to), Length: tokens}}, Slots: to, Edits: m.everywhere(),
+			LogitRows: []int{to - from - 1}, Logits: func(_ int, l []float32) { logits = slices.Clone(l) },
+		}
+		for position := from; position < to; position++ {
+			r.Tokens = append(r.Tokens, 3+position%90)
+		}
+		for i := range r.Edits {
+			r.Edits[i].Rows = make([]int, to-from)
+			for row := range r.Edits[i].Rows {
+				r.Edits[i].Rows[row] = row
+			}
+		}
+		if err := s.Run(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		return logits
+	}
+	once, parts, full := m.NewSession().(*Session), m.NewSession().(*Session), m.NewSession().(*Session)
+	for _, s := range []*Session{once, parts, full} {
+		defer s.Close()
+	}
+	want := run(once, 0, tokens)
+	run(parts, 0, 300)
+	small := parts.cells
+	near(t, "in parts", run(parts, 300, tokens), want, 1e-3)
+	if parts.cells <= small {
+		t.Errorf("%d cells after %d", parts.cells, small)
+	}
+	// another sequence takes the room that was thought to be there
+	run(full, 0, 300)
+	id := full.unused()
+	for len(full.list[id].slots) < full.cells-400 {
+		full.list[id].slots = append(full.list[id].slots, -1)
+	}
+	for position := range full.list[id].slots {
+		full.rows = append(full.rows, row{node: position, token: 5, position: position, sequences: []llama.SeqId{llama.SeqId(id)}})
+		if len(full.rows) == batchRows || position == len(full.list[id].slots)-1 {
+			if err := full.decode(t.Context(), &engine.Run{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before := full.cells
+	alone := m.NewSession().(*Session)
+	defer alone.Close()
+	to := before - batchRows
+	near(t, "in a batch that finds no room", run(full, 300, to), run(alone, 0, to), 1e-3)
+	if full.cells <= before {
+		t.Errorf("%d cells after %d", full.cells, before)
 	}
 }

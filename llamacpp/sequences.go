@@ -3,6 +3,8 @@ package llamacpp
 import (
 	"slices"
 
+	"github.com/hybridgroup/yzma/pkg/llama"
+
 	"github.com/steervec/steer/lm/engine"
 	"github.com/steervec/steer/lm/forest"
 )
@@ -51,7 +53,7 @@ type row struct {
 	node      int // row of the run
 	token     int
 	position  int
-	sequences []int32 // the first is the one whose cells it sees
+	sequences []llama.SeqId // the first is the one whose cells it sees
 	output    bool
 }
 
@@ -93,7 +95,7 @@ func (s *sequences) place(p part, node int, tokens []int) bool {
 	}
 	for position := p.from; position < p.to; position++ {
 		q.slots = append(q.slots, p.slots[position])
-		s.rows = append(s.rows, row{node: node, token: tokens[position-p.from], position: position, sequences: []int32{int32(id)}})
+		s.rows = append(s.rows, row{node: node, token: tokens[position-p.from], position: position, sequences: []llama.SeqId{llama.SeqId(id)}})
 		node++
 	}
 	return true
@@ -124,8 +126,8 @@ func (s *sequences) part(id int, p part) {
 		s.memory.share(from, id, 0, shared)
 	}
 	for i := range s.rows {
-		if r := &s.rows[i]; shared <= r.position && r.position < p.from && slices.Contains(r.sequences, int32(from)) {
-			r.sequences = append(r.sequences, int32(id))
+		if r := &s.rows[i]; shared <= r.position && r.position < p.from && slices.Contains(r.sequences, llama.SeqId(from)) {
+			r.sequences = append(r.sequences, llama.SeqId(id))
 		}
 	}
 	s.list[id].slots = append(s.list[id].slots, p.slots[:p.from]...)

@@ -25,6 +25,8 @@ const (
 	outputBytes = 64 << 20
 
 	leastCells = 1024 // of a context
+
+	noCells = 1 // what llama_decode returns where a batch finds no room
 )
 
 // Session is a context of llama.cpp's, made when a run needs it, and made anew with
@@ -166,25 +168,24 @@ func (s *Session) decode(ctx context.Context, run *engine.Run) error {
 	if len(s.rows) == 0 {
 		return nil
 	}
-	s.batch.Clear()
-	for _, r := range s.rows {
-		ids := make([]llama.SeqId, len(r.sequences))
-		for i, id := range r.sequences {
-			ids[i] = llama.SeqId(id)
-		}
-		if err := s.batch.Add(llama.Token(r.token), llama.Pos(r.position), ids, r.output); err != nil {
-			return fmt.Errorf("pack a batch for llama.cpp: %w", err)
-		}
-	}
-	s.watch.beginBatch(s.rows)
 	err := complained(func() error {
-		code, err := llama.Decode(s.context, s.batch)
+		code, err := s.submit()
+		// what is computed once more may lie in cells of its own, beside those of its slots
+		for err == nil && code == noCells && ctx.Err() == nil {
+			vector := s.steered
+			if err := errors.Join(s.grow(s.cells+batchRows, 0), s.control(vector)); err != nil {
+				return err
+			}
+			code, err = s.submit()
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case s.watch.err != nil:
 			return s.watch.err
-		case err != nil || code != 0:
+		case err != nil:
+			return err
+		case code != 0:
 			return fmt.Errorf("llama.cpp does not compute %d tokens (%d)", len(s.rows), code)
 		}
 		return s.watch.end()
@@ -204,6 +205,18 @@ func (s *Session) decode(ctx context.Context, run *engine.Run) error {
 	}
 	s.computed()
 	return nil
+}
+
+// submit gives the rows to llama.cpp.
+func (s *Session) submit() (code int32, err error) {
+	s.watch.beginBatch(s.rows)
+	s.batch.Clear()
+	for _, r := range s.rows {
+		if err := s.batch.Add(llama.Token(r.token), llama.Pos(r.position), r.sequences, r.output); err != nil {
+			return 0, fmt.Errorf("pack a batch: %w", err)
+		}
+	}
+	return llama.Decode(s.context, s.batch)
 }
 
 // grow makes a context of so many cells and sequences at least, and moves into it what
@@ -231,6 +244,7 @@ func (s *Session) grow(cells, sequences int) error {
 			larger.free()
 			return fmt.Errorf("llama.cpp does not move what it holds of %d tokens into memory for %d", held, larger.cells)
 		}
+		*larger.watch = *s.watch
 		s.nativeContext.free()
 	}
 	paths := sequences
@@ -306,14 +320,20 @@ func (s *Session) steer(run *engine.Run) ([]engine.Edit, error) {
 		}
 		copy(vector[(e.Layer-1)*width:], e.Vector[:width])
 	}
+	return others, s.control(vector)
+}
+
+// control sets a control vector for the layers from the second on; nil: none.
+func (s *Session) control(vector []float32) error {
 	if slices.Equal(vector, s.steered) {
-		return others, nil
+		return nil
 	}
-	if code := llama.SetAdapterCvec(s.context, vector, int32(width), 1, int32(layers-1)); code != 0 {
-		return nil, fmt.Errorf("llama.cpp does not take a control vector of %d numbers (%d)", len(vector), code)
+	last := int32(len(s.model.decoder.Blocks) - 1)
+	if code := llama.SetAdapterCvec(s.context, vector, int32(s.model.decoder.Hidden), 1, last); code != 0 {
+		return fmt.Errorf("llama.cpp does not take a control vector of %d numbers (%d)", len(vector), code)
 	}
 	s.steered = vector
-	return others, nil
+	return nil
 }
 
 // isAddition reports whether an edit is what a control vector can do.
