@@ -22,6 +22,7 @@ import (
 	"github.com/hybridgroup/yzma/pkg/llama"
 
 	"github.com/steervec/steer"
+	"github.com/steervec/steer/internal/seeded"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/engine"
 )
@@ -555,5 +556,62 @@ func TestAContextGrowsWithWhatItHolds(t *testing.T) {
 	near(t, "in a batch that finds no room", run(full, 300, to), run(alone, 0, to), 1e-3)
 	if full.cells <= before {
 		t.Errorf("%d cells after %d", full.cells, before)
+	}
+}
+
+// A file of an architecture that nothing here describes is read, trained on and steered.
+func TestAnArchitectureThatIsNotKnownHere(t *testing.T) {
+	const known, unknown = "smollm3", "minicpm" // of one length, and with the same tensors
+	files, err := seeded.Files(goldens + known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := writeGGUF(t, files, known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.ReplaceAll(data, []byte(known), []byte(unknown)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := options(t)
+	if _, err := lm.Open(t.Context(), path); err == nil {
+		t.Fatal("the CPU engine knows it")
+	}
+	m, err := lm.Open(t.Context(), path, lm.Compute(lm.Float32), lm.OnFiles(Open(o)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := m.Decoder(); d.Family != unknown || len(d.Blocks) != 3 {
+		t.Errorf("it is described as %s of %d layers", d.Family, len(d.Blocks))
+	}
+	v, err := steer.Train(t.Context(), m, []steer.Sample{{Positive: "a good day", Negative: "a bad day"}, {Positive: "so good", Negative: "so bad"}}, steer.TrainOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit, err := v.Edit(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	steered, err := m.With(edit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logits [2][]float32
+	for i, m := range []*lm.Model{m, steered} {
+		r, err := steer.Record(t.Context(), m, []int{1, 2, 3}, steer.RecordOptions{Logits: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		logits[i] = slices.Concat(r.Logits...)
+	}
+	if slices.Equal(logits[0], logits[1]) {
+		t.Error("steering changes nothing")
+	}
+	if _, err := steer.Record(t.Context(), m, []int{1, 2, 3}, steer.RecordOptions{Site: lm.AttnHeads}); err == nil {
+		t.Error("a site whose width nobody knows is read")
 	}
 }
