@@ -113,7 +113,7 @@ func testTogether(t *testing.T, g *golden, vector *steer.Vector, model *lm.Model
 // schedule.
 func everyEdit(t *testing.T, vector *steer.Vector, model *lm.Model) (edits []lm.Edit) {
 	r := rand.New(rand.NewPCG(1, 9))
-	width, last := model.Decoder().Hidden, model.Layers()-1
+	width, last := model.Decoder().StreamWidth(), model.Layers()-1
 	random := func(rows int) []float32 {
 		out := make([]float32, rows*width)
 		for i := range out {

@@ -196,9 +196,14 @@ func (g *golden) vectorOf(t *testing.T, key string, layers ...int) *steer.Vector
 	return vector
 }
 
-// vector is the golden mean vector at layers 1 and 2.
-func (g *golden) vector(t *testing.T, _ *lm.Model) *steer.Vector {
+// vector is the golden mean vector at layers 1 and 2, or one that is trained here where
+// the library cannot.
+func (g *golden) vector(t *testing.T, model *lm.Model) *steer.Vector {
 	t.Helper()
+	if g.tensor(t, "train.decoder_block.mean", g.Layers) == nil {
+		v := g.train(t, model, lm.DecoderBlock, steer.Mean())
+		return &steer.Vector{Site: v.Site, Layers: map[int][]float32{1: v.Layers[1], 2: v.Layers[2]}}
+	}
 	return g.vectorOf(t, "train.decoder_block.mean", 1, 2)
 }
 
@@ -326,6 +331,9 @@ func testGoldenModules(t *testing.T, g *golden, model *lm.Model) {
 func testGoldenRecord(t *testing.T, g *golden, model *lm.Model) {
 	check := func(t *testing.T, site lm.Site, want [][]float32) {
 		layers, _ := record(t, model, g.Probe.IDs, site)
+		if streams := model.Decoder().Streams; streams != nil && site == lm.DecoderBlock {
+			want = sideBySide(want, streams.Count, len(g.Probe.Positions))
+		}
 		for layer, rows := range want {
 			var got []float32
 			for _, position := range g.Probe.Positions {
@@ -354,6 +362,22 @@ func testGoldenRecord(t *testing.T, g *golden, model *lm.Model) {
 		_, logits := record(t, model, g.Probe.IDs, lm.DecoderBlock)
 		within(t, slices.Concat(logits...), g.tensor(t, "logits", 1)[0], activationTolerance)
 	})
+}
+
+// sideBySide puts the streams of each position side by side, which goldens have one
+// after the other: [streams, positions, hidden].
+func sideBySide(layers [][]float32, streams, positions int) (out [][]float32) {
+	for _, values := range layers {
+		rows := slices.Collect(slices.Chunk(values, len(values)/streams/positions))
+		var layer []float32
+		for p := range positions {
+			for s := range streams {
+				layer = append(layer, rows[s*positions+p]...)
+			}
+		}
+		out = append(out, layer)
+	}
+	return out
 }
 
 func testGoldenTrain(t *testing.T, g *golden, model *lm.Model) {

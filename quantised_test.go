@@ -2,12 +2,16 @@ package steer_test
 
 import (
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/steervec/steer"
 	"github.com/steervec/steer/lm"
+	"github.com/steervec/steer/lm/checkpoint"
 	"github.com/steervec/steer/lm/checkpoint/gguf"
+	"github.com/steervec/steer/lm/demo"
 	"github.com/steervec/steer/lm/demo/stories"
 )
 
@@ -69,6 +73,57 @@ func TestVectorsCarryOverBetweenFullAndQuantisedWeights(t *testing.T) {
 			}
 		}
 		t.Logf("%s | %.5f | %.3f", theirs.Provenance.DType, cosines, effects)
+	}
+}
+
+// A vector's file says in which numbers the weights were and what multiplied them, also
+// where the weights come in blocks from a file, and however they became blocks.
+func TestAVectorSaysInWhichNumbersItWasTrained(t *testing.T) {
+	sample := []steer.Sample{{Positive: "The happy fox", Negative: "The sad fox"}}
+	for _, c := range []struct {
+		stored gguf.Type
+		given  []lm.OpenOption
+		want   string
+	}{
+		{gguf.Q8_0, nil, "q8_0:i16"},
+		{gguf.Q8_0, []lm.OpenOption{lm.Compute(lm.Float32)}, "q8_0:f32"},
+		{gguf.Q4_K, nil, "q5_0:i16"}, // of the model's width
+		{gguf.MXFP4, nil, "mxfp4:i16"},
+		{gguf.BF16, nil, "bf16"},
+		{gguf.BF16, []lm.OpenOption{lm.Quantize(gguf.Q4_0)}, "q4_0:i16"},
+		{gguf.Q8_0, []lm.OpenOption{lm.Quantize(gguf.Q4_0)}, "q8_0:i16"}, // what is in blocks stays
+	} {
+		folder := t.TempDir()
+		path := filepath.Join(folder, "demo.gguf")
+		file, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := lm.WriteGGUF(t.Context(), demo.Name, file, c.stored, checkpoint.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := file.Close(); err != nil {
+			t.Fatal(err)
+		}
+		m, err := lm.Open(t.Context(), path, c.given...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := steer.Train(t.Context(), m, sample, steer.TrainOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := filepath.Join(folder, "v.safetensors")
+		if err := v.Save(to); err != nil {
+			t.Fatal(err)
+		}
+		read, err := steer.LoadVector(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := read.Provenance.DType; got != c.want || got != m.Description().DType {
+			t.Errorf("%v with %d options: the file says %q, the model %q, want %q", c.stored, len(c.given), got, m.Description().DType, c.want)
+		}
 	}
 }
 

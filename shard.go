@@ -8,7 +8,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/forest"
+	"github.com/steervec/steer/lm/tokenizer"
 )
 
 // Shard is one of the parts into which a set of samples or questions is split, so that
@@ -63,46 +65,113 @@ func (s Shard) Members(units [][][]int) ([]int, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	if len(units) < s.Of {
-		return nil, fmt.Errorf("%d cannot be split into %d shards", len(units), s.Of)
+	if err := enough(units, s.Of); err != nil {
+		return nil, err
 	}
 	if s == (Shard{}) {
 		s = Shard{1, 1}
 	}
+	return sortUnits(units).members(s), nil
+}
+
+func enough(units [][][]int, shards int) error {
+	if len(units) < shards {
+		return fmt.Errorf("%d cannot be split into %d shards", len(units), shards)
+	}
+	return nil
+}
+
+// PlanShards returns what each shard of samples is given and computes, in tokens, for
+// several numbers of shards: [of][shards]. It needs no weights. What it counts are whole
+// prompts; where something before a prompt's end is read, less is computed.
+func PlanShards(t *tokenizer.Tokenizer, samples []Sample, of ...int) ([][]lm.Usage, error) {
+	units := make([][][]int, len(samples))
+	for i, s := range samples {
+		for side, prompt := range []struct {
+			text string
+			ids  []int
+		}{{s.Positive, s.PositiveIDs}, {s.Negative, s.NegativeIDs}} {
+			if prompt.ids == nil {
+				e, err := t.Encode(prompt.text, tokenizer.EncodeOptions{})
+				if err != nil {
+					return nil, &SampleError{i, [2]string{"positive", "negative"}[side], err}
+				}
+				prompt.ids = e.IDs
+			}
+			units[i] = append(units[i], prompt.ids)
+		}
+	}
+	sorted := sortUnits(units)
+	plans := make([][]lm.Usage, len(of))
+	for k, shards := range of {
+		if err := (Shard{1, shards}).check(); err != nil {
+			return nil, err
+		}
+		if err := enough(units, shards); err != nil {
+			return nil, fmt.Errorf("samples: %w", err)
+		}
+		for number := 1; number <= shards; number++ {
+			var prompts []forest.Sequence
+			usage := lm.Usage{}
+			for _, i := range sorted.members(Shard{number, shards}) {
+				for _, tokens := range units[i] {
+					prompts = append(prompts, forest.Sequence{Tokens: tokens})
+					usage.Given += len(tokens)
+				}
+			}
+			usage.Computed = forest.Sort(prompts).Nodes
+			plans[k] = append(plans[k], usage)
+		}
+	}
+	return plans, nil
+}
+
+// sortedUnits are units in the order of their first prompts.
+type sortedUnits struct {
+	order []int
+
+	// upto[k] is what the first k units in order cost: the tokens that neither the unit
+	// before has in the same place nor the unit itself in an earlier one.
+	upto []int
+}
+
+func sortUnits(units [][][]int) sortedUnits {
 	firsts := make([]forest.Sequence, len(units))
 	for i, unit := range units {
 		if len(unit) > 0 {
 			firsts[i].Tokens = unit[0]
 		}
 	}
-	order := forest.Sort(firsts).Sequences
-	// upto[k] is what the first k units in order cost: the tokens that neither the unit
-	// before has in the same place nor the unit itself in an earlier one.
-	upto := make([]int, len(order)+1)
-	for k, i := range order {
-		upto[k+1] = upto[k]
+	s := sortedUnits{forest.Sort(firsts).Sequences, make([]int, len(units)+1)}
+	for k, i := range s.order {
+		s.upto[k+1] = s.upto[k]
 		for p, prompt := range units[i] {
 			shared := 0
-			if k > 0 && p < len(units[order[k-1]]) {
-				shared = sharedPrefix(prompt, units[order[k-1]][p])
+			if k > 0 && p < len(units[s.order[k-1]]) {
+				shared = sharedPrefix(prompt, units[s.order[k-1]][p])
 			}
 			for _, earlier := range units[i][:p] {
 				shared = max(shared, sharedPrefix(prompt, earlier))
 			}
-			upto[k+1] += len(prompt) - shared
+			s.upto[k+1] += len(prompt) - shared
 		}
 	}
-	from, to := 0, 0
-	for n := 1; n <= s.Number; n++ {
-		from, to = to, cutAt(upto, n, s.Of, to)
-	}
-	members := slices.Clone(order[from:to])
-	slices.Sort(members)
-	return members, nil
+	return s
 }
 
 func sharedPrefix(a, b []int) int {
 	return forest.SharedPrefix(forest.Sequence{Tokens: a}, forest.Sequence{Tokens: b})
+}
+
+// members returns which units are in a shard, as their numbers, ascending.
+func (s sortedUnits) members(shard Shard) []int {
+	from, to := 0, 0
+	for n := 1; n <= shard.Number; n++ {
+		from, to = to, cutAt(s.upto, n, shard.Of, to)
+	}
+	members := slices.Clone(s.order[from:to])
+	slices.Sort(members)
+	return members
 }
 
 // cutAt returns how many units lie before the n-th of the cuts into parts, by what they

@@ -178,3 +178,33 @@ func TestWhatIsNotAllShardsOfOneSetIsRefusedByName(t *testing.T) {
 		t.Errorf("3/8 is read as %v, %v", s, err)
 	}
 }
+
+// What is planned from the tokens alone is what the shards compute.
+func TestThePlanOfShardsIsWhatTheyCompute(t *testing.T) {
+	model, err := lm.Open(t.Context(), "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokenizer, err := model.Tokenizer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples, splits := pairsOfTopics(3, 4), []int{1, 3, 5, 12}
+	plans, err := steer.PlanShards(tokenizer, samples, splits...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, of := range splits {
+		for number := 1; number <= of; number++ {
+			got, want := plans[k][number-1], collect(t, model, samples, steer.TrainOptions{Shard: steer.Shard{Number: number, Of: of}}).Usage
+			if got.Given != want.Given || got.Computed != want.Computed {
+				t.Errorf("shard %d of %d: planned %+v, computed %+v", number, of, got, want)
+			}
+		}
+	}
+	for _, of := range []int{0, 13, 1 << 17} {
+		if _, err := steer.PlanShards(tokenizer, samples, of); err == nil {
+			t.Errorf("12 samples are planned in %d shards", of)
+		}
+	}
+}

@@ -33,6 +33,7 @@ func TestMultimodalCheckpointsAreReadAsTheirTextModel(t *testing.T) {
 	}{
 		{"gemma3_text", "gemma3", nil, false, old},
 		{"gemma3_text", "gemma3", map[string]any{"num_attention_heads": 6}, false, inner},
+		{"gemma3n_text", "gemma3n", nil, false, inner},
 		{"llama4_text", "llama4", nil, false, old},
 		{"mistral", "mistral3", nil, false, old},
 		{"llama", "llava", nil, false, inner},

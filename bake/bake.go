@@ -171,6 +171,9 @@ func plan(c *checkpoint.Checkpoint, stored *weights, vector *steer.Vector, opts 
 	if err != nil {
 		return nil, err
 	}
+	if decoder.Streams != nil {
+		return nil, fmt.Errorf("a %s has several residual streams, which its blocks mix; no weight adds to them or can be freed of a direction: steer at run time", decoder.Family)
+	}
 	if family := vector.Provenance.Family; family != "" && family != decoder.Family {
 		return nil, fmt.Errorf("the vector was trained on a %s; %s is a %s", family, c.ID(), decoder.Family)
 	}

@@ -402,6 +402,14 @@ func TestWhatCannotBeBakedIsRefused(t *testing.T) {
 	}
 }
 
+func TestSeveralStreamsAreNotBaked(t *testing.T) {
+	dir, d := golden(t, "gemma3n_text")
+	_, err := bake.Write(t.Context(), dir, vector(d, lm.DecoderBlock, 1), filepath.Join(t.TempDir(), "baked"), bake.Options{Mode: bake.Bias, Prompts: prompts})
+	if err == nil || !strings.Contains(err.Error(), "several residual streams") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 func TestAnInterruptedBakeLeavesNothing(t *testing.T) {
 	dir, d := golden(t, "llama")
 	ctx, cancel := context.WithCancel(t.Context())

@@ -201,6 +201,9 @@ func (f *folder[T]) close() {
 	_ = f.claim.Abort()
 }
 
+// EncodeRows writes rows as the lines of rows.jsonl.
+func EncodeRows(w io.Writer, rows []Row) error { return encodeLines(w, rows) }
+
 func encodeLines[T any](w io.Writer, values []T) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)

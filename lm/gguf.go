@@ -29,6 +29,7 @@ import (
 // word for, or that there is none for the family. Tensors are read as they are written,
 // some rows at a time.
 func WriteGGUF(ctx context.Context, ref string, w io.Writer, kind gguf.Type, options checkpoint.Options) (tensors int, err error) {
+	options.Outline = true // to be copied, a GGUF file need not be understood
 	var c *checkpoint.Checkpoint
 	if ref == demo.Name {
 		c, err = checkpoint.OpenFS(demo.Files(), demo.Name, options)
@@ -89,7 +90,7 @@ func cutAlike(config, other []byte) ([]byte, error) {
 	if err := errors.Join(json.Unmarshal(config, &fields), json.Unmarshal(other, &of)); err != nil {
 		return nil, fmt.Errorf("config.json: %w", err)
 	}
-	for _, name := range []string{"experts_apart", "heads_apart"} {
+	for _, name := range []string{"experts_apart", "heads_apart", "gates_apart"} {
 		if value, ok := of[name]; ok {
 			fields[name] = value
 		}

@@ -66,7 +66,7 @@ type telling struct {
 
 func told(t *testing.T, m *lm.Model) (out telling) {
 	t.Helper()
-	width := m.Decoder().Hidden
+	width := m.Decoder().StreamWidth()
 	vector := make([]float32, width)
 	for i := range vector {
 		vector[i] = float32(i%5-2) / 3
@@ -78,7 +78,7 @@ func told(t *testing.T, m *lm.Model) (out telling) {
 	steering, err := m.Steering(
 		conditional,
 		lm.Edit{Layers: map[int][]float32{1: vector}, Operator: scaled{2, false}, Tokens: selection{from: 3, of: 1}},
-		lm.Edit{Site: lm.MLP, Layers: map[int][]float32{-1: vector}, Operator: scaled{1, true}, Tokens: selection{of: 2, answer: true}},
+		lm.Edit{Site: lm.MLP, Layers: map[int][]float32{-1: vector[:m.Decoder().Hidden]}, Operator: scaled{1, true}, Tokens: selection{of: 2, answer: true}},
 	)
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,7 @@ type twins struct {
 	*schedule
 	layers   []int       // that stages begin at, ascending
 	rows     map[int]int // slot of a twin -> row of residual
-	residual [][]float32 // [layers][rows, hidden]: what enters the layer
+	residual [][]float32 // [layers][rows, width of the streams]: what enters the layer
 	packed   []int       // rows of the run that are twins
 	branches []*forest.Branch
 	branch   map[int]*forest.Branch // input -> its twin
@@ -120,7 +120,7 @@ func (s *schedule) inBlocks() []*stage {
 			longest = max(longest, len(twin.tokens)-e.from)
 		}
 	}
-	row := len(begun) * 4 * s.model.Decoder().Hidden // bytes
+	row := len(begun) * 4 * s.model.Decoder().StreamWidth() // bytes
 	if longest*row > residualMost {
 		return nil
 	}
@@ -265,13 +265,13 @@ func (b *twins) pack(t *stage, p *packed, input int, span Span, firstRow int, pa
 		return
 	}
 	layer, _ := slices.BinarySearch(b.layers, t.first)
-	hidden := b.model.Decoder().Hidden
+	width := b.model.Decoder().StreamWidth()
 	twin := b.branch[input].Path().Part(span.From, span.To-span.From)
 	p.run.Segments[len(p.run.Segments)-1].Twin = twin
 	for _, s := range twin {
 		for slot := s.Slot; slot < s.Slot+s.Len; slot++ {
 			row := b.rows[slot]
-			p.run.Residual = append(p.run.Residual, b.residual[layer][row*hidden:(row+1)*hidden]...)
+			p.run.Residual = append(p.run.Residual, b.residual[layer][row*width:(row+1)*width]...)
 		}
 	}
 }
@@ -281,10 +281,10 @@ func (b *twins) tap(t *stage, p *packed) {
 	if len(b.packed) == 0 {
 		return
 	}
-	hidden := b.model.Decoder().Hidden
+	width := b.model.Decoder().StreamWidth()
 	if b.residual == nil {
 		for range b.layers {
-			b.residual = append(b.residual, make([]float32, len(t.twinned)*hidden))
+			b.residual = append(b.residual, make([]float32, len(t.twinned)*width))
 		}
 	}
 	rows, first := b.packed, len(b.rows)-len(b.packed)
@@ -292,7 +292,7 @@ func (b *twins) tap(t *stage, p *packed) {
 	for i, layer := range b.layers {
 		p.run.Taps = append(p.run.Taps, engine.Tap{Layer: layer - 1, Site: DecoderBlock, Rows: rows, Read: func(row int, activation []float32) {
 			k, _ := slices.BinarySearch(rows, row)
-			copy(b.residual[i][(first+k)*hidden:], activation)
+			copy(b.residual[i][(first+k)*width:], activation)
 		}})
 	}
 }

@@ -325,6 +325,52 @@ func TestAServerDrains(t *testing.T) {
 	}
 }
 
+// Told to end, a server that lingers says so and still answers for that long.
+func TestAServerThatLingersIsNotReadyAndAnswers(t *testing.T) {
+	model, _ := demo()
+	server, err := serve.New(model, serve.Options{Linger: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ctx, listener, nil) }()
+	url := "http://" + listener.Addr().String()
+	ready := func() int {
+		answer, err := http.Get(url + "/ready")
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		return answer.StatusCode
+	}
+	if status := ready(); status != http.StatusOK {
+		t.Errorf("it is not ready: %d", status)
+	}
+	told := time.Now()
+	end()
+	for ready() == http.StatusOK {
+		if time.Since(told) > time.Second {
+			t.Fatal("told to end, it is ready")
+		}
+	}
+	answer, err := http.Post(url+"/v1/completions", "application/json", strings.NewReader(`{"prompt":"a","max_tokens":1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusOK || !answer.Close {
+		t.Errorf("a request meanwhile has status %d, and the connection stays: %v", answer.StatusCode, !answer.Close)
+	}
+	if err := <-ended; err != nil || time.Since(told) < 2*time.Second {
+		t.Errorf("it ended after %v: %v", time.Since(told), err)
+	}
+}
+
 // Headers are bounded where the server listens itself.
 func TestHeadersAreBounded(t *testing.T) {
 	model, _ := demo()

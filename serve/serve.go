@@ -47,7 +47,8 @@ type Options struct {
 	RunTokens int           // tokens of prompts computed in a step, beside those who write; 0: 256
 	MaxTokens int           // that a chat writes where the request does not say; 0: 1024
 	Write     time.Duration // that one write to a client may take; 0: 30 s
-	Drain     time.Duration // that requests may take once the server is told to end; 0: 30 s
+	Linger    time.Duration // that a server which is told to end says so at /ready before it takes no more requests
+	Drain     time.Duration // that requests may take from then on; 0: 30 s
 
 	Log        *slog.Logger // nil: nothing is logged
 	LogPrompts bool         // bodies of requests too
@@ -144,9 +145,10 @@ func (s *Server) Close() {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
-// Serve answers on a listener until ctx ends. Then it takes no more requests, lets
-// those that are there finish, for as long as [Options.Drain] says, and closes the
-// server. With settings it speaks TLS.
+// Serve answers on a listener until ctx ends. Then it is not ready, and for as long as
+// [Options.Linger] says it goes on, so that a balancer has time to notice. After that it
+// takes no more requests, lets those that are there finish, for as long as
+// [Options.Drain] says, and closes the server. With settings it speaks TLS.
 func (s *Server) Serve(ctx context.Context, listener net.Listener, settings *tls.Config) error {
 	defer s.Close()
 	server := &http.Server{
@@ -160,6 +162,8 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener, settings *tls
 	defer context.AfterFunc(ctx, func() {
 		s.drain()
 		s.opts.Log.Info("draining", "running", s.metrics.runningNow(), "waiting", s.loop.waitingNow())
+		server.SetKeepAlivesEnabled(false) // connections end with the answer that they carry
+		time.Sleep(s.opts.Linger)
 		limited, cancel := context.WithTimeout(context.Background(), s.opts.Drain)
 		defer cancel()
 		err := server.Shutdown(limited)

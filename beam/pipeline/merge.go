@@ -43,7 +43,7 @@ func (f *mergeFn) MergeAccumulators(m, other *merging) (*merging, error) {
 // ExtractOutput returns the statistics of all groups.
 func (f *mergeFn) ExtractOutput(m *merging) ([]byte, error) {
 	if m.statistics == nil {
-		return nil, errors.New("there are no pairs")
+		return nil, errors.New("nothing was merged")
 	}
 	return m.statistics.MarshalBinary()
 }

@@ -10,6 +10,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -101,13 +102,19 @@ func Extract(s beam.Scope, lines beam.PCollection, job Job, prefix string) beam.
 // WriteVector makes the vector of a collection's single statistics and writes it to
 // a file, in any file system that Beam knows.
 func WriteVector(s beam.Scope, statistics beam.PCollection, path string) {
-	beam.ParDo0(s.Scope("steer.WriteVector"), &writeVectorFn{Path: path}, statistics)
+	s = s.Scope("steer.WriteVector")
+	beam.ParDo0(s, &writeVectorFn{Path: path}, beam.Impulse(s), beam.SideInput{Input: statistics})
 }
 
 type writeVectorFn struct{ Path string }
 
-// ProcessElement makes and writes the vector.
-func (f *writeVectorFn) ProcessElement(ctx context.Context, data []byte) error {
+// ProcessElement makes and writes the vector. It is called where there are no
+// statistics too, so that this is an error.
+func (f *writeVectorFn) ProcessElement(ctx context.Context, _ []byte, all func(*[]byte) bool) error {
+	var data []byte
+	if !all(&data) {
+		return errors.New("there are no pairs")
+	}
 	statistics, err := steer.ParseStatistics(data)
 	if err != nil {
 		return err
@@ -120,5 +127,5 @@ func (f *writeVectorFn) ProcessElement(ctx context.Context, data []byte) error {
 }
 
 func init() {
-	register.DoFn2x1[context.Context, []byte, error](&writeVectorFn{})
+	register.DoFn3x1[context.Context, []byte, func(*[]byte) bool, error](&writeVectorFn{})
 }

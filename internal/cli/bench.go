@@ -48,6 +48,7 @@ type bench struct {
 	shapes, parts []string
 	tokens        int
 	rounds        int
+	quantize      gguf.Type // of the weights that decode and steer; F32: they are bfloat16
 	trainPairs    int
 	asJSON        bool
 
@@ -108,6 +109,7 @@ that its cores can do, and the bytes that they can read from memory. What bounds
 figure is the peak; on a shared machine compare shares, not times.`,
 		Example: `  steer bench
   steer bench --shapes 135M --parts prefill,decode
+  steer bench --parts decode,steer --quantize q4_0
   STEER_INSTRUCTIONS=avx2 steer bench --parts prefill`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -130,6 +132,7 @@ figure is the peak; on a shared machine compare shares, not times.`,
 		selection(flags, &b.parts, "parts", benchParts, "what is measured")
 		number(flags, &b.tokens, "tokens", 1, 1<<20, "tokens of a prefill")
 		number(flags, &b.rounds, "rounds", 1, 1000, "times that each figure is taken")
+		quantizeFlag(flags, &b.quantize, "quantize", gguf.Quantizable(), []string{"none"}, "blocks of few bits for the weights of decode and steer")
 	})
 	flagsUnder(c, "Output", func(flags *pflag.FlagSet) { jsonFlag(flags, &b.asJSON) })
 	c.Flags().IntVar(&b.trainPairs, "train-pairs", 0, "train on so many pairs and end")
@@ -278,11 +281,11 @@ func finite(share float64) float64 {
 
 // decode measures the time of each step.
 func (b *bench) decode(s shape) error {
-	m, err := b.open(s, lm.Auto, gguf.F32)
+	m, err := b.open(s, lm.Auto, b.quantize)
 	if err != nil {
 		return err
 	}
-	bytes := 2 * (s.linear() + float64(s.hidden)*float64(s.vocabulary))
+	bytes := s.bytes(b.quantize)
 	for _, batch := range []int{1, 4, 16, 64} {
 		var rates, shares []float64
 		for range b.rounds {
@@ -419,7 +422,7 @@ func (nowhere) Check(int) error       { return nil }
 
 // steer compares decoding with and without vectors, in turns.
 func (b *bench) steer(s shape) error {
-	m, err := b.open(s, lm.Auto, gguf.F32)
+	m, err := b.open(s, lm.Auto, b.quantize)
 	if err != nil {
 		return err
 	}

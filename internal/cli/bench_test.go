@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,11 @@ func TestBenchMeasuresEveryPart(t *testing.T) {
 		if cases[part] != want {
 			t.Errorf("%d figures of %s, want %d", cases[part], part, want)
 		}
+	}
+	if whole, blocks := answered.Figures, answer[measurements](t, "bench", "--parts", "decode,steer", "--rounds", "1", "--quantize", "q8_0").Figures; len(blocks) != 10 {
+		t.Errorf("%d figures of decode and steer with weights in blocks, want 10", len(blocks))
+	} else if at := slices.IndexFunc(whole, func(f figure) bool { return f.Part == "decode" }); blocks[0].Rate*blocks[0].Seconds >= 0.6*whole[at].Rate*whole[at].Seconds {
+		t.Errorf("a step reads %.0f bytes of blocks, and %.0f of bfloat16", blocks[0].Rate*blocks[0].Seconds, whole[at].Rate*whole[at].Seconds)
 	}
 	if lines := must(t, "bench", "--parts", "prefill", "--tokens", "16", "--rounds", "1"); !strings.Contains(lines, "of the peak") {
 		t.Errorf("the lines do not compare with the peak:\n%s", lines)

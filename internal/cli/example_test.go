@@ -18,7 +18,7 @@ import (
 // exampleCommands are the commands whose examples are run, in an order in which each
 // finds what it reads.
 var exampleCommands = []string{
-	"demo", "train", "train-condition", "merge", "extract", "aggregate", "record", "generate", "score", "eval", "sweep", "calibrate",
+	"demo", "train", "train-condition", "shards", "merge", "extract", "aggregate", "record", "generate", "score", "eval", "sweep", "calibrate",
 	"pairs", "project", "report", "bake",
 	"tokenize", "convert", "combine", "quantize", "doctor", "inspect", "engines",
 }

@@ -30,6 +30,8 @@ func inspectFile(w io.Writer, path string, asJSON bool) error {
 			return err
 		}
 		return inspectPairs(w, path, asJSON)
+	case measuredFile, evaluationFile, sweepFolder:
+		return fmt.Errorf("%s is of an evaluation (%s), which inspect does not show: see steer merge and steer report", path, kind)
 	default:
 		return inspectTensors(w, path, kind, asJSON)
 	}

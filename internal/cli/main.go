@@ -104,7 +104,7 @@ when all went well, 1 after a failure or an interrupt, 2 when the command line i
 	root.SetFlagErrorFunc(wrongFlag)
 	root.SetHelpCommand(helpCommand())
 	root.SetVersionTemplate("steer {{.Version}}\n")
-	root.AddCommand(demoCommand(), trainCommand(), trainConditionCommand(), extractCommand(), aggregateCommand(), mergeCommand(), recordCommand(),
+	root.AddCommand(demoCommand(), trainCommand(), trainConditionCommand(), extractCommand(), aggregateCommand(), shardsCommand(), mergeCommand(), recordCommand(),
 		generateCommand(), scoreCommand(), serveCommand(), evalCommand(), sweepCommand(), calibrateCommand(), pairsCommand(), projectCommand(), reportCommand(),
 		bakeCommand(), quantizeCommand(), tokenizeCommand(), inspectCommand(), doctorCommand(), convertCommand(), combineCommand(), benchCommand(), engines.command(), versionCommand())
 	engines.add(root)

@@ -29,14 +29,14 @@ func (f *modelFlags) add(c *cobra.Command) {
 		choice(flags, &f.dtype, "dtype", []string{"auto", "f32", "bf16"}, func(name string) lm.DType {
 			return map[string]lm.DType{"auto": lm.Auto, "f32": lm.Float32, "bf16": lm.BFloat16}[name]
 		}, "number format of the matrix products")
-		quantizeFlag(flags, &f.quantize, "quantize", []string{"none"}, "round the weights when they are read, plainly, to blocks of few bits")
+		quantizeFlag(flags, &f.quantize, "quantize", gguf.Quantizable(), []string{"none"}, "round the weights when they are read, plainly, to blocks of few bits")
 	})
 }
 
-// quantizeFlag is a flag for a type of blocks, or for other names, which mean F32.
-func quantizeFlag(flags *pflag.FlagSet, target *gguf.Type, name string, names []string, help string) {
-	types := map[string]gguf.Type{}
-	for _, t := range gguf.Quantizable() {
+// quantizeFlag is a flag for one of some types, or for another name, which means F32.
+func quantizeFlag(flags *pflag.FlagSet, target *gguf.Type, name string, of []gguf.Type, none []string, help string) {
+	names, types := none, map[string]gguf.Type{}
+	for _, t := range of {
 		name := strings.ToLower(t.String())
 		names, types[name] = append(names, name), t
 	}

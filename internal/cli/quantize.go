@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/steervec/steer/internal/output"
+	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/checkpoint/gguf"
 )
 
@@ -16,7 +17,7 @@ type quantized struct {
 	In      string `json:"in"`
 	Out     string `json:"out"`
 	Type    string `json:"type"`
-	Tensors int    `json:"tensors"` // that were rounded
+	Tensors int    `json:"tensors"` // whose numbers are others than they were, or than float32
 }
 
 func quantizeCommand() *cobra.Command {
@@ -25,20 +26,27 @@ func quantizeCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "quantize IN OUT",
-		Short: "Round a GGUF file's weights to blocks of few bits",
-		Long: `Round the matrices of a GGUF file to blocks of few bits, and write another. Norms,
-learned positions and what chooses experts stay as they are. Rows that are not whole
-blocks of the type get one of smaller blocks with as many bits.
+		Short: "Write a model as a GGUF file, in plain numbers or blocks of few bits",
+		Long: `Write a model as a GGUF file, which this program and llama.cpp open: a folder of
+safetensors, a repository of the Hub or the demonstration model is converted with its
+tokenizer and chat template; a GGUF file is copied. IN is named as --model is.
+
+Matrices are stored as --to says: in plain numbers (f32, bf16, f16) or rounded to blocks
+of few bits. Norms, learned positions and what chooses experts stay as they are. Rows that
+are not whole blocks of the type get one of smaller blocks with as many bits.
 
 The rounding is plain: the largest value or the range of a group gives its scale, and
 nothing searches for scales with less error, as other programs do. What is in blocks of
 another type already is rounded a second time and loses by it.
 
---quantize of other commands does the same to any checkpoint while it is loaded.`,
-		Example: "  steer quantize model.gguf smaller.gguf --to q8_0",
+A family for which llama.cpp has no architecture, and a config that says what the format
+has no word for, are refused. --quantize of other commands rounds any model while it is
+loaded.`,
+		Example: `  steer quantize demo demo.gguf --to bf16
+  steer quantize model.gguf smaller.gguf --to q8_0`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return usage("it takes the file to read and the one to write, not %d", len(args))
+				return usage("it takes the model to read and the file to write, not %d", len(args))
 			}
 			return nil
 		},
@@ -52,18 +60,15 @@ another type already is rounded a second time and loses by it.
 				return err
 			}
 			defer release()
-			file, err := gguf.Open(args[0])
-			if err != nil {
-				return err
-			}
-			defer file.Close()
 			result := quantized{In: args[0], Out: out.path, Type: to.String()}
 			target, err := output.Create(out.path)
 			if err != nil {
 				return err
 			}
-			if result.Tensors, err = file.Quantize(c.Context(), target, to); err != nil {
-				return errors.Join(fmt.Errorf("quantize %s: %w", args[0], err), target.Abort())
+			downloads, finish := showDownloads(c.ErrOrStderr())
+			defer finish()
+			if result.Tensors, err = lm.WriteGGUF(c.Context(), args[0], target, to, downloads); err != nil {
+				return errors.Join(err, target.Abort())
 			}
 			if err := target.Commit(); err != nil {
 				return err
@@ -71,12 +76,12 @@ another type already is rounded a second time and loses by it.
 			if asJSON {
 				return printJSON(c.OutOrStdout(), result)
 			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s with %d tensors rounded for %s written to %s\n", result.In, result.Tensors, result.Type, result.Out)
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s in %s, %d tensors of it changed, written to %s\n", result.In, result.Type, result.Tensors, result.Out)
 			return err
 		},
 	}
 	flagsUnder(c, "Output", func(flags *pflag.FlagSet) {
-		quantizeFlag(flags, &to, "to", nil, "what the matrices become")
+		quantizeFlag(flags, &to, "to", append([]gguf.Type{gguf.F32, gguf.BF16, gguf.F16}, gguf.Quantizable()...), nil, "what the matrices become")
 		flags.BoolVar(&out.force, "force", false, "replace OUT also where it is not a file that steer wrote")
 		jsonFlag(flags, &asJSON)
 	})

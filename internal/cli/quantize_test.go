@@ -2,6 +2,7 @@ package cli
 
 import (
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -25,12 +26,33 @@ func TestQuantizeWritesAModelOfTheType(t *testing.T) {
 		want string
 	}{
 		{[]string{"quantize", in, out}, "--to is missing"},
-		{[]string{"quantize", in, out, "--to", "q9"}, "it is one of iq4_nl, mxfp4, q2_k"},
+		{[]string{"quantize", in, out, "--to", "q9"}, "it is one of f32, bf16, f16, iq4_nl, mxfp4, q2_k"},
 		{[]string{"quantize", in, in, "--to", "q8_0"}, "would be replaced"},
-		{[]string{"quantize", "quantize_test.go", out, "--to", "q8_0", "--force"}, "does not begin as a GGUF file does"},
+		{[]string{"quantize", "quantize_test.go", out, "--to", "q8_0", "--force"}, "not a folder and not a GGUF file"},
 	} {
 		if code, _, diagnostics := steerWith(t.Context(), "", c.args...); code == exitOK || !strings.Contains(diagnostics, c.want) {
 			t.Errorf("%v: exit code %d, %s", c.args, code, diagnostics)
+		}
+	}
+}
+
+// A model that is no GGUF file becomes one, and writes as it did before.
+func TestQuantizeWritesAModelOfSafetensors(t *testing.T) {
+	write := func(model string) generated {
+		return answer[generated](t, "generate", "--model", model, "--prompt", "Once there was", "--max-tokens", "12", "--temperature", "0")
+	}
+	want := write("demo")
+	for to, dtype := range map[string]string{"bf16": "bf16", "q8_0": "q8_0:i16"} {
+		out := filepath.Join(t.TempDir(), "out.gguf")
+		if got := answer[quantized](t, "quantize", "demo", out, "--to", to); got.Tensors == 0 || !strings.EqualFold(got.Type, to) {
+			t.Errorf("wrote %v", got)
+		}
+		got := write(out)
+		if got.DType != dtype {
+			t.Errorf("it computes in %s", got.DType)
+		}
+		if to == "bf16" && !reflect.DeepEqual(got.IDs, want.IDs) {
+			t.Errorf("it writes %v, want %v", got.IDs, want.IDs)
 		}
 	}
 }

@@ -201,13 +201,10 @@ func (p *prepared) noteLongPrompts(ctx context.Context) error {
 
 // placed says of an error of one of the samples on which line it stands.
 func (p *prepared) placed(err error) error {
-	if wrong := (*steer.SampleError)(nil); errors.As(err, &wrong) {
-		if wrong.Sample >= len(p.lines) {
-			return fmt.Errorf("%s%w", p.neutral[wrong.Sample-len(p.lines)], wrong.Err)
-		}
-		return fmt.Errorf("%s: line %d: the %s prompt: %w", p.file, p.lines[wrong.Sample], wrong.Side, wrong.Err)
+	if wrong := (*steer.SampleError)(nil); errors.As(err, &wrong) && wrong.Sample >= len(p.lines) {
+		return fmt.Errorf("%s%w", p.neutral[wrong.Sample-len(p.lines)], wrong.Err)
 	}
-	return err
+	return placedIn(p.file, p.lines, err)
 }
 
 // work reports what a training or an extraction did.

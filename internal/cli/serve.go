@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -30,6 +31,7 @@ type serveFlags struct {
 	keyFile, template string
 	certificate, key  string
 	quiet, asJSON     bool
+	linger, drain     float64 // seconds
 }
 
 // listening is the result of the command: where the model is served.
@@ -114,6 +116,9 @@ API keys then, in the environment variable ` + keysVariable + ` or in a file, on
 		number(flags, &f.options.Cache, "cache-tokens", 1024, 1<<30, "hold keys and values of N tokens, of texts that are written and for later")
 		number(flags, &f.options.Running, "running", 1, 4096, "write at most N texts at the same time")
 		number(flags, &f.options.Waiting, "waiting", 1, math.MaxInt32, "let at most N texts wait")
+		number(flags, &f.linger, "linger", 0, 3600, "told to end, say so at /ready for N seconds before no more requests are taken, so that a balancer notices")
+		f.drain = 30
+		number(flags, &f.drain, "drain", 1, 86400, "and then let requests finish for at most N seconds")
 	})
 	flagsUnder(c, "Output", func(flags *pflag.FlagSet) {
 		flags.BoolVar(&f.asJSON, "json", false, "print the address as JSON, and log in JSON")
@@ -160,6 +165,8 @@ func (f *serveFlags) read(c *cobra.Command) error {
 		}
 		f.options.ChatTemplate = string(data)
 	}
+	seconds := func(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
+	f.options.Linger, f.options.Drain = seconds(f.linger), seconds(f.drain)
 	keys := os.Getenv(keysVariable)
 	if f.keyFile != "" {
 		data, err := os.ReadFile(f.keyFile)

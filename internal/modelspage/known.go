@@ -30,6 +30,7 @@ var knownCheckpoints = map[string][]knownCheckpoint{
 	"gemma":            {{"google/gemma-2b", 2.5, ""}, {"google/gemma-7b", 8.5, ""}},
 	"gemma2":           {{"google/gemma-2-2b-it", 2.6, ""}, {"google/gemma-2-9b-it", 9.2, ""}},
 	"gemma3_text":      {{"google/gemma-3-270m", 0.27, ""}, {"google/gemma-3-1b-it", 1, ""}, {"google/gemma-3-4b-it", 3.9, "the text model"}},
+	"gemma3n_text":     {{"google/gemma-3n-E2B-it", 4.5, "the text model"}, {"google/gemma-3n-E4B-it", 6.9, "the text model"}},
 	"glm":              {{"zai-org/glm-4-9b-chat-hf", 9.4, ""}},
 	"glm4":             {{"zai-org/GLM-4-9B-0414", 9.4, ""}},
 	"glm4_moe":         {{"zai-org/GLM-4.5-Air", 106, ""}},

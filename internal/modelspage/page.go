@@ -212,8 +212,21 @@ func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 	case b.AttentionScale != b.MLPScale && b.MLPScale != 0:
 		add("What attention adds to the stream is multiplied by %v, what the MLP adds by %v.", b.AttentionScale, b.MLPScale)
 	}
-	if b.AttentionKeeps != 0 && b.AttentionKeeps != 1 {
+	switch {
+	case b.AttentionKeeps == 0 || b.AttentionKeeps == 1:
+	case b.MLPKeeps == 0:
+		add("The stream, with what attention gives, is multiplied by %v.", b.AttentionKeeps)
+	default:
 		add("The stream is multiplied by %v before attention adds to it, and by %v before the MLP does.", b.AttentionKeeps, b.MLPKeeps)
+	}
+	if s := d.Streams; s != nil {
+		add("%d residual streams, of which a block computes the first, and predicts and corrects the others (AltUp); `decoder_block` holds all side by side.", s.Count)
+	}
+	if b.Laurel != nil {
+		add("A learned residual of rank %d beside attention (LAuReL).", b.Laurel.Rank)
+	}
+	if in := d.Embedding.LayerInputs; in != nil {
+		add("Each layer takes in %d elements that the token has for it alone.", in.Width)
 	}
 	if b.ResidualAfterNorm {
 		add("The residual is taken after the norm.")
@@ -287,6 +300,12 @@ func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 	if a.Gated {
 		attention = append(attention, "what the heads gather multiplied by the sigmoid of gates that stand among the queries")
 	}
+	if a.ValueNorm != nil {
+		attention = append(attention, "values normalised")
+	}
+	if text := sharing(d); text != "" {
+		attention = append(attention, text)
+	}
 	if a.Sinks != "" {
 		attention = append(attention, "a sink beside the positions of each head")
 	}
@@ -339,6 +358,20 @@ func describe(d *arch.Decoder, config json.RawMessage) ([]string, error) {
 		add("%s%s.", strings.ToUpper(text[:1]), text[1:])
 	}
 	return out, nil
+}
+
+// sharing says which layers attend to the keys and values of others.
+func sharing(d *arch.Decoder) string {
+	var pairs []string
+	for i := range d.Blocks {
+		if back := d.Blocks[i].Attention.KeysBack; back > 0 {
+			pairs = append(pairs, fmt.Sprintf("layer %d attends to those of layer %d", i, i-back))
+		}
+	}
+	if pairs == nil {
+		return ""
+	}
+	return "keys and values are not all layers' own: " + strings.Join(pairs, ", ")
 }
 
 // lastAttention is the attention of the last layer that has any.
@@ -592,6 +625,9 @@ func mlps(d *arch.Decoder) (out []string) {
 			text += ", gated"
 		}
 		text += ", " + activation[m.Activation]
+		if m.Sparsity != 0 {
+			text += fmt.Sprintf(", a share of %v of the gates closed", m.Sparsity)
+		}
 		if m.GateLimit != 0 {
 			text += fmt.Sprintf(" of at most %v, up within ±%v and %v added", m.GateLimit, m.GateLimit, m.UpOffset)
 		}

@@ -31,10 +31,17 @@ type Attention struct {
 	// whose sigmoid multiplies what the head gathers.
 	Gated bool
 
-	QueryNorm, KeyNorm *Norm // nil: none
-	NormScope          NormScope
-	NormAfterRope      bool    // the norms follow the rotation; else they stand before it
-	Clip               float32 // queries, keys and values are clamped to ±Clip after the norms; 0: not
+	InputScale float32 // multiplies what attention reads; 0: 1
+
+	// KeysBack says that the keys and values are those of the layer so many before, so
+	// that there are none of its own; 0: its own.
+	KeysBack int
+
+	QueryNorm, KeyNorm, ValueNorm *Norm // nil: none
+	NormScope                     NormScope
+	NormAfterRope                 bool // the norms of queries and keys follow the rotation; else they stand before it
+
+	Clip float32 // queries, keys and values are clamped to ±Clip after the norms; 0: not
 
 	Rope    *Rope   // nil: the block has no rotary positions
 	Alibi   *Alibi  // nil: none
@@ -84,6 +91,18 @@ type Latent struct {
 	KeyUp, ValueUp string
 
 	KeySize, RopeSize, ValueSize int // of a head
+}
+
+// Stored returns how many elements of keys and values a token keeps: none of attention
+// that shares those of another layer, and a latent once, which is both.
+func (a *Attention) Stored() int {
+	switch {
+	case a.KeysBack > 0:
+		return 0
+	case a.Latent != nil:
+		return a.HeadSize
+	}
+	return 2 * a.KVHeads * a.HeadSize
 }
 
 // OutputWidth returns the number of elements that the output projection reads.

@@ -39,11 +39,17 @@ func (d *Decoder) check() error {
 	if err := checkSizes(sizes...); err != nil {
 		return err
 	}
+	if err := d.checkStreams(); err != nil {
+		return err
+	}
+	if err := d.checkShared(); err != nil {
+		return err
+	}
 	for _, b := range d.Passed() {
 		if err := b.checkMixing(); err != nil {
 			return err
 		}
-		if b.First != nil && (b.First.First != nil || b.Shortcut != nil) || b.First == nil && b.Shortcut != nil && !d.isFirst(b) {
+		if b.First != nil && (b.First.First != nil || b.First.Attention.KeysBack != 0 || b.Shortcut != nil) || b.First == nil && b.Shortcut != nil && !d.isFirst(b) {
 			return errors.New("a block is not in its place in a layer of two")
 		}
 		if b.Shortcut != nil && b.Parallel {
@@ -64,6 +70,30 @@ func (d *Decoder) check() error {
 // isFirst reports whether another block follows on one in its layer.
 func (d *Decoder) isFirst(b *Block) bool {
 	return slices.ContainsFunc(d.Blocks, func(of Block) bool { return of.First == b })
+}
+
+// checkShared checks that keys and values which a layer shares are there and are of its
+// shape.
+func (d *Decoder) checkShared() error {
+	for layer := range d.Blocks {
+		a := &d.Blocks[layer].Attention
+		if a.KeysBack == 0 {
+			continue
+		}
+		if a.KeysBack < 0 || a.KeysBack > layer {
+			return fmt.Errorf("layer %d attends to the keys of the layer %d before", layer, a.KeysBack)
+		}
+		of := &d.Blocks[layer-a.KeysBack].Attention
+		switch {
+		case of.Heads == 0 || of.KeysBack != 0 || of.KVHeads != a.KVHeads || of.HeadSize != a.HeadSize:
+			return fmt.Errorf("layer %d attends to the keys of layer %d, which has none of its own, or of another shape", layer, layer-a.KeysBack)
+		case a.Query.Weight == "" || a.Fused.Weight != "" || a.Latent != nil || of.Latent != nil || a.Experts != nil || a.KeyNorm != nil || a.ValueNorm != nil:
+			return fmt.Errorf("layer %d attends to the keys of another and has more than queries", layer)
+		case d.Blocks[layer].First != nil || slices.ContainsFunc(d.Blocks[:layer], func(b Block) bool { return b.First != nil }):
+			return fmt.Errorf("layer %d attends to the keys of another, where layers are two blocks", layer)
+		}
+	}
+	return nil
 }
 
 // checkMixing checks attention and what stands in its place or beside it.
@@ -110,6 +140,9 @@ func (a *Attention) check() error {
 	if t := a.Temperature; t != nil && !(t.Floor > 0 && finite.Is(t.Floor) && finite.Is(t.Scale)) {
 		return fmt.Errorf("queries are scaled by %v for every %v positions", t.Scale, t.Floor)
 	}
+	if !finite.Is(a.InputScale) || a.InputScale != 0 && a.Gated {
+		return fmt.Errorf("what attention reads is multiplied by %v, or its gates read it too", a.InputScale)
+	}
 	if a.Gated && (a.Fused.Weight != "" || a.Latent != nil || a.Experts != nil || a.Differential != nil) {
 		return errors.New("queries have gates that are not three tensors with keys and values")
 	}
@@ -153,7 +186,7 @@ func (a *Attention) checkLatent() error {
 		return errors.New("a latent lacks its norm")
 	case a.Fused.Weight != "" || a.Query.Weight != "" || a.Key.Weight != "" || a.Value.Weight != "":
 		return errors.New("latent attention has queries, keys or values of the usual kind too")
-	case a.QueryNorm != nil || a.KeyNorm != nil || a.Clip != 0 || a.Temperature != nil:
+	case a.QueryNorm != nil || a.KeyNorm != nil || a.ValueNorm != nil || a.Clip != 0 || a.Temperature != nil:
 		return errors.New("queries and keys of latent attention are normalised, clamped or scaled, as only usual ones can be")
 	case a.Experts != nil || a.Differential != nil:
 		return errors.New("attention is latent and of another kind too")
@@ -209,8 +242,10 @@ func (m *MLP) check() error {
 		return fmt.Errorf("the activation %q has constants", m.Activation)
 	case m.Alternating && m.GateUp.Weight == "":
 		return errors.New("gate and up of an mlp alternate that are not in one tensor")
-	case !gated && (m.GateLimit != 0 || m.UpOffset != 0 || m.GateScale != 0):
-		return errors.New("an mlp without a gate has a limit, an offset or a scale of gates")
+	case !gated && (m.GateLimit != 0 || m.UpOffset != 0 || m.GateScale != 0 || m.Sparsity != 0):
+		return errors.New("an mlp without a gate has a limit, an offset, a scale or a sparsity of gates")
+	case !(m.Sparsity >= 0 && m.Sparsity < 1):
+		return fmt.Errorf("of the gates of an mlp a share of %v is closed", m.Sparsity)
 	case !finite.Is(m.GateScale) || !finite.Is(m.Scale):
 		return fmt.Errorf("the gate of an mlp is scaled by %v, its result by %v", m.GateScale, m.Scale)
 	case !(m.GateLimit >= 0) || !finite.Is(m.GateLimit) || !finite.Is(m.UpOffset):

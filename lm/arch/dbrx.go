@@ -49,6 +49,11 @@ func dbrx(c *Config) *Decoder {
 		stacked := func(name string) Linear { return Linear{Weight: p + "ffn.experts.mlp." + name} }
 		down := stacked("w2")
 		down.Transposed = true
+		gate, up := stacked("w1"), stacked("v1")
+		if c.Bool("experts_apart", false) { // as a GGUF file has them
+			e := p + "ffn.experts.{expert}."
+			gate, up, down = linear(e+"w1", false), linear(e+"v1", false), linear(e+"w2", false)
+		}
 		d.Blocks = append(d.Blocks, Block{
 			BeforeAttention: norm(p+"norm_attn_norm.norm_1", InputLayerNorm),
 			Attention: Attention{
@@ -60,7 +65,7 @@ func dbrx(c *Config) *Decoder {
 			BeforeMLP: norm(p+"norm_attn_norm.norm_2", PostAttentionLayerNorm),
 			MLP: MLP{
 				Activation: activation, Inner: ffn.IntOr("ffn_hidden_size", 3584),
-				Gate: stacked("w1"), Up: stacked("v1"), Down: down,
+				Gate: gate, Up: up, Down: down,
 				Experts: &Experts{
 					Router: linear(p+"ffn.router.layer", false), Count: ffn.IntOr("moe_num_experts", 4), PerToken: ffn.IntOr("moe_top_k", 1), Normalize: true,
 				},

@@ -23,6 +23,7 @@ type Decoder struct {
 	MaxPositions int // that the config names; 0 where positions have no limit
 
 	Embedding Embedding
+	Streams   *Streams // nil: one residual stream
 	Blocks    []Block
 	Norm      *Norm // of the last hidden states; nil: none
 	Head      Head
@@ -85,6 +86,8 @@ type Embedding struct {
 	Sinusoidal bool
 
 	Norm *Norm // nil: none
+
+	LayerInputs *LayerInputs // nil: none
 }
 
 // Block is one decoder block. Its norms may stand in six places; nil means
@@ -101,10 +104,12 @@ type Embedding struct {
 // what it gives is added to attention's result past the site.
 type Block struct {
 	Parallel bool
+	AltUp    *AltUp // where the decoder has several streams
 
 	BeforeAttention, AfterAttention, AfterAttentionAdd *Norm
 	Attention                                          Attention
 	Recurrence                                         *Recurrence // nil: none
+	Laurel                                             *Laurel     // nil: none
 
 	BeforeMLP, AfterMLP, AfterMLPAdd *Norm
 	MLP                              MLP
@@ -112,6 +117,8 @@ type Block struct {
 	// MLPBeside reads what the MLP reads, and its result is added to the MLP's
 	// past the site mlp; nil: none.
 	MLPBeside *MLP
+
+	LayerInput *LayerInput // nil: none
 
 	// AttentionScale and MLPScale multiply what attention and MLP add to the stream,
 	// AttentionKeeps and MLPKeeps the stream to which they add; 0: 1.

@@ -9,9 +9,6 @@ func falconH1(c *Config) *Decoder {
 	d.Norm = rms(c, "model.final_layernorm", "")
 	d.Embedding.Scale, d.Head.Scale = float32(c.Float("embedding_multiplier", 1)), float32(c.Float("lm_head_multiplier", 1))
 	d.Modules[MLPOutput], d.Modules[PostAttentionLayerNorm] = "model.layers.{num}.feed_forward", "model.layers.{num}.pre_ff_layernorm"
-	if c.Float("attention_in_multiplier", 1) != 1 {
-		c.fail("attention_in_multiplier is %v; only 1 is supported", c.fields["attention_in_multiplier"])
-	}
 	in, bias := c.Float("ssm_in_multiplier", 1), c.Bool("mlp_bias", false)
 	if in != 1 && c.Bool("mamba_proj_bias", false) {
 		c.fail("ssm_in_multiplier is %v, and the projection that it is for has a bias", in)
@@ -22,7 +19,7 @@ func falconH1(c *Config) *Decoder {
 	for i := range d.Blocks {
 		b, p := &d.Blocks[i], block("model.layers", i)
 		b.Attention.Scale *= float32(c.Float("key_multiplier", 1))
-		b.AttentionScale = float32(attention)
+		b.Attention.InputScale, b.AttentionScale = float32(c.Float("attention_in_multiplier", 1)), float32(attention)
 		b.BeforeMLP = rms(c, p+"pre_ff_layernorm", PostAttentionLayerNorm)
 		b.MLP.Gate, b.MLP.Up, b.MLP.Down = linear(p+"feed_forward.gate_proj", bias), linear(p+"feed_forward.up_proj", bias), linear(p+"feed_forward.down_proj", bias)
 		b.MLP.GateScale, b.MLP.Scale = float32(mlp[0]), float32(mlp[1])

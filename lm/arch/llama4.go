@@ -56,6 +56,10 @@ func llama4(c *Config) *Decoder {
 				Scoring: Sigmoid, WeighInput: true, Shared: &shared,
 			},
 		}
+		if c.Bool("experts_apart", false) { // as a GGUF file has them
+			m.GateUp = Linear{}
+			m.Gate, m.Up, m.Down = linear(p+"experts.{expert}.gate_proj", false), linear(p+"experts.{expert}.up_proj", false), linear(p+"experts.{expert}.down_proj", false)
+		}
 	}
 	return d
 }

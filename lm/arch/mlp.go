@@ -1,5 +1,7 @@
 package arch
 
+import "math"
+
 // MLP is the feed-forward part of a block: down(activation(up(x))), or with a
 // gate down(activation(gate(x)) * up(x)), or a mixture of such experts.
 type MLP struct {
@@ -10,6 +12,12 @@ type MLP struct {
 	GateUp         Linear // the gate's rows, then those of up, in one tensor; replaces both
 	Alternating    bool   // in GateUp, rows of the gate and of up alternate
 
+	// Sparsity is the share of the gates that would be closed if those of a row were
+	// distributed normally: each loses their mean, and so many of their deviations as
+	// leave this share below; what is below zero becomes zero, before the activation
+	// (Gemma 3n's release); 0: none.
+	Sparsity float32
+
 	GateLimit float32 // bounds the gate from above and up to ±GateLimit, before the activation; 0: not
 	UpOffset  float32 // added to up before it meets the gate
 	GateScale float32 // multiplies the gate before the activation; 0: 1
@@ -18,6 +26,10 @@ type MLP struct {
 
 	Experts *Experts // nil: dense
 }
+
+// Cutoff returns how many deviations from their mean gates are cut at: the quantile
+// of the normal distribution at Sparsity.
+func (m *MLP) Cutoff() float64 { return math.Sqrt2 * math.Erfinv(2*float64(m.Sparsity)-1) }
 
 // Experts is a mixture of MLPs of which each token uses a few
 // (Shazeer et al. 2017). The fields of the enclosing MLP describe one expert;

@@ -47,12 +47,17 @@ func gatedDelta(c *Config, p string) *Recurrence {
 	shared := c.divide(m.Heads, m.KeyHeads, "value heads by key heads")
 	values := shared * min(m.ValueSize, maxWidth)
 	m.Scale = inverseRoot(m.KeySize)
+	in := []Projection{{Linear: linear(p+"in_proj_qkvz", false), Groups: m.KeyHeads,
+		Parts: []Part{{Role: Query, Size: m.KeySize}, {Role: Key, Size: m.KeySize}, {Role: Value, Size: values}, {Role: Gate, Size: values}}}}
+	if c.Bool("gates_apart", false) { // as a GGUF file has them
+		keys := m.KeyHeads * min(m.KeySize, maxWidth)
+		in = []Projection{
+			{Linear: linear(p+"in_proj_qkv", false), Groups: 1, Parts: []Part{{Role: Query, Size: keys}, {Role: Key, Size: keys}, {Role: Value, Size: m.KeyHeads * values}}},
+			{Linear: linear(p+"in_proj_z", false), Groups: 1, Parts: []Part{{Role: Gate, Size: m.KeyHeads * values}}},
+		}
+	}
 	return &Recurrence{
-		In: []Projection{
-			{Linear: linear(p+"in_proj_qkvz", false), Groups: m.KeyHeads,
-				Parts: []Part{{Role: Query, Size: m.KeySize}, {Role: Key, Size: m.KeySize}, {Role: Value, Size: values}, {Role: Gate, Size: values}}},
-			{Linear: linear(p+"in_proj_ba", false), Groups: m.KeyHeads, Parts: []Part{{Role: Strength, Size: shared}, {Role: Step, Size: shared}}},
-		},
+		In:          append(in, Projection{Linear: linear(p+"in_proj_ba", false), Groups: m.KeyHeads, Parts: []Part{{Role: Strength, Size: shared}, {Role: Step, Size: shared}}}),
 		Convolution: &Convolution{Weight: p + "conv1d.weight", Taps: c.Positive("linear_conv_kernel_dim", 4), Order: []Role{Query, Key, Value}},
 		Activation:  c.activation("hidden_act", "silu"), Memory: m, Width: m.KeyHeads * values,
 		GateActivation: SiLU, Norm: rms(c, p+"norm", ""), NormParts: m.Heads, NormShared: true, NormBeforeGate: true,

@@ -148,7 +148,7 @@ func (r *Recurrence) StateSize() int {
 func (d *Decoder) StateWeight() int {
 	state, token := 0, 0
 	for _, b := range d.Passed() {
-		token += 2 * b.Attention.KVHeads * b.Attention.HeadSize
+		token += b.Attention.Stored()
 		if b.Recurrence != nil {
 			state += b.Recurrence.StateSize()
 		}

@@ -7,7 +7,8 @@ import "slices"
 type Site string
 
 const (
-	// DecoderBlock is the residual stream as the block leaves it.
+	// DecoderBlock is the residual stream as the block leaves it, or all of them side
+	// by side.
 	DecoderBlock Site = "decoder_block"
 	// SelfAttn is the output of the attention module, [hidden].
 	SelfAttn Site = "self_attn"
@@ -62,6 +63,9 @@ func (d *Decoder) Width(layer int, site Site) int {
 			return b.Attention.OutputWidth()
 		}
 		return d.Blocks[layer].Recurrence.Width
+	}
+	if site == DecoderBlock {
+		return d.StreamWidth()
 	}
 	return d.Hidden
 }

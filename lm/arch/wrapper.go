@@ -27,6 +27,11 @@ var usual = map[string]map[string]string{
 		"num_attention_heads": "8", "num_key_value_heads": "4", "head_dim": "256", "max_position_embeddings": "131072",
 		"rope_theta": "1000000", "sliding_window": "4096",
 	},
+	"gemma3n_text": {
+		"vocab_size": "262400", "hidden_size": "2048", "intermediate_size": "16384", "num_hidden_layers": "35",
+		"num_attention_heads": "8", "num_key_value_heads": "2", "head_dim": "256", "max_position_embeddings": "32768",
+		"rope_theta": "1000000", "final_logit_softcapping": "30", "vocab_size_per_layer_input": "262144",
+	},
 	"llama": {
 		"vocab_size": "32000", "hidden_size": "4096", "intermediate_size": "11008", "num_hidden_layers": "32", "num_attention_heads": "32",
 		"max_position_embeddings": "2048",

@@ -40,24 +40,37 @@ func (p *pass) rotate() {
 }
 
 // project computes the queries, keys and values of every node, normalised and
-// turned.
+// turned; where another layer has the keys, the queries of the rows that are still
+// computed.
 func (p *pass) project(layer int, b *block) {
+	a := &p.model.blocks[layer].Attention
+	if orOne(a.InputScale) != 1 {
+		given := p.input
+		defer func() { p.input = given }()
+		p.input = size(&p.scaled, len(given))
+		copy(p.input, given)
+		each(p.rows(), func(i int) {
+			width := p.model.decoder.Hidden
+			kernel.Scale(p.input[i*width:(i+1)*width], a.InputScale)
+		})
+	}
 	if b.latent != nil {
 		p.projectLatent(layer, b.latent)
 		return
 	}
-	a := &p.model.blocks[layer].Attention
+	p.ofKept = p.kept != nil
 	if b.mixed != nil {
 		p.mixQueries(a, b)
 	} else {
 		p.product(&p.qkv, p.input, b.queryKeyValue)
 	}
-	width := (a.Heads + 2*a.KVHeads) * a.HeadSize
+	width, own := a.Heads*a.HeadSize+a.Stored(), a.Stored()/2
 	angles := p.angles[a.Rope]
-	each(len(p.Tokens), func(node int) {
-		row := p.qkv[node*width : (node+1)*width]
+	each(p.rows(), func(i int) {
+		node, row := p.node(i), p.qkv[i*width:(i+1)*width]
 		queries := row[:a.Heads*a.HeadSize]
-		keys := row[a.Heads*a.HeadSize : (a.Heads+a.KVHeads)*a.HeadSize]
+		keys, values := row[len(queries):len(queries)+own], row[len(queries)+own:]
+		b.valueNorm.applyHeads(values, a)
 		if !a.NormAfterRope {
 			b.queryNorm.applyHeads(queries, a)
 			b.keyNorm.applyHeads(keys, a)
@@ -133,12 +146,15 @@ func (p *pass) findPieces() {
 // store puts the nodes' keys and values into their slots.
 func (p *pass) store(layer int) {
 	a := &p.model.blocks[layer].Attention
-	size, width := a.HeadSize, (a.Heads+2*a.KVHeads)*a.HeadSize
+	size, width := a.HeadSize, a.Heads*a.HeadSize+a.Stored()
 	each(len(p.pieces), func(i int) {
 		s := p.pieces[i]
 		for h := range a.KVHeads {
 			keys := p.qkv[s.node*width+(a.Heads+h)*size:]
 			kernel.StoreKeys(p.session.keys[layer][h], s.slot, keys, width, s.nodes, size)
+			if a.Latent != nil { // a key is its own value
+				continue
+			}
 			values := keys[a.KVHeads*size:]
 			for r := range s.nodes {
 				copy(p.session.values[layer][h][(s.slot+r)*size:][:size], values[r*width:])
@@ -232,7 +248,7 @@ func (p *pass) output(layer int, b *block) {
 func (p *pass) gather(layer int, heads []float32, valueOf func(h int) int) {
 	a := &p.model.blocks[layer].Attention
 	group := a.Heads / a.KVHeads
-	in, out := (a.Heads+2*a.KVHeads)*a.HeadSize, a.Heads*a.HeadSize
+	in, out := a.Heads*a.HeadSize+a.Stored(), a.Heads*a.HeadSize
 	stretches := p.stretches
 	share := kernel.Parallel
 	if p.pairs()*a.Heads*a.HeadSize < 1<<16 {
@@ -241,13 +257,19 @@ func (p *pass) gather(layer int, heads []float32, valueOf func(h int) int) {
 	share(len(stretches)*a.KVHeads, func(task int) {
 		// the last stretches see most keys: begin with them
 		s := stretches[len(stretches)-1-task/a.KVHeads]
-		h := task % a.KVHeads
+		h, at := task%a.KVHeads, s.node
+		if p.ofKept {
+			at = s.row
+		}
 		attention := kernel.Attention{
-			Query: p.qkv[s.node*in+h*group*a.HeadSize:], QueryStride: in,
+			Query: p.qkv[at*in+h*group*a.HeadSize:], QueryStride: in,
 			Out: heads[s.row*out+h*group*a.HeadSize:], OutStride: out,
 			Tokens: s.rows, Heads: group, Size: a.HeadSize,
 			Position: s.position, Keys: p.session.keys[layer][h], Values: p.session.values[layer][valueOf(h)], Spans: s.spans,
 			Window: a.Window, Chunk: a.Chunk, Scale: a.Scale, SoftCap: a.SoftCap,
+		}
+		if a.Latent != nil {
+			attention.Values = nil
 		}
 		if sinks := p.model.blocks[layer].sinks; sinks != nil {
 			attention.Sinks = sinks[h*group : (h+1)*group]

@@ -60,7 +60,9 @@ type Session struct {
 	model   *Model
 	buffers buffers
 
-	keys, values [][][]float32 // [layers][key/value heads], laid out as package kernel says
+	// [layers][key/value heads], laid out as package kernel says. Layers may share them,
+	// and latents have no values.
+	keys, values [][][]float32
 	slots        int
 	states       [][]state // [layers][states]
 }
@@ -71,9 +73,12 @@ func (m *Model) NewSession() engine.Session { return m.newSession() }
 func (m *Model) newSession() *Session {
 	s := &Session{model: m}
 	for i := range m.blocks {
-		heads := m.blocks[i].Attention.KVHeads
-		s.keys = append(s.keys, make([][]float32, heads))
-		s.values = append(s.values, make([][]float32, heads))
+		a := &m.blocks[i].Attention
+		if a.KeysBack > 0 {
+			s.keys, s.values = append(s.keys, s.keys[i-a.KeysBack]), append(s.values, s.values[i-a.KeysBack])
+			continue
+		}
+		s.keys, s.values = append(s.keys, make([][]float32, a.KVHeads)), append(s.values, make([][]float32, a.KVHeads))
 	}
 	s.states = make([][]state, len(m.blocks))
 	return s
@@ -93,7 +98,9 @@ func (s *Session) grow(slots int) {
 		need := tiles * kernel.KeyTile * s.model.blocks[layer].Attention.HeadSize
 		for h := range s.keys[layer] {
 			s.keys[layer][h] = lengthen(s.keys[layer][h], need)
-			s.values[layer][h] = lengthen(s.values[layer][h], need)
+			if s.model.blocks[layer].latent == nil {
+				s.values[layer][h] = lengthen(s.values[layer][h], need)
+			}
 		}
 	}
 }
@@ -140,12 +147,16 @@ func (p *pass) copyTwins() {
 			}
 			key := make([]float32, a.HeadSize)
 			for i := range segment.Nodes {
+				if a.Stored() == 0 {
+					break
+				}
 				from, to := segment.Twin.Slot(i), segment.Path.Slot(first+i)
 				for h := range a.KVHeads {
 					kernel.LoadKey(p.session.keys[layer][h], from, key)
 					kernel.StoreKeys(p.session.keys[layer][h], to, key, a.HeadSize, 1, a.HeadSize)
-					values := p.session.values[layer][h]
-					copy(values[to*a.HeadSize:(to+1)*a.HeadSize], values[from*a.HeadSize:])
+					if values := p.session.values[layer][h]; values != nil { // else keys are values
+						copy(values[to*a.HeadSize:(to+1)*a.HeadSize], values[from*a.HeadSize:])
+					}
 				}
 			}
 		})

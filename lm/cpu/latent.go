@@ -52,7 +52,7 @@ func (l *loader) latent(a *arch.Attention, hidden int) *latent {
 }
 
 // projectLatent writes for every node its queries, brought to the latent, then
-// what is cached of it, as its key and as its value.
+// what is cached of it, which is its key and its value.
 func (p *pass) projectLatent(layer int, l *latent) {
 	a := &p.model.blocks[layer].Attention
 	nodes, angles := len(p.Tokens), p.angles[a.Rope]
@@ -69,7 +69,7 @@ func (p *pass) projectLatent(layer int, l *latent) {
 	p.product(&p.latent, p.input, l.down)
 
 	// by head, so that each head's rows lie together: [heads, nodes, …]
-	query, width := l.KeySize+l.RopeSize, (a.Heads+2)*a.HeadSize
+	query, width := l.KeySize+l.RopeSize, a.Heads*a.HeadSize+a.Stored()
 	gathered := size(&p.gathered, a.Heads*nodes*l.KeySize)
 	brought := size(&p.expert, a.Heads*nodes*l.Rank)
 	each(nodes, func(i int) {
@@ -94,14 +94,13 @@ func (p *pass) projectLatent(layer int, l *latent) {
 			copy(to[l.Rank:], p.queries[(i*a.Heads+h)*query+l.KeySize:])
 			turn(to[l.Rank:])
 		}
-		key, value := row[a.Heads*a.HeadSize:][:a.HeadSize], row[(a.Heads+1)*a.HeadSize:]
+		key := row[a.Heads*a.HeadSize:]
 		copy(key, p.latent[i*a.HeadSize:])
 		l.norm.apply(key[:l.Rank], key[:l.Rank])
 		if l.Scale != 0 {
 			kernel.Scale(key[:l.Rank], l.Scale)
 		}
 		turn(key[l.Rank:])
-		copy(value, key)
 	})
 }
 

@@ -22,6 +22,7 @@ type Model struct {
 	parameters int    // stored elements, tied ones counted once
 
 	embedding embedding
+	streams   *streams // nil: one
 	blocks    []block
 	norm      *norm
 	head      head
@@ -36,6 +37,7 @@ type embedding struct {
 	sinusoids bool
 	offset    int
 	norm      *norm
+	inputs    *layerInputs // nil: none
 }
 
 // block is a loaded block. A layer may be two: what the functions of a pass call a
@@ -52,7 +54,7 @@ type block struct {
 	mixed                                              *mixed      // in place of queries and output; nil: none
 	gate                                               *linear     // of what the heads gather; nil: none
 	recurrence                                         *recurrence // nil: none
-	queryNorm, keyNorm                                 *norm
+	queryNorm, keyNorm, valueNorm                      *norm
 	sinks                                              []float32 // [heads]; nil: none
 	difference                                         float32   // λ of differential attention
 	output                                             *linear
@@ -60,12 +62,17 @@ type block struct {
 	beforeMLP, afterMLP, afterMLPAdd *norm
 	mlp                              mlp
 	beside                           *mlp // nil: none
+
+	altUp      *altUp      // nil: none
+	laurel     *laurel     // nil: none
+	layerInput *layerInput // nil: none
 }
 
 type mlp struct {
 	*arch.MLP
 	activation     kernel.Activation
 	xielu          *kernel.XIELU // in place of the activation; nil: none
+	cutoff         float64       // deviations that sparse gates lose
 	inner          int
 	gate, up, down *linear // gate nil: none
 
@@ -130,6 +137,8 @@ func load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 		m.embedding.positions = l.matrix(d.Embedding.Positions, d.MaxPositions+d.Embedding.PositionOffset, d.Hidden)
 	}
 	m.embedding.norm = l.norm(d.Embedding.Norm, d.Hidden)
+	m.embedding.inputs = l.layerInputs(d.Embedding.LayerInputs, len(d.Blocks), d.Hidden)
+	m.streams = l.streams(d.Streams, d.Hidden)
 	m.norm = l.norm(d.Norm, d.Hidden)
 
 	for layer, b := range d.Passed() {
@@ -147,6 +156,7 @@ func load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 			mixed:             l.mixed(a, d.Hidden),
 			queryNorm:         l.headNorm(a.QueryNorm, a, a.Heads),
 			keyNorm:           l.headNorm(a.KeyNorm, a, a.KVHeads),
+			valueNorm:         l.headNorm(a.ValueNorm, a, a.KVHeads),
 			sinks:             l.optional(a.Sinks, a.Heads),
 			difference:        l.difference(a),
 			output:            l.output(a, d.Hidden),
@@ -154,7 +164,14 @@ func load(ctx context.Context, decoder *arch.Decoder, source engine.Source, dtyp
 			afterMLP:          l.norm(b.AfterMLP, d.Hidden),
 			afterMLPAdd:       l.norm(b.AfterMLPAdd, d.Hidden),
 			mlp:               l.mlp(&b.MLP, d.Hidden),
+			laurel:            l.laurel(b.Laurel, d.Hidden),
 		})
+		if b.AltUp != nil {
+			m.blocks[len(m.blocks)-1].altUp = l.altUp(b.AltUp, d.Streams.Count, d.Hidden)
+		}
+		if b.LayerInput != nil {
+			m.blocks[len(m.blocks)-1].layerInput = l.layerInput(b.LayerInput, d.Embedding.LayerInputs.Width, d.Hidden)
+		}
 		if b.MLPBeside != nil {
 			beside := l.mlp(b.MLPBeside, d.Hidden)
 			m.blocks[len(m.blocks)-1].beside = &beside
@@ -380,6 +397,9 @@ func (l *loader) queryKeyValue(a *arch.Attention, hidden int) (projected, gate *
 			gate = &linear{l.pack(of[1]...), biases[1]}
 		}
 		parts, sizes = parts[1:], sizes[1:]
+	}
+	if a.KeysBack > 0 {
+		parts = parts[:len(parts)-2]
 	}
 	for i, part := range parts {
 		views = append(views, l.weight(part, sizes[i], hidden))

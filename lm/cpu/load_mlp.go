@@ -11,7 +11,7 @@ import (
 
 // mlp reads a dense MLP or a mixture.
 func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
-	m := mlp{MLP: p, inner: p.Inner, activation: activations[p.Activation]}
+	m := mlp{MLP: p, inner: p.Inner, activation: activations[p.Activation], cutoff: p.Cutoff()}
 	if _, known := activations[p.Activation]; !known && p.XIELU == nil {
 		l.fail("the activation %q lacks its constants", p.Activation)
 	}
@@ -28,7 +28,7 @@ func (l *loader) mlp(p *arch.MLP, hidden int) mlp {
 	m.bias = l.optional(e.Bias, hidden)
 	sources := l.sources(p, e.Count, hidden)
 	for i := 0; i < e.Count && l.err == nil; i++ {
-		one := mlp{MLP: p, inner: p.Inner, activation: m.activation, xielu: m.xielu}
+		one := mlp{MLP: p, inner: p.Inner, activation: m.activation, xielu: m.xielu, cutoff: m.cutoff}
 		l.dense(&one, sources, i)
 		m.experts = append(m.experts, one)
 	}

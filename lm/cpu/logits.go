@@ -15,10 +15,17 @@ func (p *pass) giveLogits() {
 		now := wanted[:min(len(wanted), logitRows)]
 		wanted = wanted[len(now):]
 		states := size(&p.gathered, len(now)*hidden)
+		of := size(&p.normed, len(now)*d.StreamWidth())
 		for i, node := range now {
 			row, _ := p.row(node)
+			copy(of[i*d.StreamWidth():(i+1)*d.StreamWidth()], p.leaving()[row*d.StreamWidth():])
+		}
+		if p.model.streams != nil {
+			p.unite(of, len(now))
+		}
+		for i := range now {
 			state := states[i*hidden : (i+1)*hidden]
-			copy(state, p.residual[row*hidden:])
+			copy(state, of[i*d.StreamWidth():])
 			if p.model.norm != nil {
 				p.model.norm.apply(state, state)
 			}

@@ -64,6 +64,9 @@ func (m *mlp) activate(gate, up []float32) {
 	if m.GateScale != 0 {
 		kernel.Scale(gate, m.GateScale)
 	}
+	if m.Sparsity > 0 {
+		cut(gate, m.cutoff)
+	}
 	if m.GateLimit > 0 {
 		kernel.Clamp(gate, float32(math.Inf(-1)), m.GateLimit)
 		kernel.Clamp(up, -m.GateLimit, m.GateLimit)
@@ -85,6 +88,23 @@ func (m *mlp) activate(gate, up []float32) {
 		kernel.ActivateGated(m.activation, gate, up)
 	default:
 		kernel.Activate(m.activation, up)
+	}
+}
+
+// cut takes from a row its mean and so many of its deviations, and closes what is
+// below zero.
+func cut(row []float32, deviations float64) {
+	mean, squares := 0.0, 0.0
+	for _, v := range row {
+		mean += float64(v)
+	}
+	mean /= float64(len(row))
+	for _, v := range row {
+		squares += (float64(v) - mean) * (float64(v) - mean)
+	}
+	limit := float32(mean + deviations*math.Sqrt(squares/float64(len(row))))
+	for i, v := range row {
+		row[i] = max(v-limit, 0)
 	}
 }
 

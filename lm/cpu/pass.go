@@ -18,9 +18,11 @@ type pass struct {
 	session *Session
 
 	kept    []int // node of each row; nil: row i is node i
+	ofKept  bool  // the block's queries are of kept rows; else of nodes
 	edits   map[address][]engine.Edit
 	taps    map[address][]engine.Tap
 	last    int // layer after which nothing is read
+	stored  int // last block that leaves something to later tokens
 	waiting int // readers of the last layer that are not served; the logits count as one
 }
 
@@ -32,13 +34,15 @@ type address struct {
 // buffers is the memory of a pass, reused by later ones on the same cache.
 type buffers struct {
 	residual []float32 // [rows, hidden]
+	streams  []float32 // [rows, streams*hidden], where there are several
 	normed   []float32 // [rows, hidden]: the output of the norm before a sublayer
 	sublayer []float32 // [rows, hidden]: what attention or the MLP gives
-	qkv      []float32 // [nodes, (heads + 2*key/value heads)*head size]
+	qkv      []float32 // [nodes, heads*head size + what is stored]
 	heads    []float32 // [rows, heads*head size]
 	latent   []float32 // [nodes, query rank or rank+rope size]
 	queries  []float32 // [nodes, heads*size of a query before it is brought to the latent]
 	gate, up []float32 // [rows, inner]
+	scaled   []float32 // [nodes, hidden]: what attention reads where it is multiplied
 	input    []float32 // what the sublayer reads: normed, or the residual itself
 	logits   []float32 // [logitRows, vocabulary]
 	gathered []float32 // [rows, hidden], once for each expert that a row uses
@@ -53,6 +57,10 @@ type buffers struct {
 	chosen   []choice  // [rows, experts per token]
 	mixed    []choice  // [nodes, experts per token] of attention
 	calls    []kernel.Call
+
+	layerInputs []float32 // [nodes, layers*width]: what layers have of a token beside the stream
+	weights     []float32 // [rows, streams]
+	mixing      []float32 // [rows, streams*streams] or [rows, streams]
 
 	positions []int         // of each node
 	slots     []int         // of each node
@@ -73,6 +81,12 @@ func (p *pass) blocks(ctx context.Context) error {
 		b := &p.model.blocks[layer]
 		d := b.Block
 
+		// past here, what is read
+		if layer > p.stored && !p.keepRead() {
+			return nil
+		}
+		// the stream that the block passes
+		p.predict(b.altUp)
 		// norm before attention
 		p.normalise(layer, b.beforeAttention)
 		if p.finished(layer) {
@@ -82,14 +96,16 @@ func (p *pass) blocks(ctx context.Context) error {
 			// queries, keys, values; norms, rotation
 			p.project(layer, b)
 			// keys and values into the cache
-			p.store(layer)
+			if b.Attention.Stored() > 0 {
+				p.store(layer)
+			}
 		}
 		// what is remembered, and a new state
 		if b.recurrence != nil {
 			p.recur(layer, b.recurrence)
 		}
-		// past here, what is read
-		if b.layer == p.last && !b.first && !p.keepRead(b.layer) {
+		// past here too, what is read
+		if layer == p.stored && !p.keepRead() {
 			return nil
 		}
 		p.mix(layer, b)
@@ -128,7 +144,10 @@ func (p *pass) blocks(ctx context.Context) error {
 		if d.First != nil && d.First.Shortcut != nil {
 			kernel.AddScaled(p.residual, p.shortcut, 1)
 		}
-		p.reach(layer, arch.DecoderBlock, p.residual)
+		// the other streams, the layer's input
+		p.correct(b.altUp)
+		p.takeIn(layer, b.layerInput)
+		p.reach(layer, arch.DecoderBlock, p.leaving())
 	}
 	p.giveLogits()
 	return nil
@@ -153,7 +172,7 @@ func (p *pass) mix(layer int, b *block) {
 func (s *Session) begin(run *engine.Run) *pass {
 	p := &pass{Run: run, buffers: &s.buffers, model: s.model, session: s}
 	p.positions, p.slots, p.spans = p.positions[:0], p.slots[:0], p.spans[:0]
-	p.last = -1
+	p.last, p.stored = -1, -1
 	if run.Logits != nil {
 		p.last, p.waiting = len(s.model.decoder.Blocks)-1, 1
 	}
@@ -166,6 +185,11 @@ func (s *Session) begin(run *engine.Run) *pass {
 	for _, t := range run.Taps {
 		if t.Layer == p.last {
 			p.waiting++
+		}
+	}
+	for layer := range s.model.blocks {
+		if b := &s.model.blocks[layer]; b.layer <= p.last && (b.Attention.Stored() > 0 || b.recurrence != nil) {
+			p.stored = layer
 		}
 	}
 	p.edits = make(map[address][]engine.Edit)
@@ -226,15 +250,40 @@ func each(n int, f func(row int)) {
 	})
 }
 
-// embed writes the residual stream that enters the first block.
+// embed writes the residual stream that enters the first block, and what the layers
+// have beside it.
 func (p *pass) embed() {
-	e, hidden := &p.model.embedding, p.model.decoder.Hidden
-	residual := size(&p.residual, len(p.Tokens)*hidden)
-	if p.First > 0 {
-		copy(residual, p.Residual)
-		p.copyTwins()
+	e, residual := &p.model.embedding, size(&p.residual, len(p.Tokens)*p.model.decoder.Hidden)
+	p.input = residual
+	if p.First > 0 && e.inputs == nil {
+		p.begunHigher()
 		return
 	}
+	p.embedTokens(residual)
+	if e.inputs != nil {
+		p.inputs(e.inputs, residual)
+	}
+	switch {
+	case p.First > 0:
+		p.begunHigher()
+	case p.model.streams != nil:
+		p.part()
+	}
+}
+
+// begunHigher takes what enters a block past the first from the run.
+func (p *pass) begunHigher() {
+	rows := &p.residual
+	if p.model.streams != nil {
+		rows = &p.streams
+	}
+	copy(size(rows, len(p.Residual)), p.Residual)
+	p.copyTwins()
+}
+
+// embedTokens writes the embedding of every node.
+func (p *pass) embedTokens(residual []float32) {
+	e, hidden := &p.model.embedding, p.model.decoder.Hidden
 	rows := residual
 	if e.project != nil {
 		rows = size(&p.sublayer, len(p.Tokens)*e.width)
@@ -328,6 +377,9 @@ func (p *pass) add(layer int, site arch.Site, after, afterAdd *norm) {
 		p.applyRows(after, p.sublayer, p.sublayer)
 		p.reach(layer, after.Site, p.sublayer)
 	}
+	if site == arch.SelfAttn {
+		p.learn(p.model.blocks[layer].laurel)
+	}
 	if added {
 		p.residual, p.sublayer = p.sublayer, p.residual
 	} else {
@@ -409,8 +461,8 @@ func (p *pass) change(e engine.Edit, rows []float32, width int) {
 		scale = 1
 	}
 	kernel.Parallel((len(e.Rows)+together-1)/together, func(task int) {
-		buffer := deltas.Get().(*[]float32)
-		defer deltas.Put(buffer)
+		buffer := rowBuffers.Get().(*[]float32)
+		defer rowBuffers.Put(buffer)
 		delta := size(buffer, width)
 		for _, node := range e.Rows[task*together : min(len(e.Rows), (task+1)*together)] {
 			row, ok := p.row(node)
@@ -425,7 +477,15 @@ func (p *pass) change(e engine.Edit, rows []float32, width int) {
 	})
 }
 
-var deltas = sync.Pool{New: func() any { return new([]float32) }}
+var rowBuffers = sync.Pool{New: func() any { return new([]float32) }}
+
+// node returns which node a row is.
+func (p *pass) node(row int) int {
+	if p.kept == nil {
+		return row
+	}
+	return p.kept[row]
+}
 
 // row returns where a node's row is, unless it is not computed any more.
 func (p *pass) row(node int) (int, bool) {
@@ -435,12 +495,15 @@ func (p *pass) row(node int) (int, bool) {
 	return slices.BinarySearch(p.kept, node)
 }
 
-// keepRead drops the rows that nobody reads from here on. It reports whether
-// any is left.
-func (p *pass) keepRead(layer int) bool {
+// keepRead drops the rows that nobody reads from here on, where that was not done
+// before. It reports whether any is left.
+func (p *pass) keepRead() bool {
+	if p.kept != nil {
+		return len(p.kept) > 0
+	}
 	var read []int
 	for _, t := range p.Taps {
-		if t.Layer == layer {
+		if t.Layer >= p.model.blocks[p.stored].layer {
 			read = append(read, t.Rows...)
 		}
 	}
@@ -450,12 +513,13 @@ func (p *pass) keepRead(layer int) bool {
 	if len(read) == len(p.Tokens) {
 		return true
 	}
+	nodes := len(p.Tokens)
 	p.kept = read
 	p.findStretches()
-	width := p.model.decoder.Hidden
 	compact := func(rows []float32) []float32 {
+		width := len(rows) / nodes
 		for i, node := range read {
-			copy(rows[i*width:(i+1)*width], rows[node*width:])
+			copy(rows[i*width:(i+1)*width], rows[node*width:(node+1)*width])
 		}
 		return rows[:len(read)*width]
 	}
@@ -466,7 +530,10 @@ func (p *pass) keepRead(layer int) bool {
 	} else {
 		p.input = compact(p.input)
 	}
-	if len(p.shortcut) == len(p.Tokens)*width {
+	if p.model.streams != nil {
+		p.streams = compact(p.streams)
+	}
+	if len(p.shortcut) == nodes*p.model.decoder.Hidden {
 		p.shortcut = compact(p.shortcut)
 	}
 	return len(read) > 0

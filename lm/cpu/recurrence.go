@@ -346,10 +346,7 @@ func softplus(x float32) float32 {
 func (p *pass) giveRecurrence(layer int, r *recurrence, dst *[]float32) {
 	rows := size(&p.recalled, p.rows()*r.Width)
 	each(p.rows(), func(i int) {
-		node := i
-		if p.kept != nil {
-			node = p.kept[i]
-		}
+		node := p.node(i)
 		of := p.parts[node*r.width : (node+1)*r.width]
 		row, gate := rows[i*r.Width:(i+1)*r.Width], r.part(of, arch.Gate)
 		copy(row, r.part(of, arch.Value))

@@ -127,8 +127,8 @@ type Run struct {
 	Logits    func(row int, logits []float32)
 
 	// First is the first decoder block that is computed. Where it is not 0, Residual
-	// [nodes, hidden] is the residual stream that enters it, and the keys and values
-	// of the blocks below are copied from each segment's Twin.
+	// [nodes, width of the stream, or of all] is the residual stream that enters it, and
+	// the keys and values of the blocks below are copied from each segment's Twin.
 	First    int
 	Residual []float32
 }

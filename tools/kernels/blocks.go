@@ -9,7 +9,7 @@ type blockFormat struct {
 	halves   int
 	head     int
 	planes   []int
-	offset   int
+	offset   int // of what is multiplied, a power of two: that is never below 0
 	codebook *[16]int8
 	scales   scales
 }
@@ -22,12 +22,17 @@ func (f blockFormat) perBlock() (n int) {
 	return n
 }
 
+// minus says whether groups have minima.
+func (f blockFormat) minus() bool {
+	return f.scales == twoHalves || f.scales == sixBits || f.scales == pairsOfNibbles
+}
+
 // scales is how the scales of groups are kept.
 type scales int
 
 const (
-	oneHalf        scales = iota // a half
-	twoHalves                    // a half, and a minimum that is added
+	halfEach       scales = iota // a half for each group
+	twoHalves                    // a half for all, and a minimum that is added
 	sixBits                      // six bits for each scale and minimum
 	sixBitsSigned                // six bits for each scale, less 32
 	signedBytes                  // a byte for each scale
@@ -36,19 +41,19 @@ const (
 )
 
 var blockFormats = []blockFormat{
-	{name: "Q4_0", inputs: 32, group: 32, halves: 1, planes: []int{4}, offset: 8},
+	{name: "Q4_0", inputs: 64, group: 32, halves: 2, planes: []int{4}, offset: 8},
 	{name: "Q4_1", inputs: 32, group: 32, halves: 2, planes: []int{4}, scales: twoHalves},
-	{name: "Q5_0", inputs: 32, group: 32, halves: 1, planes: []int{4, 1}, offset: 16},
+	{name: "Q5_0", inputs: 64, group: 32, halves: 2, planes: []int{4, 1}, offset: 16},
 	{name: "Q5_1", inputs: 32, group: 32, halves: 2, planes: []int{4, 1}, scales: twoHalves},
-	{name: "Q8_0", inputs: 32, group: 32, halves: 1, planes: []int{8}, offset: 128},
+	{name: "Q8_0", inputs: 64, group: 32, halves: 2, planes: []int{8}, offset: 128},
 	{name: "Q2_K", inputs: 256, group: 16, halves: 2, head: 4, planes: []int{2}, scales: pairsOfNibbles},
 	{name: "Q3_K", inputs: 256, group: 16, halves: 1, head: 3, planes: []int{2, 1}, offset: 4, scales: sixBitsSigned},
 	{name: "Q4_K", inputs: 256, group: 32, halves: 2, head: 3, planes: []int{4}, scales: sixBits},
 	{name: "Q5_K", inputs: 256, group: 32, halves: 2, head: 3, planes: []int{4, 1}, scales: sixBits},
 	{name: "Q6_K", inputs: 256, group: 16, halves: 1, head: 4, planes: []int{4, 2}, offset: 32, scales: signedBytes},
-	{name: "IQ4_NL", inputs: 32, group: 32, halves: 1, planes: []int{4},
+	{name: "IQ4_NL", inputs: 64, group: 32, halves: 2, planes: []int{4}, offset: 128,
 		codebook: &[16]int8{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}},
-	{name: "MXFP4", inputs: 64, group: 32, halves: 1, planes: []int{4}, scales: exponents,
+	{name: "MXFP4", inputs: 64, group: 32, halves: 1, planes: []int{4}, offset: 16, scales: exponents,
 		codebook: &[16]int8{0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12}},
 }
 

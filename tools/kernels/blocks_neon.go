@@ -12,6 +12,9 @@ import (
 // byte. Both add up exactly.
 func (n *neon) blocks() {
 	for _, f := range blockFormats {
+		if f.codebook != nil {
+			f.offset = 0 // products of signed bytes need none
+		}
 		n.unpack(f)
 		n.oneRow(f, false)
 		n.oneRow(f, true)
@@ -157,10 +160,10 @@ func (n *neon) halvesToNumbers(v, h int) {
 func (n *neon) groups(f blockFormat) {
 	const d, dmin, v, more, mask = 4, 8, 12, 16, 20
 	count := f.inputs / f.group
-	if f.scales != exponents {
+	if f.scales != exponents && f.scales != halfEach {
 		n.halvesToNumbers(d, 0)
 	}
-	if f.halves == 2 {
+	if f.minus() {
 		n.halvesToNumbers(dmin, 1)
 	}
 	// head reads a word of the head, of all outputs.
@@ -200,8 +203,11 @@ func (n *neon) groups(f blockFormat) {
 		n.storeFour(v, to, g)
 	}
 	switch f.scales {
-	case oneHalf:
-		n.storeFour(d, scaleAt, 0)
+	case halfEach:
+		for g := range count {
+			n.halvesToNumbers(d, g)
+			n.storeFour(d, scaleAt, g)
+		}
 	case twoHalves:
 		n.storeFour(d, scaleAt, 0)
 		for i := range 4 {
@@ -483,7 +489,7 @@ func (n *neon) scaleGroup(f blockFormat, g, offset int) {
 		n.word("FMUL", planeA+o, planeA+o, planeB+o)
 		n.word("FADD", o, o, planeA+o)
 	}
-	if f.halves == 2 {
+	if f.minus() {
 		n.broadcast(25, 1, last+4+f.group/32*4)
 		n.fetchFour(planeB, minusAt, g)
 		for o := range 4 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -68,120 +69,133 @@ func (s *amd64) unpack(f blockFormat) {
 	s.function("Unpack"+f.name, "func(q *uint32, scale, minus *float32, unit *uint32, records int)", unpackDoc)
 	q := s.pointer("q")
 	u := s.unpacking(f)
-	u.each(func() {
+	u.each(func(int) {
 		for part := range s.parts() {
-			for step := range 8 {
-				even, odd := u.integers(step, part)
-				if f.offset != 0 {
-					for _, v := range []reg.VecVirtual{even, odd} {
+			u.steps([]int{part}, func(step int, words []reg.VecVirtual) {
+				for odd := range 2 {
+					v := u.pair(words[0], step, odd)
+					if f.offset != 0 {
 						u.VPSUBW(u.constant(0x10001*uint32(f.offset)), v, v)
 					}
+					u.VMOVUPS(v, u.part(q, 2*step+odd, part))
 				}
-				u.VMOVUPS(even, u.part(q, 2*step, part))
-				u.VMOVUPS(odd, u.part(q, 2*step+1, part))
-			}
+			})
 		}
 		s.ADDQ(operand.I32(16*64), q)
-		s.ADDQ(operand.I32(32/f.group*64), u.scale)
-		s.ADDQ(operand.I32(32/f.group*64), u.minus)
+		u.advance(32 / f.group)
 	}, func() {})
 	s.end()
 }
 
 // oneRow generates the product of one row with a unit, of which nothing is unpacked
-// into memory but the scales. What is stored is never below 0: its offset times the
-// sum of the activations is taken off the sum of products.
+// into memory but the scales of large records. What is stored is never below 0: its
+// offset times the sum of the activations is taken off the sum of products.
 func (s *amd64) oneRow(f blockFormat) {
 	s.function("Row"+f.name, "func(dst *float32, a *uint32, scale, minus *float32, unit *uint32, records int)", oneRowDoc)
 	dst, a := s.pointer("dst"), s.pointer("a")
 	u := s.unpacking(f)
+	var parts []int
 	var sums []reg.VecVirtual
 	for part := range s.parts() {
-		sums = append(sums, s.words(s.part(dst, 0, part)))
+		parts, sums = append(parts, part), append(sums, s.words(s.part(dst, 0, part)))
 	}
-	u.each(func() {
-		for word := range f.perBlock() {
-			s.PREFETCHT0(operand.Mem{Base: u.record, Disp: ahead + 64*word})
-		}
-		for part, sum := range sums {
-			for g := range 32 / f.group {
-				u.multiplyGroup(sum, a, g, part)
-			}
-		}
+	u.inPlace = f.scales == halfEach || f.scales == twoHalves
+	u.ahead = 4096
+	u.each(func(block int) {
+		u.ask(f.perBlock() * 64)
+		u.multiply(sums, parts, a, block)
 		s.ADDQ(operand.I32(96), a)
-		s.ADDQ(operand.I32(32/f.group*64), u.scale)
-		s.ADDQ(operand.I32(32/f.group*64), u.minus)
-	}, func() {
-		s.SUBQ(operand.I32(f.inputs/f.group*64), u.scale)
-		s.SUBQ(operand.I32(f.inputs/f.group*64), u.minus)
-	})
+		u.advance(32 / f.group)
+	}, func() { u.advance(-f.inputs / f.group) })
 	for part, sum := range sums {
 		s.VMOVUPS(sum, s.part(dst, 0, part))
 	}
 	s.end()
 }
 
-// ahead is how many bytes before it is used memory is asked for.
-const ahead = 4096
-
-// multiplyGroup adds the product of a group of a block of 32 inputs.
-func (u unpacking) multiplyGroup(sum reg.VecVirtual, a reg.Register, g, part int) {
-	var chains [2]reg.VecVirtual
-	for step := g * u.f.group / 4; step < (g+1)*u.f.group/4; step++ {
-		even, odd := u.integers(step, part)
-		for i, v := range []reg.VecVirtual{even, odd} {
-			at := operand.Mem{Base: a, Disp: step/4*48 + step%4*8 + 4*i}
-			first := step == g*u.f.group/4
-			if first {
-				chains[i] = u.vector()
-			}
-			switch {
-			case u.wide() && first:
-				u.clear(chains[i])
-				fallthrough
-			case u.wide():
-				u.VPDPWSSD_BCST(at, v, chains[i])
-			default:
-				x := u.vector()
+// multiply adds the product of a block of 32 inputs. An activation that is loaded
+// meets all parts.
+func (u unpacking) multiply(sums []reg.VecVirtual, parts []int, a reg.Register, block int) {
+	totals := make([][2]reg.VecVirtual, 32/u.f.group*len(parts)) // by group and part
+	chains := 1
+	if u.wide() && u.f.group == 32 {
+		chains = 2 // a dot product's sum comes later than an addition's
+	}
+	u.steps(parts, func(step int, words []reg.VecVirtual) {
+		for odd := range 2 {
+			at := operand.Mem{Base: a, Disp: step/4*48 + step%4*8 + 4*odd}
+			var x reg.VecVirtual
+			if !u.wide() {
+				x = u.vector()
 				u.VBROADCASTSS(at, x)
-				if first {
-					u.VPMADDWD(x, v, chains[i])
-				} else {
-					u.VPMADDWD(x, v, x)
-					u.VPADDD(x, chains[i], chains[i])
+			}
+			for i := range parts {
+				total := &totals[step*4/u.f.group*len(parts)+i][odd%chains]
+				first := *total == nil
+				v := u.pair(words[i], step, odd)
+				switch {
+				case u.wide():
+					if first {
+						*total = u.zero()
+					}
+					u.VPDPWSSD_BCST(at, v, *total)
+				case first:
+					u.VPMADDWD(x, v, v)
+					*total = v
+				default:
+					u.VPMADDWD(x, v, v)
+					u.VPADDD(v, *total, *total)
 				}
 			}
 		}
+	})
+	for g := range 32 / u.f.group {
+		u.addGroup(sums, totals[g*len(parts):], parts, a, block, g)
 	}
-	total := chains[0]
-	u.VPADDD(chains[1], total, total)
+}
+
+// addGroup adds the products of a group, scaled.
+func (u unpacking) addGroup(sums []reg.VecVirtual, totals [][2]reg.VecVirtual, parts []int, a reg.Register, block, g int) {
 	last := ((g+1)*u.f.group/16-1)*48 + 32 // behind the group's integers
+	load := func(at int) reg.VecVirtual {
+		v := u.vector()
+		u.VBROADCASTSS(operand.Mem{Base: a, Disp: at}, v)
+		return v
+	}
+	var offset, less reg.VecVirtual
 	if u.f.offset != 0 {
-		x := u.vector()
-		u.VBROADCASTSS(operand.Mem{Base: a, Disp: last + 12}, x)
+		offset = load(last + 12)
 		if u.f.group == 32 {
-			if y := (operand.Mem{Base: a, Disp: 44}); u.wide() {
-				u.VPADDD_BCST(y, x, x)
+			u.VPADDD(load(44), offset, offset)
+		}
+		u.VPSLLD(operand.U8(bits.TrailingZeros(uint(u.f.offset))), offset, offset)
+	}
+	scale := load(last)
+	if u.f.minus() {
+		less = load(last + 4 + u.f.group/32*4)
+	}
+	for i, part := range parts {
+		total, sum := totals[i][0], sums[i]
+		if totals[i][1] != nil {
+			u.VPADDD(totals[i][1], total, total)
+		}
+		if offset != nil {
+			u.VPSUBD(offset, total, total)
+		}
+		u.VCVTDQ2PS(total, total)
+		both := u.vector()
+		u.VMULPS(u.scaleOf(block, g, part), scale, both)
+		u.VMULPS(both, total, total)
+		u.VADDPS(total, sum, sum)
+		if less != nil {
+			v := u.vector()
+			u.VMULPS(u.minusOf(block, g, part), less, v)
+			if u.inPlace { // the minimum, not what is less
+				u.VADDPS(v, sum, sum)
 			} else {
-				v := u.vector()
-				u.VBROADCASTSS(y, v)
-				u.VPADDD(v, x, x)
+				u.VSUBPS(v, sum, sum)
 			}
 		}
-		u.VPSLLD(operand.U8(bits.TrailingZeros(uint(u.f.offset))), x, x)
-		u.VPSUBD(x, total, total)
-	}
-	u.VCVTDQ2PS(total, total)
-	both := u.vector()
-	u.VBROADCASTSS(operand.Mem{Base: a, Disp: last}, both)
-	u.VMULPS(u.part(u.scale, g, part), both, both)
-	u.VMULPS(both, total, total)
-	u.VADDPS(total, sum, sum)
-	if u.f.halves == 2 {
-		less := u.vector()
-		u.VBROADCASTSS(operand.Mem{Base: a, Disp: last + 4 + u.f.group/32*4}, less)
-		u.VMULPS(u.part(u.minus, g, part), less, less)
-		u.VSUBPS(less, sum, sum)
 	}
 }
 
@@ -190,6 +204,8 @@ type unpacking struct {
 	*amd64
 	f                    blockFormat
 	scale, minus, record reg.GPVirtual
+	inPlace              bool // scales are halves of the record, and stay there
+	ahead                int  // how many bytes before they are used words are asked for; 0: not at all
 	constant             func(bits uint32) reg.VecVirtual
 	codebook             reg.VecVirtual
 }
@@ -208,22 +224,28 @@ func (s *amd64) unpacking(f blockFormat) unpacking {
 }
 
 // each writes the scales of each record, then calls block for each 32 inputs of it,
-// whose words u.record leads to by then, and after for the record.
-func (u unpacking) each(block, after func()) {
+// whose words u.record leads to by then, and after for the record. Two blocks are
+// unrolled, and block learns which it is.
+func (u unpacking) each(block func(i int), after func()) {
 	records, count := u.Load(u.Param("records"), u.GP64()).(reg.GPVirtual), u.GP64()
 	u.Label("record")
-	for part := range u.parts() {
-		u.groups(part)
+	u.ask(u.headBytes())
+	if !u.inPlace {
+		for part := range u.parts() {
+			u.groups(part)
+		}
 	}
-	u.ADDQ(operand.I32(u.f.halves*32+u.f.head*64), u.record)
-	blocks := u.f.inputs / 32
-	if blocks > 1 {
+	u.ADDQ(operand.I32(u.headBytes()), u.record)
+	if blocks := u.f.inputs / 32; blocks <= 2 {
+		for i := range blocks {
+			block(i)
+			u.ADDQ(operand.I32(u.f.perBlock()*64), u.record)
+		}
+	} else {
 		u.MOVQ(operand.I32(blocks), count)
 		u.Label("block")
-	}
-	block()
-	u.ADDQ(operand.I32(u.f.perBlock()*64), u.record)
-	if blocks > 1 {
+		block(0)
+		u.ADDQ(operand.I32(u.f.perBlock()*64), u.record)
 		u.DECQ(count)
 		u.JNZ(operand.LabelRef("block"))
 	}
@@ -232,30 +254,58 @@ func (u unpacking) each(block, after func()) {
 	u.JNZ(operand.LabelRef("record"))
 }
 
+// ask asks for memory before it is used: a hardware stream ends with its page of 4 kB,
+// and there is too much to do for each of its lines for the next ones to be loaded
+// while it is multiplied.
+func (u unpacking) ask(bytes int) {
+	if u.ahead > 0 {
+		for at := 0; at < bytes; at += 64 {
+			u.PREFETCHT0(operand.Mem{Base: u.record, Disp: u.ahead + at})
+		}
+	}
+}
+
+// headBytes is what lies before a record's blocks.
+func (u unpacking) headBytes() int { return u.f.halves*32 + u.f.head*64 }
+
+// advance goes on by some groups' scales.
+func (u unpacking) advance(groups int) {
+	if u.inPlace {
+		return
+	}
+	u.ADDQ(operand.I32(groups*64), u.scale)
+	if u.f.minus() {
+		u.ADDQ(operand.I32(groups*64), u.minus)
+	}
+}
+
 // prepare loads the constants of the inner loop before it begins.
 func (u *unpacking) prepare() {
 	if u.f.codebook != nil {
-		u.constant(0x0f0f0f0f)
 		u.codebook = u.vector()
 		u.VMOVUPS(u.global("codebook"+u.f.name, func(word int) (four uint32) {
 			for i := range 4 {
-				four |= uint32(uint8(u.f.codebook[word%4*4+i])) << (8 * i)
+				four |= uint32(uint8(int(u.f.codebook[word%4*4+i])+u.f.offset)) << (8 * i)
 			}
 			return four
 		}), u.codebook)
+	}
+	if u.direct() {
+		u.constant(0x10001 * (1<<u.f.planes[0] - 1))
 		return
 	}
 	low := 0
 	for _, bits := range u.f.planes {
-		u.constant(0x10001 * (1<<bits - 1) << low)
+		u.constant(0x1010101 * (1<<bits - 1) << low)
 		low += bits
 	}
+	u.constant(0x00ff00ff)
 }
 
-// half returns half h of a record as numbers.
-func (u unpacking) half(h, part int) reg.VecVirtual {
+// half returns half h of a record as numbers, of which so many bytes have passed.
+func (u unpacking) half(h, part, passed int) reg.VecVirtual {
 	v := u.vector()
-	u.VCVTPH2PS(operand.Mem{Base: u.record, Disp: h*32 + part*u.bytes/2}, v)
+	u.VCVTPH2PS(operand.Mem{Base: u.record, Disp: h*32 + part*u.bytes/2 - passed}, v)
 	return v
 }
 
@@ -293,6 +343,22 @@ func (u unpacking) sixBits(i, part int) reg.VecVirtual {
 	return v
 }
 
+// scaleOf returns the scale of a group of a block.
+func (u unpacking) scaleOf(block, g, part int) operand.Op {
+	if u.inPlace {
+		return u.half(block, part, u.headBytes()+block*u.f.perBlock()*64)
+	}
+	return u.part(u.scale, g, part)
+}
+
+// minusOf returns its minimum.
+func (u unpacking) minusOf(block, g, part int) operand.Op {
+	if u.inPlace {
+		return u.half(block+1, part, u.headBytes()+block*u.f.perBlock()*64)
+	}
+	return u.part(u.minus, g, part)
+}
+
 // times turns integers into numbers, times d, and stores them.
 func (u unpacking) times(d, v reg.VecVirtual, to reg.Register, g, part int) {
 	u.VCVTDQ2PS(v, v)
@@ -304,18 +370,20 @@ func (u unpacking) times(d, v reg.VecVirtual, to reg.Register, g, part int) {
 func (u unpacking) groups(part int) {
 	n := u.f.inputs / u.f.group
 	var d, dmin reg.VecVirtual
-	if u.f.scales != exponents {
-		d = u.half(0, part)
+	if u.f.scales != exponents && u.f.scales != halfEach {
+		d = u.half(0, part, 0)
 	}
-	if u.f.halves == 2 {
-		dmin = u.half(1, part)
+	if u.f.minus() {
+		dmin = u.half(1, part, 0)
 	}
 	switch u.f.scales {
-	case oneHalf:
-		u.VMOVUPS(d, u.part(u.scale, 0, part))
+	case halfEach:
+		for g := range n {
+			u.VMOVUPS(u.half(g, part, 0), u.part(u.scale, g, part))
+		}
 	case twoHalves:
 		u.VMOVUPS(d, u.part(u.scale, 0, part))
-		u.VXORPS(u.constant(1<<31), dmin, dmin)
+		u.VXORPS(u.amd64.constant(1<<31), dmin, dmin)
 		u.VMOVUPS(dmin, u.part(u.minus, 0, part))
 	case sixBits:
 		for g := range n {
@@ -362,40 +430,70 @@ func (u unpacking) groups(part int) {
 	}
 }
 
-// integers returns what is stored of four inputs, the even and the odd ones, or
-// what the codebook makes of it.
-func (u unpacking) integers(step, part int) (even, odd reg.VecVirtual) {
-	if u.f.codebook == nil {
-		return u.integer(step, 0, part), u.integer(step, 1, part)
+// steps calls f for each four inputs of a block with what a pair of them is taken
+// from, for each of the parts: word for word, so that each word is loaded once.
+func (u unpacking) steps(parts []int, f func(step int, from []reg.VecVirtual)) {
+	bits := u.f.planes[0]
+	words := make([]reg.VecVirtual, len(parts))
+	for word := range bits {
+		for i, part := range parts {
+			words[i] = u.words(u.part(u.record, word, part))
+		}
+		for step := word; step < 8; step += bits {
+			from := slices.Clone(words)
+			if !u.direct() {
+				for i, part := range parts {
+					from[i] = u.four(words[i], step, part)
+				}
+			}
+			f(step, from)
+		}
 	}
-	odd, even = u.words(u.part(u.record, step%4, part)), u.vector()
-	if step >= 4 {
-		u.VPSRLD(operand.U8(4), odd, odd)
-	}
-	u.andWords(u.constant(0x0f0f0f0f), odd, odd)
-	u.VPSHUFB(odd, u.codebook, odd)
-	u.VPSLLW(operand.U8(8), odd, even)
-	u.VPSRAW(operand.U8(8), even, even)
-	u.VPSRAW(operand.U8(8), odd, odd)
-	return even, odd
 }
 
-// integer returns what all planes hold of the even or the odd inputs of a step.
-func (u unpacking) integer(step, odd, part int) reg.VecVirtual {
+// direct says that pairs are taken from words as they are: there is one plane of
+// numbers.
+func (u unpacking) direct() bool { return len(u.f.planes) == 1 && u.f.codebook == nil }
+
+// pair returns what is stored of the even or the odd inputs of four.
+func (u unpacking) pair(from reg.VecVirtual, step, odd int) reg.VecVirtual {
+	bits, shift := 8, 8*odd
+	if u.direct() {
+		bits = u.f.planes[0]
+		shift += step / bits * bits
+	}
+	v := u.vector()
+	switch {
+	case shift == 0:
+		u.andWords(u.constant(0x10001*(1<<bits-1)), from, v)
+	case shift+bits == 16:
+		u.VPSRLW(operand.U8(shift), from, v)
+	default:
+		u.VPSRLW(operand.U8(shift), from, v)
+		u.andWords(u.constant(0x10001*(1<<bits-1)), v, v)
+	}
+	return v
+}
+
+// four returns what all planes, or the codebook, have of four inputs, as bytes, given
+// the word of the first plane.
+func (u unpacking) four(word reg.VecVirtual, step, part int) reg.VecVirtual {
 	var q reg.VecVirtual
 	first, low := 0, 0
 	for i, bits := range u.f.planes {
-		v := u.words(u.part(u.record, first+step%bits, part))
-		at := 8*odd + step/bits*bits // of the bits, in 16
-		switch shift := at - low; {
+		if i > 0 {
+			word = u.words(u.part(u.record, first+step%bits, part))
+		}
+		v := u.vector()
+		switch shift := step/bits*bits - low; {
 		case shift > 0:
-			u.VPSRLW(operand.U8(shift), v, v)
+			u.VPSRLW(operand.U8(shift), word, v)
+			word = v
 		case shift < 0:
-			u.VPSLLW(operand.U8(-shift), v, v)
+			u.VPSLLW(operand.U8(-shift), word, v)
+			word = v
 		}
-		if at+bits < 16 || low > 0 {
-			u.andWords(u.constant(0x10001*(1<<bits-1)<<low), v, v)
-		}
+		u.andWords(u.constant(0x1010101*(1<<bits-1)<<low), word, v)
 		if i == 0 {
 			q = v
 		} else {
@@ -403,6 +501,9 @@ func (u unpacking) integer(step, odd, part int) reg.VecVirtual {
 		}
 		first += bits
 		low += bits
+	}
+	if u.codebook != nil {
+		u.VPSHUFB(q, u.codebook, q)
 	}
 	return q
 }

@@ -2,7 +2,12 @@ package translate
 
 import (
 	"maps"
+	"math"
 	"slices"
+	"strconv"
+
+	"github.com/steervec/steer/lm/checkpoint/gguf"
+	"github.com/steervec/steer/lm/checkpoint/safetensors"
 )
 
 // architecture says what a converter did to a model type of Hugging Face.
@@ -21,8 +26,8 @@ type architecture struct {
 
 	// tell is the inverse of settle: it writes what the tables do not hold.
 	tell func(*writing)
-	// unstack finds what stands stacked in the file where the checkpoint has it otherwise.
-	unstack func(w *writing, name, suffix string) (rows, bool)
+	// otherwise finds what the checkpoint has in another form than the file.
+	otherwise func(w *writing, name, suffix string) (rows, bool)
 
 	still   bool   // no head turns
 	partial string // field that says which fraction of each head turns; "": all of it
@@ -31,8 +36,8 @@ type architecture struct {
 }
 
 // part is a tensor, or one of each block, under its two names without .weight
-// and .bias. {num} stands for the block, {expert} and {head} for one of several
-// that are stacked.
+// and .bias. {num} stands for the block, {expert}, {head} and {stream} for one of
+// several that are stacked.
 type part struct {
 	stored, name string
 	how          change
@@ -55,7 +60,9 @@ const (
 	upper             // of two tensors, whose rows are one's again, for each expert one after the other
 	lower
 	asRow       // [n] in any shape, the name without .weight or .bias
-	fading      // asRow, of which the exponential was taken and its sign turned
+	fading      // asRow, of which the exponential was taken and its sign turned, stored as [n, 1]
+	fadingFlat  // the same stored as [n]
+	padded      // rows that the vocabulary has beyond the tensor's, which models take for row 0
 	factorTable // not a weight: read with the metadata
 )
 
@@ -336,7 +343,7 @@ var architectures = map[string]architecture{
 		parts: combine(without(llamaParts, "ffn_norm"), headNorms, deepExperts, []part{{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs}}),
 	},
 	"gpt-oss": {
-		modelType: "gpt_oss", unstack: expertsApart, words: "gpt-4o", settle: settleBiases, scaling: map[string]any{"truncate": false},
+		modelType: "gpt_oss", otherwise: expertsApart, words: "gpt-4o", settle: settleBiases, scaling: map[string]any{"truncate": false},
 		constants: map[string]any{"experts_apart": true}, keys: map[string]string{"expert_feed_forward_length": "intermediate_size"},
 		parts: combine(without(llamaParts, "ffn_norm", "ffn_gate", "ffn_up", "ffn_down"), deepExperts[2:5], []part{
 			{blk + "attn_sinks", layers + "self_attn.sinks", asRow},
@@ -345,7 +352,7 @@ var architectures = map[string]architecture{
 		}),
 	},
 	"deepseek2": {
-		modelType: "deepseek_v3", tell: tellDeepSeek, unstack: headsApart, otherTypes: []string{"deepseek_v2"}, words: "deepseek-v3", settle: settleDeepSeek, constants: map[string]any{"heads_apart": true},
+		modelType: "deepseek_v3", tell: tellDeepSeek, otherwise: headsApart, otherTypes: []string{"deepseek_v2"}, words: "deepseek-v3", settle: settleDeepSeek, constants: map[string]any{"heads_apart": true},
 		keys: joined(deepKeys, map[string]string{
 			"attention.q_lora_rank": "q_lora_rank", "attention.kv_lora_rank": "kv_lora_rank", "rope.dimension_count": "qk_rope_head_dim", "attention.value_length_mla": "v_head_dim",
 		}),
@@ -428,6 +435,66 @@ var architectures = map[string]architecture{
 			{blk + "ffn_down", layers + "feed_forward.down_proj", asItIs},
 		}),
 	},
+	"apertus": {
+		modelType: "apertus", tell: tellApertus, words: "tekken", settle: settleApertus,
+		parts: combine(without(llamaParts, "attn_norm", "ffn_norm", "ffn_gate"), headNorms, []part{
+			{blk + "attn_norm", layers + "attention_layernorm", asItIs},
+			{blk + "ffn_norm", layers + "feedforward_layernorm", asItIs},
+		}),
+	},
+	"dbrx": {
+		modelType: "dbrx", tell: tellDBRX, otherwise: stackedExperts, words: "dbrx", settle: settleDBRX, constants: map[string]any{"experts_apart": true},
+		keys: map[string]string{"embedding_length": "d_model", "attention.head_count": "n_heads", "block_count": "n_layers", "context_length": "max_seq_len"},
+		parts: []part{
+			{"token_embd", "transformer.wte", asItIs},
+			{"output_norm", "transformer.norm_f", asItIs},
+			{"output", "lm_head", asItIs},
+			{blk + "attn_norm", mptBlock + "norm_attn_norm.norm_1", asItIs},
+			{blk + "attn_qkv", mptBlock + "norm_attn_norm.attn.Wqkv", asItIs},
+			{blk + "attn_output", mptBlock + "norm_attn_norm.attn.out_proj", asItIs},
+			{blk + "attn_output_norm", mptBlock + "norm_attn_norm.norm_2", asItIs},
+			{blk + "ffn_gate_inp", mptBlock + "ffn.router.layer", asItIs},
+			{blk + "ffn_gate_exps", mptBlock + "ffn.experts.{expert}.w1", stacked},
+			{blk + "ffn_up_exps", mptBlock + "ffn.experts.{expert}.v1", stacked},
+			{blk + "ffn_down_exps", mptBlock + "ffn.experts.{expert}.w2", stacked},
+		},
+	},
+	"llama4": {
+		modelType: "llama4_text", tell: tellLlama4, otherwise: expertsSideBySide, words: "llama4", settle: settleLlama4, constants: map[string]any{"experts_apart": true},
+		keys: map[string]string{
+			"feed_forward_length": "intermediate_size_mlp", "expert_feed_forward_length": "intermediate_size", "interleave_moe_layer_step": "interleave_moe_layer_step",
+		},
+		parts: combine(without(llamaParts, "ffn_gate", "ffn_up", "ffn_down"), []part{
+			{blk + "ffn_gate", layers + "feed_forward.gate_proj", asItIs},
+			{blk + "ffn_up", layers + "feed_forward.up_proj", asItIs},
+			{blk + "ffn_down", layers + "feed_forward.down_proj", asItIs},
+			{blk + "ffn_gate_inp", layers + "feed_forward.router", asItIs},
+			{blk + "ffn_gate_exps", layers + "feed_forward.experts.{expert}.gate_proj", stacked},
+			{blk + "ffn_up_exps", layers + "feed_forward.experts.{expert}.up_proj", stacked},
+			{blk + "ffn_down_exps", layers + "feed_forward.experts.{expert}.down_proj", stacked},
+			{blk + "ffn_gate_shexp", layers + "feed_forward.shared_expert.gate_proj", asItIs},
+			{blk + "ffn_up_shexp", layers + "feed_forward.shared_expert.up_proj", asItIs},
+			{blk + "ffn_down_shexp", layers + "feed_forward.shared_expert.down_proj", asItIs},
+		}),
+	},
+	"qwen3next": {
+		modelType: "qwen3_next", tell: tellQwen3Next, otherwise: gatesApart, words: "qwen2", partial: "partial_rotary_factor", settle: settleQwen3Next, constants: map[string]any{"norm_topk_prob": true},
+		keys: map[string]string{
+			"ssm.conv_kernel": "linear_conv_kernel_dim", "ssm.state_size": "linear_key_head_dim", "ssm.group_count": "linear_num_key_heads", "ssm.time_step_rank": "linear_num_value_heads",
+		},
+		parts: combine(without(gemmaParts, "ffn_norm"), changed(headNorms, plusOne, "attn_q_norm", "attn_k_norm"), qwenExperts, []part{
+			{blk + "post_attention_norm", layers + "post_attention_layernorm", plusOne},
+			{blk + "attn_qkv", layers + "linear_attn.in_proj_qkv", asItIs},
+			{blk + "attn_gate", layers + "linear_attn.in_proj_z", asItIs},
+			{blk + "ssm_in", layers + "linear_attn.in_proj_qkvz", asItIs}, // as files were written at first
+			{blk + "ssm_ba", layers + "linear_attn.in_proj_ba", asItIs},
+			{blk + "ssm_conv1d", layers + "linear_attn.conv1d", asTaps},
+			{blk + "ssm_dt", layers + "linear_attn.dt_bias", asRow},
+			{blk + "ssm_a", layers + "linear_attn.A_log", fadingFlat},
+			{blk + "ssm_norm", layers + "linear_attn.norm", asItIs},
+			{blk + "ssm_out", layers + "linear_attn.out_proj", asItIs},
+		}),
+	},
 	"qwen2":    {modelType: "qwen2", tell: tellQwen, words: "qwen2", parts: llamaParts},
 	"qwen3":    {modelType: "qwen3", tell: tellQwen, words: "qwen2", parts: combine(llamaParts, headNorms)},
 	"qwen2moe": {modelType: "qwen2_moe", tell: tellExperts, words: "qwen2", settle: settleExperts, parts: combine(llamaParts, qwenExperts), constants: map[string]any{"norm_topk_prob": false}},
@@ -437,6 +504,34 @@ var architectures = map[string]architecture{
 	"gemma3": {
 		modelType: "gemma3_text", tell: tellGemma, settle: settleGemma3,
 		parts: combine(sandwichParts, changed(headNorms, plusOne, "attn_q_norm", "attn_k_norm")),
+	},
+	"gemma3n": {
+		modelType: "gemma3n_text", tell: tellGemma3n, settle: settleGemma3n,
+		keys: map[string]string{
+			"altup.active_idx": "altup_active_idx", "altup.num_inputs": "altup_num_inputs",
+			"embedding_length_per_layer_input": "hidden_size_per_layer_input", "attention.shared_kv_layers": "num_kv_shared_layers",
+		},
+		parts: combine(without(llamaParts, "ffn_norm"), headNorms, []part{
+			{blk + "post_attention_norm", layers + "post_attention_layernorm", asItIs},
+			{blk + "ffn_norm", layers + "pre_feedforward_layernorm", asItIs},
+			{blk + "post_ffw_norm", layers + "post_feedforward_layernorm", asItIs},
+			{"altup_proj", "model.altup_projections.{stream}", stacked},
+			{"altup_unembd_proj", "model.altup_unembed_projections.{stream}", stacked},
+			{"per_layer_token_embd", "model.embed_tokens_per_layer", padded},
+			{"per_layer_model_proj", "model.per_layer_model_projection", asItIs},
+			{"per_layer_proj_norm", "model.per_layer_projection_norm", asItIs},
+			{blk + "inp_gate", layers + "per_layer_input_gate", asItIs},
+			{blk + "proj", layers + "per_layer_projection", asItIs},
+			{blk + "post_norm", layers + "post_per_layer_input_norm", asItIs},
+			{blk + "altup_router", layers + "altup.modality_router", asItIs},
+			{blk + "altup_router_norm", layers + "altup.router_norm", asItIs},
+			{blk + "altup_predict_coef", layers + "altup.prediction_coefs", asItIs},
+			{blk + "altup_correct_coef", layers + "altup.correction_coefs", asItIs},
+			{blk + "altup_correct_scale", layers + "altup.correct_output_scale", asRow},
+			{blk + "laurel_l", layers + "laurel.linear_left", asItIs},
+			{blk + "laurel_r", layers + "laurel.linear_right", asItIs},
+			{blk + "laurel_post_norm", layers + "laurel.post_laurel_norm", asItIs},
+		}),
 	},
 	"command-r": {modelType: "cohere", tell: func(w *writing) { w.copy("logit_scale", "logit_scale") }, words: "command-r", settle: settleCohere, parts: combine(llamaParts, headNorms)},
 	"cohere2":   {modelType: "cohere2", tell: tellCohere, words: "command-r", settle: settleCohere, parts: llamaParts},
@@ -552,6 +647,84 @@ func settleErnieMoE(t *translation) {
 		if shared, ok := t.file.Tensor(block(layer, "ffn_gate_shexp.weight")); ok && inner > 0 {
 			t.config["moe_num_shared_experts"] = uint64(shared.Shape[0]) / inner
 			return
+		}
+	}
+}
+
+// settleApertus makes tensors of the constants of activations, which are metadata.
+func settleApertus(t *translation) {
+	settleBiases(t)
+	for key, name := range map[string]string{"xielu.alpha_p": "alpha_p", "xielu.alpha_n": "alpha_n", "xielu.beta": "beta", "xielu.eps": "eps"} {
+		values, _ := t.file.Value(key).([]float64)
+		if len(values) != t.shape.layers {
+			t.fail("metadata %s has %d numbers for %d layers", key, len(values), t.shape.layers)
+			return
+		}
+		for layer, v := range values {
+			data := safetensors.AppendFloats(nil, safetensors.F32, []float32{float32(v)})
+			t.put("model.layers."+strconv.Itoa(layer)+".mlp.act_fn."+name, source{
+				tensor: gguf.Tensor{Name: key, Type: gguf.F32, Shape: []int{1}, Data: data}, shape: []int{1}, rows: 1, width: 1,
+			})
+		}
+	}
+}
+
+// settleDBRX sorts what the config has in objects of its own.
+func settleDBRX(t *translation) {
+	t.config["attn_config"] = map[string]any{"kv_n_heads": t.shape.keyHeads, "rope_theta": t.config["rope_theta"], "clip_qkv": t.value("attention.clamp_kqv")}
+	t.config["ffn_config"] = map[string]any{
+		"ffn_hidden_size": t.config["intermediate_size"], "moe_num_experts": t.config["num_local_experts"], "moe_top_k": t.config["num_experts_per_tok"],
+	}
+}
+
+// settleLlama4 lets every layer see and turn everything where a file says that there
+// is no window; else llama.cpp's chunks, temperature and step are what the config
+// usually has. The largest model has no norms of queries and keys.
+func settleLlama4(t *translation) {
+	t.config["use_qk_norm"] = t.config["num_local_experts"] != uint64(128)
+	if window, ok := t.config["sliding_window"].(uint64); ok && window == 0 {
+		t.config["attention_chunk_size"], t.config["no_rope_layer_interval"] = 0, t.shape.layers+1
+	}
+}
+
+// settleQwen3Next finds the layers without attention by their keys, of which there
+// are none.
+func settleQwen3Next(t *translation) {
+	settleExperts(t)
+	var types []string
+	for layer := range t.shape.layers {
+		kind := "linear_attention"
+		if t.has(block(layer, "attn_k.weight")) {
+			kind = "full_attention"
+		} else if t.has(block(layer, "attn_gate.weight")) {
+			t.config["gates_apart"] = true
+		}
+		types = append(types, kind)
+	}
+	t.config["layer_types"] = types
+	t.config["linear_value_head_dim"] = t.size("ssm.inner_size") / t.size("ssm.time_step_rank")
+}
+
+// settleGemma3n reads the sparsity of gates, of which a file has the quantile, and
+// sizes that only tensors say.
+func settleGemma3n(t *translation) {
+	t.config["final_logit_softcapping"] = 30.0
+	t.copy("final_logit_softcapping", "final_logit_softcapping")
+	t.copy("rope.freq_base_swa", "rope_local_base_freq")
+	if t.config["rope_theta"] == nil {
+		t.config["rope_theta"] = 1e6
+	}
+	t.slidingPattern()
+	if quantiles, ok := t.value("activation_sparsity_scale").([]float64); ok {
+		pattern := make([]float64, len(quantiles))
+		for i, q := range quantiles {
+			pattern[i] = math.Erfc(-q/math.Sqrt2) / 2
+		}
+		t.config["activation_sparsity_pattern"] = pattern
+	}
+	for name, field := range map[string]string{"per_layer_token_embd.weight": "vocab_size_per_layer_input", "blk.0.laurel_l.weight": "laurel_rank"} {
+		if tensor, ok := t.file.Tensor(name); ok {
+			t.config[field] = tensor.Shape[0]
 		}
 	}
 }

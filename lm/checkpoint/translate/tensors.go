@@ -55,6 +55,9 @@ func (t *translation) parts() {
 			template, layer = blk+name, number
 		}
 		p, ok := table[template]
+		if p.how == fadingFlat {
+			p.how = fading
+		}
 		if !ok || suffix == "" && p.how != asRow && p.how != fading {
 			t.fail("tensor %q is not one that the architecture %s is known to have", stored, t.name)
 			return
@@ -137,7 +140,7 @@ func (t *translation) add(tensor gguf.Tensor, how change, name string) {
 			one.first = i * one.rows
 			one.shape = tensor.Shape[1:]
 			number := strconv.Itoa(i)
-			t.put(strings.NewReplacer("{expert}", number, "{head}", number).Replace(name), one)
+			t.put(strings.NewReplacer("{expert}", number, "{head}", number, "{stream}", number).Replace(name), one)
 		}
 		return
 	case asTaps:

@@ -90,7 +90,7 @@ func TestFilesThatCannotBeTranslated(t *testing.T) {
 		change func(*ggufwrite.File)
 		want   string
 	}{
-		{"no architecture", set("general.architecture", uint32(1)), `general.architecture is "", which is not supported; known are arcee, bloom,`},
+		{"no architecture", set("general.architecture", uint32(1)), `general.architecture is "", which is not supported; known are apertus, arcee, bloom,`},
 		{"an unknown architecture", set("general.architecture", "controlvector"), `"controlvector", which is not supported`},
 		{"a part of a model", set("split.count", uint32(3)), "one of 3 that a model was split into"},
 		{"no layers", set("llama.block_count", uint32(0)), "llama.block_count is 0, not a whole number"},
@@ -366,4 +366,57 @@ func (vocabularyOnly) Release(safetensors.Tensor) {}
 func (vocabularyOnly) EndTokens() ([]int, error)  { return nil, nil }
 func (vocabularyOnly) Tensor(name string) (safetensors.Tensor, bool) {
 	return safetensors.Tensor{Name: name, DType: safetensors.BF16, Shape: []int{rows, 2}, Data: make([]byte, 4*rows)}, name == "model.embed_tokens.weight"
+}
+
+// Whatever a config and a tokenizer say, a plan is made or refused.
+func FuzzPlan(f *testing.F) {
+	for _, modelType := range []string{"llama", "gpt2", "gpt_oss", "deepseek_v3", "lfm2", "granitemoehybrid", "falcon", "gemma3_text", "mpt"} {
+		f.Add([]byte(`{"model_type": "`+modelType+`", "num_hidden_layers": 2, "hidden_size": 8, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 6, "tie_word_embeddings": true,
+			"layer_types": ["full_attention", "conv"], "rope_scaling": {"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 16},
+			"kv_lora_rank": 4, "qk_rope_head_dim": 2, "qk_nope_head_dim": 2, "v_head_dim": 2, "mamba_n_groups": 1}`),
+			[]byte(`{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false},
+			"added_tokens": [{"id": 3, "content": "<s>", "special": true}], "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}]}}`))
+	}
+	f.Fuzz(func(t *testing.T, config, words []byte) {
+		if len(config) > 2000 || len(words) > 2000 {
+			return
+		}
+		plan, err := translate.NewPlan(anything{config, words}, gguf.Q8_0)
+		if err != nil {
+			return
+		}
+		if config, err := plan.Config(); err == nil && !json.Valid(config) {
+			t.Fatal("config.json is no JSON")
+		}
+		var out bytes.Buffer
+		if err := plan.Write(t.Context(), &out); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := gguf.Parse("fuzz", out.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// anything is a checkpoint of a config and a tokenizer with tensors of every family.
+type anything struct{ config, words []byte }
+
+var anyTensors = map[string][]int{
+	"model.embed_tokens.weight": {4, 8}, "lm_head.weight": {4, 8}, "model.norm.weight": {8}, "transformer.wte.weight": {4, 8}, "transformer.word_embeddings.weight": {4, 8},
+	"model.layers.0.self_attn.q_proj.weight": {8, 8}, "model.layers.0.self_attn.q_proj.bias": {8}, "model.layers.1.self_attn.k_proj.weight": {4, 8}, "model.layers.0.self_attn.kv_b_proj.weight": {16, 4},
+	"model.layers.0.mlp.experts.gate_up_proj": {2, 8, 12}, "model.layers.0.mlp.experts.gate_up_proj_bias": {2, 12}, "model.layers.1.mlp.experts.down_proj": {2, 6, 8},
+	"model.layers.0.mamba.norm.weight": {8}, "model.layers.0.mamba.A_log": {8}, "model.layers.0.mamba.conv1d.weight": {8, 1, 4}, "model.layers.0.shared_mlp.input_linear.weight": {12, 8},
+	"transformer.h.0.attn.c_attn.weight": {8, 24}, "transformer.h.0.self_attention.query_key_value.weight": {12, 8},
+}
+
+func (a anything) Config() []byte { return a.config }
+func (a anything) FS() fs.FS      { return fstest.MapFS{"tokenizer.json": {Data: a.words}} }
+
+// Names lists none, or every plan would be refused for what it leaves over.
+func (anything) Names() []string            { return nil }
+func (anything) Release(safetensors.Tensor) {}
+func (anything) EndTokens() ([]int, error)  { return []int{3}, nil }
+func (anything) Tensor(name string) (safetensors.Tensor, bool) {
+	shape, ok := anyTensors[name]
+	return safetensors.Tensor{Name: name, DType: safetensors.F32, Shape: shape, Data: make([]byte, 4*product(shape))}, ok
 }

@@ -82,6 +82,7 @@ var cuts = map[string]cut{
 	"stablelm2":        {steps: []any{split(qwen2Words), toBytes}},
 	"deepseek-r1-qwen": {steps: []any{split(qwen2Words), toBytes}, addBOS: true},
 	"tekken":           {steps: []any{split(tekkenWords), toBytes}, ignoreMerges: true, addBOS: true},
+	"llama4":           {steps: []any{split(gpt4oWords), toBytes}},
 	"gpt-4o":           {steps: []any{split(gpt4oWords), toBytes}},
 	"bloom":            {steps: []any{split(bloomWords), toBytes}},
 	"falcon":           {steps: []any{punctuation, gpt2Words, split("[0-9][0-9][0-9]")}},

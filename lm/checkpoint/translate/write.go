@@ -183,8 +183,11 @@ func (w *writing) metadata() {
 		w.fail("config.json: num_hidden_layers is %d, more than %d", s.layers, maxLayers)
 	}
 	s.keyHeads, s.size = w.size("num_key_value_heads", s.heads), w.size("head_dim", max(s.hidden/s.heads, 1))
-	if w.arch.tell != nil {
+	if w.err == nil && w.arch.tell != nil {
 		w.arch.tell(w)
+	}
+	if s.heads%s.keyHeads != 0 {
+		w.fail("config.json: %d heads cannot share %d keys", s.heads, s.keyHeads)
 	}
 	if w.err != nil {
 		return
@@ -331,7 +334,7 @@ func (w *writing) llama3Factors(number func(string) float64, original float64) (
 	if theta == 0 {
 		theta = 10000
 	}
-	for i := 0; i < w.shape.size; i += 2 {
+	for i := 0; i < min(w.shape.size, maxFactors); i += 2 {
 		wave := 2 * math.Pi * math.Pow(theta, float64(i)/float64(w.shape.size))
 		smooth := max(0, min(1, (original/wave-low)/(high-low)))
 		factors = append(factors, float32(1/((1-smooth)/number("factor")+smooth)))
@@ -339,10 +342,13 @@ func (w *writing) llama3Factors(number func(string) float64, original float64) (
 	return factors
 }
 
+// maxFactors bounds the elements of a head whose frequencies are scaled.
+const maxFactors = 1 << 16
+
 // table writes a list of numbers as a tensor.
 func (w *writing) table(name string, values []float32) {
-	if len(values) == 0 {
-		w.fail("config.json: rope_scaling has no numbers for the tensor %q", name)
+	if len(values) == 0 || len(values) > maxFactors/2 {
+		w.fail("config.json: rope_scaling gives %d numbers for the tensor %q", len(values), name)
 		return
 	}
 	w.vector(name, []int{len(values)}, values)

@@ -1,6 +1,11 @@
 package translate
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+)
 
 // tellGraniteHybrid says which layers have a state space, and whether positions turn.
 func tellGraniteHybrid(w *writing) {
@@ -84,9 +89,6 @@ func tellMPT(w *writing) {
 			w.set(o.key, float32(n))
 		}
 	}
-	if n, ok := w.config["expansion_ratio"].(float64); ok {
-		w.set("feed_forward_length", uint32(n)*uint32(w.shape.hidden))
-	}
 }
 
 // tellQwen leaves a window out that is not used.
@@ -114,6 +116,87 @@ func tellGemma(w *writing) {
 func tellCohere(w *writing) {
 	w.copy("logit_scale", "logit_scale")
 	w.sliding()
+}
+
+// tellApertus writes the constants of activations, which checkpoints keep as tensors.
+func tellApertus(w *writing) {
+	for _, name := range []string{"alpha_p", "alpha_n", "beta", "eps"} {
+		var all []float32
+		for layer := range w.shape.layers {
+			t, ok := w.find(fmt.Sprintf("model.layers.%d.mlp.act_fn.%s", layer, name))
+			if !ok || t.Len() != 1 {
+				w.fail("layer %d has no constant %s of its activation", layer, name)
+				return
+			}
+			value, err := t.Float32s()
+			if err != nil {
+				w.fail("%w", err)
+				return
+			}
+			all = append(all, value...)
+		}
+		w.file.Set("xielu."+name, all)
+	}
+}
+
+// tellDBRX tells what the config has in objects of its own.
+func tellDBRX(w *writing) {
+	attention, _ := w.config["attn_config"].(object)
+	ffn, _ := w.config["ffn_config"].(object)
+	of := writing{config: object{}}
+	maps.Copy(of.config, attention)
+	maps.Copy(of.config, ffn)
+	w.shape.keyHeads = of.size("kv_n_heads", 1)
+	w.set("feed_forward_length", uint32(of.size("ffn_hidden_size", 0)))
+	w.set("expert_count", uint32(of.size("moe_num_experts", 0)))
+	w.set("expert_used_count", uint32(of.size("moe_top_k", 0)))
+	w.set("attention.layer_norm_epsilon", float32(1e-5))
+	w.set("rope.freq_base", float32(of.number("rope_theta")))
+	if clip := of.number("clip_qkv"); clip > 0 {
+		w.set("attention.clamp_kqv", float32(clip))
+	}
+	if w.err == nil {
+		w.err = of.err
+	}
+}
+
+// tellLlama4 tells the two widths that a config has under other names.
+func tellLlama4(w *writing) {
+	w.set("feed_forward_length", uint32(w.size("intermediate_size_mlp", 0)))
+}
+
+func tellQwen3Next(w *writing) {
+	tellExperts(w)
+	for field, usual := range map[string]float64{"partial_rotary_factor": 0.25, "full_attention_interval": 4} {
+		if w.config[field] == nil {
+			w.config[field] = usual
+		}
+	}
+	w.copy("full_attention_interval", "full_attention_interval")
+	w.set("ssm.inner_size", uint32(w.size("linear_num_value_heads", 0))*uint32(w.size("linear_value_head_dim", 0)))
+	w.arch.parts = without(w.arch.parts, "ssm_in")
+}
+
+// tellGemma3n writes the quantile for the share of gates that are closed.
+func tellGemma3n(w *writing) {
+	if list, ok := w.config["intermediate_size"].([]any); ok && len(list) > 0 {
+		if slices.ContainsFunc(list, func(n any) bool { return n != list[0] }) {
+			w.fail("config.json: intermediate_size differs from layer to layer, which is not written")
+			return
+		}
+		w.config["intermediate_size"] = list[0]
+	}
+	tellGemma(w)
+	shares, _ := w.config["activation_sparsity_pattern"].([]any)
+	if shares == nil {
+		return
+	}
+	quantiles := make([]float32, len(shares))
+	for i, share := range shares {
+		n, _ := share.(float64)
+		quantiles[i] = float32(math.Sqrt2 * math.Erfinv(2*n-1))
+	}
+	w.set("activation_sparsity_scale", quantiles)
 }
 
 // tellFalcon tells how many keys there are, and which names norms have: see settleFalcon.

@@ -111,7 +111,7 @@ func (w *writing) part(p part) {
 	if p.stored == "output" && w.tied() {
 		return
 	}
-	if p.how == asRow || p.how == fading {
+	if p.how == asRow || p.how == fading || p.how == fadingFlat {
 		w.bare(p)
 		return
 	}
@@ -121,10 +121,8 @@ func (w *writing) part(p part) {
 		case stacked:
 			if all, ok := w.stack(p.name + suffix); ok {
 				w.add(p.stored+suffix, all)
-			} else if w.arch.unstack != nil {
-				if all, ok := w.arch.unstack(w, p.name, suffix); ok {
-					w.add(p.stored+suffix, all)
-				}
+			} else {
+				w.otherwise(p, suffix)
 			}
 		default:
 			if w.used[p.name+suffix] && p.how != upper && p.how != lower {
@@ -132,13 +130,25 @@ func (w *writing) part(p part) {
 			}
 			if t, ok := w.find(p.name + suffix); ok {
 				w.add(p.stored+suffix, w.changed(t, p.how, suffix))
+			} else {
+				w.otherwise(p, suffix)
 			}
 		}
 	}
 }
 
+// otherwise plans what the checkpoint has in a form of its own.
+func (w *writing) otherwise(p part, suffix string) {
+	if w.arch.otherwise == nil || w.err != nil {
+		return
+	}
+	if all, ok := w.arch.otherwise(w, p.name, suffix); ok {
+		w.add(p.stored+suffix, all)
+	}
+}
+
 // bareNames ends the names of tensors that checkpoints keep without .weight or .bias.
-var bareNames = map[string]string{"ssm_norm": ".weight", "exp_probs_b": ".bias", "ssm_dt": ".bias", "attn_sinks": ".weight"}
+var bareNames = map[string]string{"ssm_norm": ".weight", "exp_probs_b": ".bias", "ssm_dt": ".bias", "attn_sinks": ".weight", "altup_correct_scale": ".weight"}
 
 // bare plans a row that checkpoints name without .weight and .bias.
 func (w *writing) bare(p part) {
@@ -150,7 +160,9 @@ func (w *writing) bare(p part) {
 	values, shape := w.of(t).all(), []int{t.Len()}
 	switch name {
 	case "ssm_a", "ssm_d":
-		shape = []int{t.Len(), 1}
+		if p.how != fadingFlat {
+			shape = []int{t.Len(), 1}
+		}
 	case "ssm_norm":
 		groups := w.size("mamba_n_groups", 1)
 		if t.Len()%groups != 0 {
@@ -159,7 +171,7 @@ func (w *writing) bare(p part) {
 		}
 		shape = []int{groups, t.Len() / groups}
 	}
-	if p.how == fading {
+	if p.how == fading || p.how == fadingFlat {
 		for i, v := range values {
 			values[i] = float32(-math.Exp(float64(v)))
 		}
@@ -248,6 +260,15 @@ func (w *writing) changed(t safetensors.Tensor, how change, suffix string) rows 
 		}
 	case upper, lower:
 		return w.half(from, t.Name, how)
+	case padded:
+		if vocabulary := w.size("vocab_size", 0); len(t.Shape) == 2 && vocabulary > t.Shape[0] {
+			return rows{[]int{vocabulary, t.Shape[1]}, func(dst []float32, r int) {
+				if r >= t.Shape[0] {
+					r = 0
+				}
+				from.row(dst, r)
+			}, from.release}
+		}
 	}
 	return from
 }
@@ -314,7 +335,7 @@ func (w *writing) stack(name string) (rows, bool) {
 	var parts []rows
 	for i := range maxStack {
 		number := strconv.Itoa(i)
-		t, ok := w.find(strings.NewReplacer("{expert}", number, "{head}", number).Replace(name))
+		t, ok := w.find(strings.NewReplacer("{expert}", number, "{head}", number, "{stream}", number).Replace(name))
 		if !ok {
 			break
 		}
@@ -399,15 +420,102 @@ func expertsApart(w *writing, name, suffix string) (rows, bool) {
 	if !ok || len(t.Shape) != 3 {
 		return rows{}, false
 	}
+	return columns(t, first, step, t.Shape[2]/step), true
+}
+
+// columns gives of a stack [experts, in, out] for each expert n columns as rows, from
+// the first on and so many apart.
+func columns(t safetensors.Tensor, first, step, n int) rows {
 	kind, bytes := storedTypes[t.DType], t.DType.Size()
-	experts, in, out := t.Shape[0], t.Shape[1], t.Shape[2]
-	each := out / step
-	return rows{[]int{experts, each, in}, func(dst []float32, r int) {
+	in, out := t.Shape[1], t.Shape[2]
+	return rows{[]int{t.Shape[0], n, in}, func(dst []float32, r int) {
 		for i := range dst {
-			at := ((r/each*in+i)*out + first + r%each*step) * bytes
+			at := ((r/n*in+i)*out + first + r%n*step) * bytes
 			kind.Expand(dst[i:i+1], t.Data[at:at+bytes])
 		}
-	}, func() {}}, true
+	}, func() {}}
+}
+
+// expertsSideBySide gives gate, up or down of llama4's experts, which its checkpoints
+// keep as one tensor [experts, in, out], all columns of the gate before those of up.
+func expertsSideBySide(w *writing, name, suffix string) (rows, bool) {
+	base, part, stacked := strings.Cut(name, ".experts.{expert}.")
+	if !stacked || suffix != ".weight" {
+		return rows{}, false
+	}
+	fused, parts := base+".experts.gate_up_proj", 2
+	if part == "down_proj" {
+		fused, parts = base+".experts.down_proj", 1
+	}
+	t, ok := w.find(fused)
+	if !ok || len(t.Shape) != 3 || t.Shape[2]%parts != 0 {
+		return rows{}, false
+	}
+	n, first := t.Shape[2]/parts, 0
+	if part == "up_proj" {
+		first = n
+	}
+	return columns(t, first, 1, n), true
+}
+
+// stackedExperts gives a part of dbrx's experts, which its checkpoints keep one below the
+// other, [experts*inner, hidden].
+func stackedExperts(w *writing, name, suffix string) (rows, bool) {
+	t, ok := w.find(strings.Replace(name, ".{expert}.", ".mlp.", 1))
+	if !ok || suffix != ".weight" {
+		return rows{}, false
+	}
+	ffn, _ := w.config["ffn_config"].(object)
+	n, _ := ffn["moe_num_experts"].(float64)
+	count := int(n)
+	if len(t.Shape) != 2 || count < 1 || t.Shape[0]%count != 0 {
+		w.fail("tensor %q of shape %v does not hold %d experts", t.Name, t.Shape, count)
+		return rows{}, false
+	}
+	t.Shape = []int{count, t.Shape[0] / count, t.Shape[1]}
+	if strings.HasSuffix(name, ".w2") {
+		return columns(t, 0, 1, t.Shape[2]), true
+	}
+	return w.of(t), true
+}
+
+// gatesApart gives queries, keys and values of qwen3_next's linear attention, or its
+// gates, of which its checkpoints have one tensor: those of each key together.
+func gatesApart(w *writing, name, suffix string) (rows, bool) {
+	base, part, _ := strings.Cut(name, ".in_proj_")
+	if part != "qkv" && part != "z" {
+		return rows{}, false
+	}
+	t, ok := w.find(base + ".in_proj_qkvz" + suffix)
+	if !ok {
+		return rows{}, false
+	}
+	groups, keys := w.size("linear_num_key_heads", 0), w.size("linear_key_head_dim", 0)
+	values := w.size("linear_num_value_heads", 0) / groups * w.size("linear_value_head_dim", 0)
+	each := 2*keys + 2*values
+	if len(t.Shape) != 2 || t.Shape[0] != groups*each {
+		w.fail("tensor %q has shape %v; the config asks for %d rows", t.Name, t.Shape, groups*each)
+		return rows{}, false
+	}
+	from := w.of(t)
+	if part == "z" {
+		return rows{[]int{groups * values, t.Shape[1]}, func(dst []float32, r int) {
+			from.row(dst, r/values*each+2*keys+values+r%values)
+		}, from.release}, true
+	}
+	return rows{[]int{groups * (2*keys + values), t.Shape[1]}, func(dst []float32, r int) {
+		switch {
+		case r < groups*keys:
+			r = r/keys*each + r%keys
+		case r < 2*groups*keys:
+			r -= groups * keys
+			r = r/keys*each + keys + r%keys
+		default:
+			r -= 2 * groups * keys
+			r = r/values*each + 2*keys + r%values
+		}
+		from.row(dst, r)
+	}, func() {}}, true // the gates are still to be read
 }
 
 // microscaled reads rows of experts in MXFP4, whose bytes hold two neighbours each; a

@@ -117,12 +117,19 @@ func (w *writing) vocabulary(parsed *tokenizerFile, ids map[string]int) (*vocabu
 			count = t.Shape[0]
 		}
 	}
-	for _, a := range parsed.Added {
-		ids[a.Content] = a.ID
-	}
-	for token, id := range ids {
+	within := func(token string, id int) bool {
 		if id < 0 || id >= count {
 			w.fail("tokenizer.json: token %.80q has id %d; the embedding has %d rows", token, id, count)
+		}
+		return w.err == nil
+	}
+	for token, id := range ids {
+		if !within(token, id) {
+			return nil, false
+		}
+	}
+	for _, a := range parsed.Added {
+		if ids[a.Content] = a.ID; !within(a.Content, a.ID) {
 			return nil, false
 		}
 	}
@@ -292,7 +299,8 @@ func around(post any, token string) bool {
 	for _, step := range steps(post) {
 		single, _ := step["single"].([]any)
 		for _, one := range single {
-			if special, ok := one.(object)["SpecialToken"].(object); ok && special["id"] == token {
+			part, _ := one.(object)
+			if special, ok := part["SpecialToken"].(object); ok && special["id"] == token {
 				return true
 			}
 		}

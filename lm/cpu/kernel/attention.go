@@ -53,7 +53,7 @@ type Attention struct {
 
 	Position int       // of token 0; the path's root has position 0
 	Keys     []float32 // [slots/KeyTile, Size, KeyTile]
-	Values   []float32 // [slots, Size]
+	Values   []float32 // [slots, Size]; nil: a key is its own value
 	Spans    []Span    // the path in position order, from 0 to at least the last token
 
 	Window  int     // a token sees this many positions, itself included; 0: all
@@ -84,6 +84,9 @@ func (a *Attention) Run() {
 	s.begin()
 	last := a.Position + a.Tokens - 1
 	for from := a.first(a.Position) / stretch * stretch; from <= last; from += stretch {
+		if a.Values == nil {
+			s.turn(from, min(from+stretch-1, last))
+		}
 		for row := 0; row < a.Tokens*a.Heads; row += tileRows {
 			s.rows(row, min(tileRows, a.Tokens*a.Heads-row), from)
 		}
@@ -132,6 +135,7 @@ type attend struct {
 	sums    []float32 // [rows, Size]: of values, weighted by exp(score - most)
 	most    []float32 // [rows]: the largest score so far
 	weights []float64 // [rows]: sum of exp(score - most)
+	turned  []float32 // [stretch, Size]: keys that are values
 	scores  [tileRows * scoreStride]float32
 	tile    [tileRows * panelWidth]float32 // scores of slots that are not all wanted
 }
@@ -194,7 +198,25 @@ func (s *attend) rows(row, n, from int) {
 		s.weigh(row+r, visible, one[visible-from:end-from+1])
 	}
 	s.eachPiece(first, last, func(position, slot, count, _ int) {
-		multiply(s.set, n, s.scores[position-from:], scoreStride, s.Values[slot*s.Size:], s.Size, count, s.sums[row*s.Size:], s.Size)
+		values := s.Values
+		if values == nil {
+			values, slot = s.turned, position-from
+		}
+		multiply(s.set, n, s.scores[position-from:], scoreStride, values[slot*s.Size:], s.Size, count, s.sums[row*s.Size:], s.Size)
+	})
+}
+
+// turn makes rows of the keys of a stretch, from its first position to the last: their
+// values. It costs a copy of each key where every row of queries multiplies all.
+func (s *attend) turn(from, last int) {
+	turned := sized(&s.turned, stretch*s.Size)
+	s.eachPiece(max(from, s.first(s.Position)), last, func(position, slot, count, _ int) {
+		for count > 0 {
+			together := min(count, KeyTile-slot%KeyTile)
+			keys := bytesOf(wordsOf(s.Keys[KeyIndex(slot, s.Size):][:(s.Size-1)*KeyTile+together]))
+			transpose(wordsOf(turned[(position-from)*s.Size:][:together*s.Size]), s.Size, keys, 4*KeyTile, s.Size, together)
+			position, slot, count = position+together, slot+together, count-together
+		}
 	})
 }
 

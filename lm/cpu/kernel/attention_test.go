@@ -166,6 +166,32 @@ func TestAttentionDoesNotDependOnOtherTokensNorOnSlots(t *testing.T) {
 	})
 }
 
+// Without values a key is its own value, to the bit, wherever keys lie.
+func TestKeysThatAreValuesGiveWhatValuesOfTheirOwnGive(t *testing.T) {
+	eachSet(t, func(t *testing.T) {
+		for i, c := range attentionCases {
+			total := 0
+			for _, s := range c.spans {
+				total += s.Len
+			}
+			for _, spans := range [][]Span{c.spans, scattered(total)} {
+				once, twice := c.build(uint64(i), spans), c.build(uint64(i), spans)
+				for _, s := range spans {
+					for slot := s.Slot; slot < s.Slot+s.Len; slot++ {
+						LoadKey(twice.Keys, slot, twice.Values[slot*c.size:(slot+1)*c.size])
+					}
+				}
+				once.Values = nil
+				once.Run()
+				twice.Run()
+				if !slices.Equal(once.Out, twice.Out) {
+					t.Fatalf("case %d: other bits with keys as values, in %v", i, spans)
+				}
+			}
+		}
+	})
+}
+
 // scattered lays n positions out in pieces of awkward lengths, backwards.
 func scattered(n int) []Span {
 	var spans []Span

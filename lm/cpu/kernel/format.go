@@ -43,22 +43,18 @@ const unitOutputs = 16
 // blockFormats are the formats by the type that is stored.
 var blockFormats = [storedTypes]*blockFormat{
 	StoredQ8_0: {
-		name: "q8_0", elements: 32, bytes: 34, inputs: 32, halves: 1, planes: []int{8}, group: 32, offset: 128,
-		repack: func(words []uint32, halves []uint16, b []byte) {
-			halves[0] = order.Uint16(b)
+		name: "q8_0", elements: 32, bytes: 34, inputs: 64, halves: 2, planes: []int{8}, group: 32, offset: 128,
+		repack: pair(34, func(words []uint32, b []byte) {
 			for w := range words {
 				words[w] = order.Uint32(b[2+4*w:]) ^ 0x80808080
 			}
-		},
-		scales: oneScale,
+		}),
+		scales: scaleOfEach,
 	},
 	StoredQ4_0: {
-		name: "q4_0", elements: 32, bytes: 18, inputs: 32, halves: 1, planes: []int{4}, group: 32, offset: 8,
-		repack: func(words []uint32, halves []uint16, b []byte) {
-			halves[0] = order.Uint16(b)
-			copyWords(words, b[2:])
-		},
-		scales: oneScale,
+		name: "q4_0", elements: 32, bytes: 18, inputs: 64, halves: 2, planes: []int{4}, group: 32, offset: 8,
+		repack: pair(18, func(words []uint32, b []byte) { copyWords(words, b[2:]) }),
+		scales: scaleOfEach,
 	},
 	StoredQ4_1: {
 		name: "q4_1", elements: 32, bytes: 20, inputs: 32, halves: 2, planes: []int{4}, group: 32, minus: true,
@@ -69,13 +65,12 @@ var blockFormats = [storedTypes]*blockFormat{
 		scales: scaleAndMinimum,
 	},
 	StoredQ5_0: {
-		name: "q5_0", elements: 32, bytes: 22, inputs: 32, halves: 1, planes: []int{4, 1}, group: 32, offset: 16,
-		repack: func(words []uint32, halves []uint16, b []byte) {
-			halves[0] = order.Uint16(b)
+		name: "q5_0", elements: 32, bytes: 22, inputs: 64, halves: 2, planes: []int{4, 1}, group: 32, offset: 16,
+		repack: pair(22, func(words []uint32, b []byte) {
 			copyWords(words[:4], b[6:])
 			words[4] = everyFourth(order.Uint32(b[2:]))
-		},
-		scales: oneScale,
+		}),
+		scales: scaleOfEach,
 	},
 	StoredQ5_1: {
 		name: "q5_1", elements: 32, bytes: 24, inputs: 32, halves: 2, planes: []int{4, 1}, group: 32, minus: true,
@@ -156,13 +151,10 @@ var blockFormats = [storedTypes]*blockFormat{
 		},
 	},
 	StoredIQ4_NL: {
-		name: "iq4_nl", elements: 32, bytes: 18, inputs: 32, halves: 1, planes: []int{4}, group: 32,
+		name: "iq4_nl", elements: 32, bytes: 18, inputs: 64, halves: 2, planes: []int{4}, group: 32,
 		codebook: &[16]int8{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113},
-		repack: func(words []uint32, halves []uint16, b []byte) {
-			halves[0] = order.Uint16(b)
-			copyWords(words, b[2:])
-		},
-		scales: oneScale,
+		repack:   pair(18, func(words []uint32, b []byte) { copyWords(words, b[2:]) }),
+		scales:   scaleOfEach,
 	},
 	// Two blocks, whose exponents are a half. The codebook is twice the numbers of a
 	// sign, two bits of exponent and one of fraction.
@@ -249,9 +241,24 @@ var order = binary.LittleEndian
 
 func number(half uint16) float32 { return float16.Frombits(half).Float32() }
 
-// oneScale is a half for all of a record.
-func oneScale(scale, minus []float32, _ []uint32, halves []uint16) {
-	scale[0], minus[0] = number(halves[0]), 0
+// pair repacks two blocks that begin with a scale, or one and nothing. The halves of
+// two fill a line of the cache, so that the words of every record begin with one.
+func pair(bytes int, repack func(words []uint32, block []byte)) func(words []uint32, halves []uint16, blocks []byte) {
+	return func(words []uint32, halves []uint16, blocks []byte) {
+		clear(halves)
+		clear(words)
+		for i := 0; i*bytes < len(blocks); i++ {
+			halves[i] = order.Uint16(blocks[i*bytes:])
+			repack(words[i*len(words)/2:][:len(words)/2], blocks[i*bytes:])
+		}
+	}
+}
+
+// scaleOfEach is a half for each group.
+func scaleOfEach(scale, minus []float32, _ []uint32, halves []uint16) {
+	for g, half := range halves {
+		scale[g], minus[g] = number(half), 0
+	}
 }
 
 // scaleAndMinimum are two halves; the minimum is added to the weights.
@@ -308,14 +315,16 @@ func copyWords(words []uint32, b []byte) {
 // inputs in the lower halves of 32 bytes, and those apart 32 inputs further on in
 // the upper ones. Each 32 inputs have so many words, of which the plane is the first.
 func fourBits(words []uint32, perBlock, apart int, b []byte) {
-	const low = 0x0f0f0f0f
+	const low = 0x0f0f0f0f0f0f0f0f
 	for chunk := range 4 {
 		first := chunk/apart*2*apart + chunk%apart // of the blocks of 32 inputs
 		lower, upper := words[first*perBlock:][:4], words[(first+apart)*perBlock:][:4]
-		for w := range 4 {
-			x, y := order.Uint32(b[chunk*32+4*w:]), order.Uint32(b[chunk*32+16+4*w:])
-			lower[w] = x&low | y&low<<4
-			upper[w] = x>>4&low | y&^low
+		bytes := b[chunk*32:][:32]
+		for w := 0; w < 4; w += 2 {
+			x, y := order.Uint64(bytes[4*w:]), order.Uint64(bytes[16+4*w:])
+			l, u := x&low|y&low<<4, x>>4&low|y&^low
+			lower[w], lower[w+1] = uint32(l), uint32(l>>32)
+			upper[w], upper[w+1] = uint32(u), uint32(u>>32)
 		}
 	}
 }

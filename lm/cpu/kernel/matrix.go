@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 )
 
 // Matrix is a weight [Out, In], packed once for the product x·Wᵀ. It is
@@ -95,14 +96,38 @@ func (s *stripe) fill(m *Matrix, views []View) {
 	outputs, words := s.size(m.In)
 	s.words = allocate(m, (s.out+outputs-1)/outputs*words)
 	if len(s.words) > 0 {
-		Parallel((s.out+packRows-1)/packRows, func(task int) {
+		tasks := (s.out + packRows - 1) / packRows
+		// What has been read is given back some tasks at a time: for a few pages that would
+		// cost more than reading them.
+		together := max(releaseBytes/max(packRows*views[0].Type.Bytes(m.In), 1), 1)
+		left := make([]atomic.Int32, (tasks+together-1)/together)
+		for i := range left {
+			left[i].Store(int32(min(together, tasks-i*together)))
+		}
+		Parallel(tasks, func(task int) {
 			p := packings.Get().(*packing)
 			defer packings.Put(p)
 			s.packRows(p, m.In, views, task*packRows)
+			if i := task / together; left[i].Add(-1) == 0 {
+				release(views, i*together*packRows, min((i+1)*together*packRows, s.out))
+			}
 		})
 	}
 	for _, v := range views {
 		v.release(0, v.Rows)
+	}
+}
+
+// releaseBytes is how much of what has been read is given back together.
+const releaseBytes = 8 << 20
+
+// release gives back the rows from, …, to-1 of views that stand one under the other.
+func release(views []View, from, to int) {
+	for _, v := range views {
+		if first, last := max(from, 0), min(to, v.Rows); first < last {
+			v.release(first, last-first)
+		}
+		from, to = from-v.Rows, to-v.Rows
 	}
 }
 
@@ -129,7 +154,6 @@ func (s *stripe) packRows(p *packing, in int, views []View, from int) {
 		row := from - first
 		together := min(n, views[v].Rows-row)
 		s.pack(p, unit, from%outputs, views[v], row, together)
-		views[v].release(row, together)
 		from, n = from+together, n-together
 	}
 }

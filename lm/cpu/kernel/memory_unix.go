@@ -23,6 +23,7 @@ func allocate(owner *Matrix, words int) []uint32 {
 	if err != nil {
 		return make([]uint32, words)
 	}
+	wantHugePages(data)
 	mapped.add(len(data))
 	runtime.AddCleanup(owner, func(data []byte) {
 		mapped.add(-len(data))

@@ -108,10 +108,16 @@ func (d *drawing) decoder() {
 	}
 	layers := 1 + d.IntN(4)
 	d.drawRopes()
+	if d.note(d.chance(12), "residual: several streams") {
+		d.streams()
+	}
+	if e.Width == 0 && d.note(d.chance(15), "embedding: inputs of layers") {
+		d.layerInputs(layers)
+	}
 	for layer := range layers {
 		d.prefix = fmt.Sprintf("layers.%d.", layer)
 		b := d.block()
-		if d.note(d.chance(12), "layer: two blocks") {
+		if dec.Streams == nil && b.Attention.KeysBack == 0 && b.LayerInput == nil && d.note(d.chance(12), "layer: two blocks") {
 			d.first(&b, layer)
 		}
 		dec.Blocks = append(dec.Blocks, b)
@@ -194,6 +200,7 @@ func (d *drawing) block() arch.Block {
 		beside := d.mlp("beside.")
 		b.MLPBeside = &beside
 	}
+	d.beyond(&b)
 	return b
 }
 
@@ -201,6 +208,7 @@ func (d *drawing) block() arch.Block {
 func (d *drawing) first(b *arch.Block, layer int) {
 	d.prefix = fmt.Sprintf("layers.%d.first.", layer)
 	first := d.block()
+	first.LayerInput = nil
 	first.Hidden = []arch.Site{arch.SelfAttn, arch.AttnHeads, arch.ResidualMid, arch.MLPOutput, arch.DecoderBlock}
 	for _, site := range []arch.Site{arch.InputLayerNorm, arch.PostAttentionLayerNorm} {
 		if of := oneOf(d, &first, b); d.chance(80) {
@@ -254,6 +262,9 @@ func (d *drawing) normOf(name string, vector func(name string, centre float64) s
 }
 
 func (d *drawing) attention() arch.Attention {
+	if d.note(d.chance(15) && d.sharable() != nil, "attention: keys of another layer") {
+		return d.sharing()
+	}
 	a := arch.Attention{KVHeads: oneOf(d, 1, 1, 2, 3, 4), HeadSize: oneOf(d, 2, 4, 5, 6, 8, 8, 10, 16, 16, 20, 32)}
 	a.Heads = a.KVHeads * oneOf(d, 1, 1, 2, 3, 5)
 	switch kind := d.IntN(100); {
@@ -278,12 +289,55 @@ func (d *drawing) attention() arch.Attention {
 	default:
 		d.projections(&a)
 	}
+	d.positioned(&a)
+	return a
+}
+
+// sharable returns the attention of the layers before whose keys and values others
+// may attend to, by how many layers they lie before; nil: there is none.
+func (d *drawing) sharable() (back []int) {
+	if strings.HasSuffix(d.prefix, "first.") {
+		return nil
+	}
+	for i := len(d.Decoder.Blocks) - 1; i >= 0; i-- {
+		b := &d.Decoder.Blocks[i]
+		if a := &b.Attention; a.Heads > 0 && a.KeysBack == 0 && a.Latent == nil && a.Experts == nil {
+			back = append(back, len(d.Decoder.Blocks)-i)
+		}
+		if b.First != nil {
+			return nil
+		}
+	}
+	return back
+}
+
+// sharing draws attention to the keys and values of another layer.
+func (d *drawing) sharing() arch.Attention {
+	back := oneOf(d, d.sharable()...)
+	of := &d.Decoder.Blocks[len(d.Decoder.Blocks)-back].Attention
+	a := arch.Attention{KVHeads: of.KVHeads, HeadSize: of.HeadSize, Heads: of.KVHeads * oneOf(d, 1, 2, 3), KeysBack: back}
+	width := a.Heads * a.HeadSize
+	if a.Gated = d.note(d.chance(20), "attention: gated, with the keys of another layer"); a.Gated {
+		a.Query = d.linear("q", 2*width, d.Decoder.Hidden)
+	} else {
+		a.Query = d.linear("q", width, d.Decoder.Hidden)
+	}
+	a.Output = d.linear("o", d.Decoder.Hidden, width)
+	d.positioned(&a)
+	return a
+}
+
+// positioned draws what queries and keys do before they meet, and how they meet.
+func (d *drawing) positioned(a *arch.Attention) {
 	d.note(a.Heads > a.KVHeads, "attention: grouped queries")
 	if a.Latent == nil {
-		d.normHeads(&a)
+		d.normHeads(a)
 		a.Rope = d.rope(a.HeadSize)
 	} else {
 		a.Rope = d.rope(a.Latent.RopeSize)
+	}
+	if !a.Gated && d.note(d.chance(15), "attention: input scaled") {
+		a.InputScale = d.between(0.3, 2)
 	}
 	if d.note(d.chance(20), "attention: alibi") {
 		a.Alibi = &arch.Alibi{RoundBias: d.note(d.chance(30), "alibi: rounded"), ScaleBias: d.note(d.chance(30), "alibi: scaled")}
@@ -307,7 +361,6 @@ func (d *drawing) attention() arch.Attention {
 	if d.note(d.chance(20), "attention: soft cap") {
 		a.SoftCap = d.between(0.5, 10)
 	}
-	return a
 }
 
 // normHeads draws what is done to queries, keys and values before they meet.
@@ -316,8 +369,11 @@ func (d *drawing) normHeads(a *arch.Attention) {
 	if d.note(d.chance(25), "attention: query norm of scope %d", a.NormScope) {
 		a.QueryNorm = d.headNorm("q_norm", a, a.Heads)
 	}
-	if d.note(d.chance(25), "attention: key norm of scope %d", a.NormScope) {
+	if a.KeysBack == 0 && d.note(d.chance(25), "attention: key norm of scope %d", a.NormScope) {
 		a.KeyNorm = d.headNorm("k_norm", a, a.KVHeads)
+	}
+	if a.KeysBack == 0 && d.note(d.chance(15), "attention: value norm of scope %d", a.NormScope) {
+		a.ValueNorm = d.headNorm("v_norm", a, a.KVHeads)
 	}
 	if a.QueryNorm != nil || a.KeyNorm != nil {
 		a.NormAfterRope = d.note(d.chance(30), "attention: norms after the rotation")

@@ -64,6 +64,9 @@ func (d *drawing) dense(name string) arch.MLP {
 	default:
 		m.Gate, m.Up = d.linear(name+"gate", m.Inner, hidden), d.linear(name+"up", m.Inner, hidden)
 	}
+	if d.note(d.chance(15), "mlp: sparse gates") {
+		m.Sparsity = d.between(0.1, 0.9)
+	}
 	if d.note(d.chance(20), "mlp: limited") {
 		m.GateLimit = d.between(0.3, 2)
 	}

@@ -11,6 +11,7 @@ import (
 // and attends over its ancestors and itself.
 func (t *token) attention(layer int, x []float64) []float64 {
 	a, b := &t.model.blocks[layer].Attention, &t.model.blocks[layer]
+	x = scaled(x, orOne(a.InputScale))
 	var queries [][]float64
 	var own cached
 	var chosen []choice
@@ -20,6 +21,8 @@ func (t *token) attention(layer int, x []float64) []float64 {
 	case b.mixed != nil:
 		chosen = t.choose(&b.mixed.router, x)
 		queries, own = t.projected(a, b, t.queriesOf(a, b.mixed, chosen, x), x)
+	case a.KeysBack > 0:
+		queries = t.turned(a, b.queryNorm, heads(a, t.model.product(b.query, x)))
 	default:
 		queries, own = t.projected(a, b, heads(a, t.model.product(b.query, x)), x)
 	}
@@ -28,7 +31,7 @@ func (t *token) attention(layer int, x []float64) []float64 {
 			queries[h] = scaled(queries[h], float64(a.Temperature.At(t.position)))
 		}
 	}
-	if !t.again {
+	if !t.again && a.KeysBack == 0 {
 		t.cache[layer][t.slots[t.position]] = own
 	}
 
@@ -49,7 +52,7 @@ func (t *token) attention(layer int, x []float64) []float64 {
 func (t *token) projected(a *arch.Attention, b *block, queries [][]float64, x []float64) ([][]float64, cached) {
 	return t.turned(a, b.queryNorm, queries), cached{
 		keys:   t.turned(a, b.keyNorm, heads(a, t.model.product(b.key, x))),
-		values: clamped(a, heads(a, t.model.product(b.value, x))),
+		values: clamped(a, b.valueNorm.of(a, heads(a, t.model.product(b.value, x)))),
 	}
 }
 
@@ -86,7 +89,7 @@ func (t *token) gather(layer, head int, query []float64, of int) []float64 {
 	if a.Chunk > 0 {
 		first = max(first, t.position/a.Chunk*a.Chunk)
 	}
-	seen := func(position int) cached { return t.cache[layer][t.slots[position]] }
+	seen := func(position int) cached { return t.cache[layer-a.KeysBack][t.slots[position]] }
 	shared := func(head int) int { return head * len(seen(t.position).keys) / a.Heads }
 	var scores []float64
 	for position := first; position <= t.position; position++ {

@@ -26,12 +26,16 @@ type block struct {
 	mixed                                              *mixed      // in place of query and output; nil: none
 	gate                                               *linear     // of what the heads gather; nil: none
 	recurrence                                         *recurrence // nil: none
-	queryNorm, keyNorm                                 *headNorm
+	queryNorm, keyNorm, valueNorm                      *headNorm
 	sinks                                              []float64 // [heads]; nil: none
 	lambda                                             float64   // of differential attention
 	beforeMLP, afterMLP, afterMLPAdd                   *norm
 	mlp                                                mlp
 	beside                                             *mlp // nil: none
+
+	altUp      *altUp      // nil: none
+	laurel     *laurel     // nil: none
+	layerInput *layerInput // nil: none
 }
 
 type mlp struct {
@@ -63,6 +67,8 @@ func Load(ctx context.Context, d *arch.Decoder, source engine.Source, dtype engi
 		m.positions = l.matrix(d.Embedding.Positions, d.MaxPositions+d.Embedding.PositionOffset, d.Hidden)
 	}
 	m.embeddingNorm = l.norm(d.Embedding.Norm, d.Hidden)
+	m.layerInputs = l.layerInputs(d.Embedding.LayerInputs, len(d.Blocks), d.Hidden)
+	m.streams = l.streams(d.Streams, d.Hidden)
 	for layer, b := range d.Passed() {
 		loaded := l.block(b, d.Hidden)
 		loaded.Block, loaded.layer = b, layer
@@ -218,6 +224,7 @@ func (l *loader) block(b *arch.Block, hidden int) block {
 		beforeAttention: l.norm(b.BeforeAttention, hidden), afterAttention: l.norm(b.AfterAttention, hidden), afterAttentionAdd: l.norm(b.AfterAttentionAdd, hidden),
 		latent: l.latent(a, hidden), mixed: l.mixed(a, hidden), sinks: l.optional(a.Sinks, a.Heads), lambda: l.lambda(a),
 		queryNorm: l.headNorm(a.QueryNorm, a, a.Heads), keyNorm: l.headNorm(a.KeyNorm, a, a.KVHeads),
+		valueNorm: l.headNorm(a.ValueNorm, a, a.KVHeads),
 		beforeMLP: l.norm(b.BeforeMLP, hidden), afterMLP: l.norm(b.AfterMLP, hidden), afterMLPAdd: l.norm(b.AfterMLPAdd, hidden),
 		mlp: l.mlp(&b.MLP, hidden),
 	}
@@ -230,6 +237,7 @@ func (l *loader) block(b *arch.Block, hidden int) block {
 		out.shortcut = &shortcut
 	}
 	out.recurrence = l.recurrence(b.Recurrence, hidden)
+	l.beyond(&out, b, hidden)
 	if a.Heads == 0 {
 		return out
 	}
@@ -249,6 +257,10 @@ func (l *loader) projections(b *block, a *arch.Attention, hidden int) {
 	if a.Experts != nil {
 		queries = 0
 	}
+	if a.KeysBack > 0 && !a.Gated {
+		b.query = l.linear(a.Query, queries, hidden)
+		return
+	}
 	if a.Gated {
 		var both [2][]int // outputs that are queries, and that are gates
 		for o := 0; o < 2*queries; o += a.HeadSize {
@@ -257,6 +269,9 @@ func (l *loader) projections(b *block, a *arch.Attention, hidden int) {
 		}
 		all := l.linear(a.Query, 2*queries, hidden)
 		b.query, b.gate = all.part(both[0]...), all.part(both[1]...)
+		if a.KeysBack > 0 {
+			return
+		}
 		b.key, b.value = l.linear(a.Key, keys, hidden), l.linear(a.Value, keys, hidden)
 		return
 	}

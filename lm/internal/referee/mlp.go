@@ -2,6 +2,7 @@ package referee
 
 import (
 	"math"
+	"slices"
 
 	"github.com/steervec/steer/lm/arch"
 )
@@ -26,7 +27,7 @@ func (s *Session) mlp(p *mlp, x []float64) []float64 {
 		}
 		return scaled(s.model.product(p.down, inner), orOne(p.Scale))
 	}
-	for i, v := range s.model.product(p.gate, x) {
+	for i, v := range sparse(p.MLP, s.model.product(p.gate, x)) {
 		v *= orOne(p.GateScale)
 		if limit > 0 {
 			v = min(v, limit)
@@ -35,6 +36,23 @@ func (s *Session) mlp(p *mlp, x []float64) []float64 {
 	}
 	return scaled(s.model.product(p.down, inner), orOne(p.Scale))
 }
+
+// sparse closes gates that are less open than others.
+func sparse(m *arch.MLP, gates []float64) []float64 {
+	if m.Sparsity == 0 {
+		return gates
+	}
+	n := float64(len(gates))
+	mean := dot(gates, ones(len(gates))) / n
+	apart := sum(gates, scaled(ones(len(gates)), -mean))
+	cut := math.Sqrt2 * math.Erfinv(2*float64(m.Sparsity)-1) * math.Sqrt(dot(apart, apart)/n)
+	for i, v := range apart {
+		apart[i] = max(v-cut, 0)
+	}
+	return apart
+}
+
+func ones(n int) []float64 { return slices.Repeat([]float64{1}, n) }
 
 // mixture adds up the experts that are chosen, weighted, and the shared one.
 func (s *Session) mixture(p *mlp, x []float64) []float64 {

@@ -23,6 +23,8 @@ type Model struct {
 	tokens, positions [][]float64
 	embeddingProject  *linear
 	embeddingNorm     *norm
+	layerInputs       *layerInputs // nil: none
+	streams           *streams     // nil: one
 	blocks            []block
 	norm              *norm
 	headProject, head *linear
@@ -111,11 +113,8 @@ func (s *Session) Run(ctx context.Context, run *engine.Run) error {
 					}
 					s.cache[layer][t.slots[position]] = s.cache[layer][segment.Twin.Slot(i)]
 				}
-				hidden := s.model.decoder.Hidden
-				t.residual = widen(run.Residual[row*hidden : (row+1)*hidden])
-			} else {
-				t.residual = s.model.embed(run.Tokens[row], position)
 			}
+			t.begin(run)
 			for i := range s.model.blocks {
 				if s.model.blocks[i].layer >= run.First {
 					t.block(i)
@@ -127,6 +126,20 @@ func (s *Session) Run(ctx context.Context, run *engine.Run) error {
 		s.keep(run, segment, states)
 	}
 	return nil
+}
+
+// begin makes what enters the run's first block.
+func (t *token) begin(run *engine.Run) {
+	m := t.model
+	t.residual = m.embed(run.Tokens[t.row], t.position)
+	t.inputs = m.inputs(run.Tokens[t.row], t.residual)
+	if m.streams != nil {
+		t.residual = m.parted(t.residual)
+	}
+	if run.First > 0 {
+		width := m.decoder.StreamWidth()
+		t.residual = widen(run.Residual[t.row*width : (t.row+1)*width])
+	}
 }
 
 // before returns what a segment goes on from in each block; nil where a block
@@ -176,8 +189,9 @@ type token struct {
 	slots    []int         // of its ancestors and itself, by position
 	again    bool          // the slot keeps what it holds
 	states   []*remembered // of its segment [layers]
-	residual []float64
-	shortcut []float64 // what is added at the end of a layer of two blocks
+	residual []float64     // of all streams side by side
+	inputs   [][]float64   // [layers]: what a layer has beside the stream
+	shortcut []float64     // what is added at the end of a layer of two blocks
 }
 
 // embed returns the residual stream that enters the first block.
@@ -203,6 +217,9 @@ func (t *token) block(layer int) {
 	b := &t.model.blocks[layer]
 	d := b.Block
 	x := t.residual
+	if b.altUp != nil {
+		x = t.predict(b.altUp)
+	}
 	input := t.normed(layer, b.beforeAttention, x)
 	if d.ResidualAfterNorm && b.beforeAttention != nil {
 		x = input
@@ -213,12 +230,11 @@ func (t *token) block(layer int) {
 		if b.beforeMLP != nil {
 			forMLP = t.normed(layer, b.beforeMLP, x)
 		}
-		x = t.after(layer, arch.SelfAttn, x, given, recalled, nil, nil)
-		t.residual = t.after(layer, arch.MLPOutput, x, t.mlp(&b.mlp, forMLP), t.beside(b, forMLP), nil, nil)
-		t.leave(layer)
+		x = t.after(layer, arch.SelfAttn, x, given, recalled, nil, nil, nil)
+		t.leave(layer, t.after(layer, arch.MLPOutput, x, t.mlp(&b.mlp, forMLP), t.beside(b, forMLP), nil, nil, nil))
 		return
 	}
-	x = t.after(layer, arch.SelfAttn, x, given, recalled, b.afterAttention, b.afterAttentionAdd)
+	x = t.after(layer, arch.SelfAttn, x, given, recalled, t.learned(b.laurel, input), b.afterAttention, b.afterAttentionAdd)
 	t.reach(layer, arch.ResidualMid, x)
 	input = t.normed(layer, b.beforeMLP, x)
 	if d.ResidualAfterNorm && b.beforeMLP != nil {
@@ -228,14 +244,22 @@ func (t *token) block(layer int) {
 		t.shortcut = t.mlp(b.shortcut, input)
 		t.reachLayer(b.layer, arch.MLPOutput, t.shortcut)
 	}
-	t.residual = t.after(layer, arch.MLPOutput, x, t.mlp(&b.mlp, input), t.beside(b, input), b.afterMLP, b.afterMLPAdd)
-	t.leave(layer)
+	t.leave(layer, t.after(layer, arch.MLPOutput, x, t.mlp(&b.mlp, input), t.beside(b, input), nil, b.afterMLP, b.afterMLPAdd))
 }
 
-// leave is the end of a block, and of a shortcut.
-func (t *token) leave(layer int) {
-	if first := t.model.blocks[layer].First; first != nil && first.Shortcut != nil {
-		t.residual = sum(t.residual, t.shortcut)
+// leave is the end of a block, given the stream that it passed, and of a shortcut.
+func (t *token) leave(layer int, x []float64) {
+	b := &t.model.blocks[layer]
+	if b.First != nil && b.First.Shortcut != nil {
+		x = sum(x, t.shortcut)
+	}
+	if b.altUp != nil {
+		t.correct(b.altUp, x)
+	} else {
+		t.residual = x
+	}
+	if b.layerInput != nil {
+		t.takeIn(b)
 	}
 	t.reach(layer, arch.DecoderBlock, t.residual)
 }
@@ -273,15 +297,15 @@ func (t *token) beside(b *block, x []float64) []float64 {
 }
 
 // after is the stream with what a sublayer gave, which is shown at the site, and
-// what another gave beside it, with the norms that stand there.
-func (t *token) after(layer int, site arch.Site, x, given, beside []float64, after, afterAdd *norm) []float64 {
+// what another gave beside it, and another past the norm, with the norms that stand there.
+func (t *token) after(layer int, site arch.Site, x, given, beside, past []float64, after, afterAdd *norm) []float64 {
 	d := t.model.blocks[layer].Block
 	adds := site == arch.SelfAttn && d.AttentionAddsResidual || site == arch.MLPOutput && d.MLPAddsResidual
 	if adds {
 		given = sum(x, given)
 	}
 	t.reach(layer, site, given)
-	given = t.normed(layer, after, sum(given, beside))
+	given = sum(t.normed(layer, after, sum(given, beside)), past)
 	if !adds {
 		scale, keeps := d.AttentionScale, d.AttentionKeeps
 		if site == arch.MLPOutput {
@@ -325,7 +349,11 @@ func (t *token) logits() {
 		return
 	}
 	m, h := t.model, &t.model.decoder.Head
-	x := m.norm.of(t.residual)
+	x := t.residual
+	if m.streams != nil {
+		x = m.united(x)
+	}
+	x = m.norm.of(x)
 	if m.headProject != nil {
 		x = m.product(m.headProject, x)
 	}

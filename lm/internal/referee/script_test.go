@@ -232,14 +232,23 @@ func (s *script) finish(run *planned) {
 			run.Edits = append(run.Edits, e)
 		}
 	}
+	// From a layer on only some rows are read, so that the others need not be computed.
+	narrow, among := run.First+s.IntN(len(s.decoder.Blocks)-run.First+1), s.some(len(run.nodes))
+	read := func(layer int) []int {
+		rows := s.some(len(run.nodes))
+		if layer >= narrow {
+			rows = slices.DeleteFunc(rows, func(row int) bool { return !contains(among, row) })
+		}
+		return rows
+	}
 	for layer := run.First; layer < len(s.decoder.Blocks); layer++ {
 		for _, site := range arch.Sites() {
 			if s.decoder.HasSite(layer, site) {
-				run.taps, run.rows = append(run.taps, address{layer, site}), append(run.rows, s.some(len(run.nodes)))
+				run.taps, run.rows = append(run.taps, address{layer, site}), append(run.rows, read(layer))
 			}
 		}
 	}
-	run.LogitRows, run.Logits = s.some(len(run.nodes)), func(int, []float32) {}
+	run.LogitRows, run.Logits = read(len(s.decoder.Blocks)), func(int, []float32) {}
 	s.runs = append(s.runs, run)
 }
 
@@ -358,9 +367,11 @@ func (r *results) keep(key string, values []float32) {
 // play computes runs in a session.
 func play(ctx context.Context, session engine.Session, d *arch.Decoder, runs []*planned) (*results, error) {
 	out := &results{values: map[string][]float32{}}
-	residual := map[int]map[int][]float32{} // by layer and node
-	for layer := range d.Blocks {
-		residual[layer] = map[int][]float32{}
+	residual := map[int]map[int][]float32{} // by layer that a run begins behind, and node
+	for _, p := range runs {
+		if p.First > 0 {
+			residual[p.First-1] = map[int][]float32{}
+		}
 	}
 	for _, p := range runs {
 		run := p.Run
@@ -385,8 +396,10 @@ func play(ctx context.Context, session engine.Session, d *arch.Decoder, runs []*
 			for row := range all {
 				all[row] = row
 			}
-			for layer := p.First; layer < len(d.Blocks); layer++ {
-				listen(address{layer, arch.DecoderBlock}, all, func(row int, values []float32) { residual[layer][p.nodes[row]] = slices.Clone(values) })
+			for layer, of := range residual {
+				if layer >= p.First {
+					listen(address{layer, arch.DecoderBlock}, all, func(row int, values []float32) { of[p.nodes[row]] = slices.Clone(values) })
+				}
 			}
 			run.Logits = func(row int, values []float32) { out.keep(key(row, "logits"), values) }
 		}

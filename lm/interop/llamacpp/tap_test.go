@@ -2,6 +2,7 @@ package llamacpp
 
 import (
 	"fmt"
+	"github.com/steervec/steer/lm/checkpoint/gguf"
 	"math"
 	"path/filepath"
 	"strings"
@@ -23,7 +24,7 @@ func TestTheOutputsOfBlocksAreNumberedAlike(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, theirs := openBoth(t, "llama", taps.callback)
+	ours, theirs := openBoth(t, "llama", gguf.F32, taps.callback)
 	width := ours.Decoder().Hidden
 	theirs.logits(t, nil, width)
 	recording, err := steer.Record(t.Context(), ours, prompt, steer.RecordOptions{})
