@@ -60,9 +60,11 @@ type row struct {
 // part is some nodes of a segment.
 type part struct {
 	*engine.Segment
-	slots    []int // [positions] of the path
-	from, to int   // positions
+	from, to int // positions
 }
+
+// before returns the slot of the last node before the part.
+func (p part) before() int { return p.Path.Slot(p.from - 1) }
 
 // begin notes where sequences end, to which they return if the run fails.
 func (s *sequences) begin() {
@@ -75,9 +77,9 @@ func (s *sequences) begin() {
 	}
 }
 
-// place gives the nodes a sequence and adds a row for each. It reports whether there
-// was a sequence left.
-func (s *sequences) place(p part, node int, tokens []int) bool {
+// place gives the nodes of a part, from a node of the run on, a sequence and adds a row
+// for each. It reports whether there was a sequence left.
+func (s *sequences) place(p part, node int, tokens []int, output []bool) bool {
 	var id int
 	if s.stateful {
 		if id = s.goOn(p); id < 0 {
@@ -93,12 +95,22 @@ func (s *sequences) place(p part, node int, tokens []int) bool {
 	if computed := p.Position + p.Again; p.from < computed {
 		q.again = [2]int{p.from, min(computed, p.to)}
 	}
+	q.slots = appendSlots(q.slots, p.Path.Part(p.from, p.to-p.from))
 	for position := p.from; position < p.to; position++ {
-		q.slots = append(q.slots, p.slots[position])
-		s.rows = append(s.rows, row{node: node, token: tokens[position-p.from], position: position, sequences: []llama.SeqId{llama.SeqId(id)}})
+		s.rows = append(s.rows, row{node: node, token: tokens[node], position: position, sequences: []llama.SeqId{llama.SeqId(id)}, output: output[node]})
 		node++
 	}
 	return true
+}
+
+// appendSlots lists the slots of a path.
+func appendSlots(slots []int, path forest.Path) []int {
+	for _, span := range path {
+		for i := range span.Len {
+			slots = append(slots, span.Slot+i)
+		}
+	}
+	return slots
 }
 
 // ending returns the sequence that ends where the part begins, -1 for none.
@@ -106,7 +118,8 @@ func (s *sequences) ending(p part) int {
 	if p.from == 0 {
 		return -1
 	}
-	return slices.IndexFunc(s.list, func(q sequence) bool { return len(q.slots) == p.from && q.slots[p.from-1] == p.slots[p.from-1] })
+	before := p.before()
+	return slices.IndexFunc(s.list, func(q sequence) bool { return len(q.slots) == p.from && q.slots[p.from-1] == before })
 }
 
 // unused returns a sequence without tokens, -1 for none.
@@ -119,7 +132,7 @@ func (s *sequences) part(id int, p part) {
 	if p.from == 0 {
 		return
 	}
-	from := s.through(p.slots[p.from-1], p.from-1, id)
+	from := s.through(p.before(), p.from-1, id)
 	parent := &s.list[from]
 	shared := min(p.from, parent.computed)
 	if shared > 0 {
@@ -130,7 +143,7 @@ func (s *sequences) part(id int, p part) {
 			r.sequences = append(r.sequences, llama.SeqId(id))
 		}
 	}
-	s.list[id].slots = append(s.list[id].slots, p.slots[:p.from]...)
+	s.list[id].slots = appendSlots(s.list[id].slots, p.Path.Upto(p.from))
 	s.list[id].computed = shared
 }
 

@@ -182,10 +182,10 @@ func pack(t *testing.T, s *sequences, memory *cells, segments []engine.Segment, 
 		s.computed()
 	}
 	for i := range segments {
-		p := part{Segment: &segments[i], slots: slotsOf(segments[i].Path)}
+		p := part{Segment: &segments[i]}
 		for p.from = p.Position; p.from < p.Position+p.Nodes; p.from = p.to {
 			p.to = min(p.Position+p.Nodes, p.from+1+random.IntN(4))
-			if !s.place(p, node, tokens[node:]) {
+			if !s.place(p, node, tokens, make([]bool, len(tokens))) {
 				if len(s.rows) == 0 {
 					t.Fatal("no sequence is left")
 				}

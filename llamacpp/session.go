@@ -12,7 +12,6 @@ import (
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/engine"
-	"github.com/steervec/steer/lm/forest"
 )
 
 const (
@@ -114,53 +113,45 @@ func (s *Session) Run(ctx context.Context, run *engine.Run) (err error) {
 
 // compute packs the nodes into batches and computes them.
 func (s *Session) compute(ctx context.Context, run *engine.Run) error {
-	output, node, outputs := s.model.outputs(run), 0, 0
-	flush := func() error {
-		outputs = 0
-		return s.decode(ctx, run)
-	}
+	output, node := s.model.outputs(run), 0
 	for i := range run.Segments {
-		p := part{Segment: &run.Segments[i], slots: slotsOf(run.Segments[i].Path)}
-		for p.from = p.Position; p.from < p.Position+p.Nodes; p.from = p.to {
-			p.to = p.from
-			for left := node; p.to < p.Position+p.Nodes && len(s.rows)+p.to-p.from < batchRows; left++ {
-				if output[left] && outputs == s.model.batchOutputs {
-					break
-				}
-				if output[left] {
-					outputs++
-				}
-				p.to++
-			}
-			if p.to > p.from && s.place(p, node, run.Tokens[node:]) {
-				for i := range s.rows[len(s.rows)-(p.to-p.from):] {
-					row := &s.rows[len(s.rows)-(p.to-p.from)+i]
-					row.output = output[row.node]
-				}
+		p := part{Segment: &run.Segments[i]}
+		for p.from = p.Position; p.from < p.Position+p.Nodes; {
+			p.to = p.from + s.room(output[node:node+p.Position+p.Nodes-p.from])
+			if p.to > p.from && s.place(p, node, run.Tokens, output) {
 				node += p.to - p.from
+				p.from = p.to
 				continue
 			}
 			if len(s.rows) == 0 {
 				return fmt.Errorf("%d paths end in the session; there can be no more", len(s.list))
 			}
-			p.to = p.from
-			if err := flush(); err != nil {
+			if err := s.decode(ctx, run); err != nil {
 				return err
 			}
 		}
 	}
-	return flush()
+	return s.decode(ctx, run)
 }
 
-// slotsOf lists the slots of a path.
-func slotsOf(path forest.Path) []int {
-	slots := make([]int, 0, path.Len())
-	for _, span := range path {
-		for i := range span.Len {
-			slots = append(slots, span.Slot+i)
+// room returns how many more nodes the batch takes, of which some have outputs.
+func (s *Session) room(output []bool) int {
+	left := s.model.batchOutputs
+	for _, r := range s.rows {
+		if r.output {
+			left--
 		}
 	}
-	return slots
+	output = output[:min(len(output), batchRows-len(s.rows))]
+	for i, is := range output {
+		if is && left == 0 {
+			return i
+		}
+		if is {
+			left--
+		}
+	}
+	return len(output)
 }
 
 // decode computes the rows that are packed and hands out their logits.
