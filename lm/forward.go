@@ -247,6 +247,11 @@ func (t *stage) assignReaders() {
 				t.readers = append(t.readers, reader{int32(owner[p]), int32(p), int32(input)})
 			}
 		}
+		if t.twins.has(input) && t.first == 0 && t.parted != nil {
+			if from := t.edited[input].from; from > 0 { // what is steered parts from its twin
+				t.parted[owner[from-1]] = append(t.parted[owner[from-1]], from)
+			}
+		}
 		if t.twins != nil && t.first == 0 {
 			noted = t.twins.note(t, input, shared, noted, owner)
 		}

@@ -50,7 +50,9 @@ func (s *schedule) plan() {
 		all[i] = i
 	}
 	s.stages = []*stage{s.stage(all, 0, s.marked, nil)}
-	if !s.model.engine.Limits().Late || s.model.Decoder().StateWeight() > 0 { // a twin would need a state wherever a steered segment ends
+	// What a stage leaves of a state begins at its first block. Nodes that are steered go
+	// with the stage, so that is enough; calls that find them in a cache would need the rest.
+	if !s.model.engine.Limits().Late || s.model.Decoder().StateWeight() > 0 && s.model.cache != nil {
 		return
 	}
 	if s.findEdited() {

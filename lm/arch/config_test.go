@@ -1,10 +1,12 @@
 package arch
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -189,5 +191,45 @@ func TestWrappedConfigsAreCompleted(t *testing.T) {
 	a.Rope.Angles(8, 0, cos, sin)
 	if want := float32(math.Sin(1)); sin[0] != want {
 		t.Errorf("position 8 turns by sine %v, want %v: an eighth of its distance", sin[0], want)
+	}
+}
+
+// Configs of transformers 5 have the rotation of each kind of layers in an object.
+func TestRotationsOfKindsOfLayersAreReadFromEitherForm(t *testing.T) {
+	for _, name := range []string{"gemma3_text", "gemma3n_text"} {
+		data, err := os.ReadFile("../../testdata/goldens/" + name + "/config.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := Parse(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var config map[string]any
+		if err := json.Unmarshal(data, &config); err != nil {
+			t.Fatal(err)
+		}
+		full := map[string]any{"rope_type": "default", "rope_theta": config["rope_theta"]}
+		if scaling, ok := config["rope_scaling"].(map[string]any); ok {
+			full = scaling
+			full["rope_theta"] = config["rope_theta"]
+		}
+		config["rope_parameters"] = map[string]any{
+			"full_attention":    full,
+			"sliding_attention": map[string]any{"rope_type": "default", "rope_theta": config["rope_local_base_freq"]},
+		}
+		delete(config, "rope_theta")
+		delete(config, "rope_scaling")
+		delete(config, "rope_local_base_freq")
+		if data, err = json.Marshal(config); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Parse(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is another model with rope_parameters", name)
+		}
 	}
 }

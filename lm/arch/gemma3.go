@@ -20,7 +20,7 @@ func gemma3(c *Config) *Decoder {
 		a.QueryNorm.Offset, a.KeyNorm.Offset = 1, 1
 		if sliding(types, i, (i+1)%pattern != 0) {
 			a.Window = c.IntOr("sliding_window", 0)
-			a.Rope = scaledRope(c, a.HeadSize, c.Float("rope_local_base_freq", 10000), nil)
+			a.Rope = scaledRope(c, a.HeadSize, localTheta(c), nil)
 		}
 	}
 	return d

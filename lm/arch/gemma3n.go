@@ -30,7 +30,7 @@ func gemma3n(c *Config) *Decoder {
 		Project: linear("model.per_layer_model_projection", false), ProjectScale: inverseRoot(d.Hidden), Norm: rms(c, "model.per_layer_projection_norm", ""), SumScale: math.Sqrt2 / 2,
 	}
 	types := c.Strings("layer_types")
-	local := scaledRope(c, headSize(c, d.Hidden, c.Int("num_attention_heads")), c.Float("rope_local_base_freq", 10000), nil)
+	local := scaledRope(c, headSize(c, d.Hidden, c.Int("num_attention_heads")), localTheta(c), nil)
 	for i := range d.Blocks {
 		b, p := &d.Blocks[i], block("model.layers", i)
 		if len(inner) > 0 {

@@ -86,11 +86,26 @@ func newRope(c *Config, size int) *Rope {
 	theta := c.Float("rope_theta", 10000)
 	scaling := c.Object("rope_scaling")
 	if parameters := c.Object("rope_parameters"); parameters != nil {
-		// Since transformers 5 one object holds the base and the scaling.
+		// Since transformers 5 one object holds the base and the scaling, or one for each
+		// kind of layers.
+		if full := parameters.Object("full_attention"); full != nil {
+			parameters = full
+		}
 		scaling = parameters
 		theta = parameters.Float("rope_theta", theta)
 	}
 	return scaledRope(c, size, theta, scaling)
+}
+
+// localTheta returns the base of layers with a sliding window, where they have one of
+// their own.
+func localTheta(c *Config) float64 {
+	if parameters := c.Object("rope_parameters"); parameters != nil {
+		if local := parameters.Object("sliding_attention"); local != nil {
+			return local.Float("rope_theta", 10000)
+		}
+	}
+	return c.Float("rope_local_base_freq", 10000)
 }
 
 // plainFrequencies returns theta^(-2i/size) for each pair i.

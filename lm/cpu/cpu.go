@@ -141,7 +141,7 @@ func (p *pass) copyTwins() {
 		first := segment.Position
 		each(p.model.block(p.First), func(layer int) {
 			a := &p.model.blocks[layer].Attention
-			if states := p.session.states[layer]; segment.After != 0 && states != nil {
+			if states := p.session.states[layer]; segment.After != 0 && segment.TwinState != 0 && states != nil {
 				copy(states[segment.After].inputs, states[segment.TwinState].inputs)
 				copy(states[segment.After].memory, states[segment.TwinState].memory)
 			}

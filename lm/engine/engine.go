@@ -156,7 +156,8 @@ type Segment struct {
 	Twin forest.Path
 
 	// TwinState is the state past the last of Twin, whose part of the blocks below the
-	// run's first the state After has too.
+	// run's first the state After has too. 0: After has nothing of those blocks, and only
+	// runs that begin at the same block or higher go on from it.
 	TwinState int
 }
 

@@ -99,7 +99,7 @@ func (s *Session) Run(ctx context.Context, run *engine.Run) error {
 	}
 	row := 0
 	for _, segment := range run.Segments {
-		slots, states := flat(segment.Path), s.before(segment)
+		slots, states := flat(segment.Path), s.before(run, segment)
 		for i := range segment.Nodes {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -144,9 +144,12 @@ func (t *token) begin(run *engine.Run) {
 
 // before returns what a segment goes on from in each block; nil where a block
 // remembers nothing.
-func (s *Session) before(segment engine.Segment) []*remembered {
+func (s *Session) before(run *engine.Run, segment engine.Segment) []*remembered {
 	states := make([]*remembered, len(s.left))
 	for layer := range s.left {
+		if s.model.blocks[layer].layer < run.First {
+			continue // the twin's
+		}
 		if r := s.model.blocks[layer].recurrence; r != nil && segment.Before == 0 {
 			states[layer] = r.empty()
 		} else if r != nil {
@@ -160,10 +163,10 @@ func (s *Session) before(segment engine.Segment) []*remembered {
 func (s *Session) keep(run *engine.Run, segment engine.Segment, states []*remembered) {
 	for layer, state := range states {
 		switch {
-		case segment.After == 0 || state == nil:
+		case segment.After == 0:
 		case s.model.blocks[layer].layer < run.First:
 			s.left[layer][segment.After] = s.left[layer][segment.TwinState]
-		default:
+		case state != nil:
 			s.left[layer][segment.After] = state
 		}
 	}
