@@ -19,7 +19,10 @@ import (
 
 	"github.com/jupiterrider/ffi"
 
+	"github.com/hybridgroup/yzma/pkg/llama"
+
 	"github.com/steervec/steer"
+	"github.com/steervec/steer/internal/seeded"
 	"github.com/steervec/steer/lm"
 	"github.com/steervec/steer/lm/engine"
 )
@@ -459,5 +462,156 @@ func TestAVersionThatDoesNotMatchIsNamed(t *testing.T) {
 	}
 	if err := checkVersion(base, "ggml", "ggml_version", "0.1.2"); err == nil || err.Error() != "its ggml has version "+GGMLVersion+"; version 0.1.2 is needed" {
 		t.Errorf("another version: %v", err)
+	}
+}
+
+// Windows and states: where paths part is found again whatever was computed meanwhile.
+func TestPathsPartAnywhere(t *testing.T) {
+	for _, name := range []string{"cohere2", "gpt_oss", "gemma3_text", "falcon_h1", "granitemoehybrid", "lfm2"} {
+		t.Run(name, func(t *testing.T) {
+			g := openGolden(t, name)
+			random := rand.New(rand.NewPCG(8, 9))
+			prompts := branching(random, 60, 40, g.ours.Decoder().Vocabulary)
+			cached := g.theirs.Cached(900)
+			for range 40 {
+				var inputs []lm.Input
+				for range 1 + random.IntN(6) {
+					inputs = append(inputs, lm.Input{Tokens: prompts[random.IntN(len(prompts))]})
+				}
+				read := func(m *lm.Model) [][]float32 {
+					got := make([][]float32, len(inputs))
+					_, err := m.Forward(t.Context(), inputs, lm.ForwardOptions{Logits: func(input, position int, logits []float32) {
+						if position == len(inputs[input].Tokens)-1 {
+							got[input] = slices.Clone(logits)
+						}
+					}, RunTokens: 30})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return got
+				}
+				got := read(cached)
+				for i, want := range read(g.ours) {
+					near(t, fmt.Sprint("after ", inputs[i].Tokens), got[i], want, g.tolerance)
+				}
+			}
+		})
+	}
+}
+
+// A context grows with what it holds: in the middle of a text, and of a batch that finds
+// no room.
+func TestAContextGrowsWithWhatItHolds(t *testing.T) {
+	m := theirsOf(t)
+	const tokens = 1500
+	run := func(s *Session, from, to int) (logits []float32) {
+		t.Helper()
+		r := &engine.Run{
+			Segments: []engine.Segment{{Nodes: to - from, Position: from, Path: slots(to), Length: tokens}}, Slots: to, Edits: m.everywhere(),
+			LogitRows: []int{to - from - 1}, Logits: func(_ int, l []float32) { logits = slices.Clone(l) },
+		}
+		for position := from; position < to; position++ {
+			r.Tokens = append(r.Tokens, 3+position%90)
+		}
+		for i := range r.Edits {
+			r.Edits[i].Rows = make([]int, to-from)
+			for row := range r.Edits[i].Rows {
+				r.Edits[i].Rows[row] = row
+			}
+		}
+		if err := s.Run(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		return logits
+	}
+	once, parts, full := m.NewSession().(*Session), m.NewSession().(*Session), m.NewSession().(*Session)
+	for _, s := range []*Session{once, parts, full} {
+		defer s.Close()
+	}
+	want := run(once, 0, tokens)
+	run(parts, 0, 300)
+	small := parts.cells
+	near(t, "in parts", run(parts, 300, tokens), want, 1e-3)
+	if parts.cells <= small {
+		t.Errorf("%d cells after %d", parts.cells, small)
+	}
+	// another sequence takes the room that was thought to be there
+	run(full, 0, 300)
+	id := full.unused()
+	for len(full.list[id].slots) < full.cells-400 {
+		full.list[id].slots = append(full.list[id].slots, -1)
+	}
+	for position := range full.list[id].slots {
+		full.rows = append(full.rows, row{node: position, token: 5, position: position, sequences: []llama.SeqId{llama.SeqId(id)}})
+		if len(full.rows) == batchRows || position == len(full.list[id].slots)-1 {
+			if err := full.decode(t.Context(), &engine.Run{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	before := full.cells
+	alone := m.NewSession().(*Session)
+	defer alone.Close()
+	to := before - batchRows
+	near(t, "in a batch that finds no room", run(full, 300, to), run(alone, 0, to), 1e-3)
+	if full.cells <= before {
+		t.Errorf("%d cells after %d", full.cells, before)
+	}
+}
+
+// A file of an architecture that nothing here describes is read, trained on and steered.
+func TestAnArchitectureThatIsNotKnownHere(t *testing.T) {
+	const known, unknown = "smollm3", "minicpm" // of one length, and with the same tensors
+	files, err := seeded.Files(goldens + known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := writeGGUF(t, files, known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.ReplaceAll(data, []byte(known), []byte(unknown)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := options(t)
+	if _, err := lm.Open(t.Context(), path); err == nil {
+		t.Fatal("the CPU engine knows it")
+	}
+	m, err := lm.Open(t.Context(), path, lm.Compute(lm.Float32), lm.OnFiles(Open(o)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := m.Decoder(); d.Family != unknown || len(d.Blocks) != 3 {
+		t.Errorf("it is described as %s of %d layers", d.Family, len(d.Blocks))
+	}
+	v, err := steer.Train(t.Context(), m, []steer.Sample{{Positive: "a good day", Negative: "a bad day"}, {Positive: "so good", Negative: "so bad"}}, steer.TrainOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit, err := v.Edit(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	steered, err := m.With(edit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logits [2][]float32
+	for i, m := range []*lm.Model{m, steered} {
+		r, err := steer.Record(t.Context(), m, []int{1, 2, 3}, steer.RecordOptions{Logits: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		logits[i] = slices.Concat(r.Logits...)
+	}
+	if slices.Equal(logits[0], logits[1]) {
+		t.Error("steering changes nothing")
+	}
+	if _, err := steer.Record(t.Context(), m, []int{1, 2, 3}, steer.RecordOptions{Site: lm.AttnHeads}); err == nil {
+		t.Error("a site whose width nobody knows is read")
 	}
 }

@@ -374,8 +374,13 @@ func (g *golden) generate(t *testing.T) {
 	}
 }
 
+// near holds values to others. On Vulkan's software device numbers are rougher: of the
+// goldens' residual streams, of about ten in size, by a hundredth.
 func near(t *testing.T, what string, got, want []float32, tolerance float64) {
 	t.Helper()
+	if onDevice() {
+		tolerance = max(tolerance, 3e-2)
+	}
 	if len(got) != len(want) {
 		t.Fatalf("%s: %d values, want %d", what, len(got), len(want))
 	}

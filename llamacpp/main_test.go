@@ -19,7 +19,7 @@ func options(t testing.TB) Options {
 		folder, required = value, true
 	}
 	o := Options{Libraries: folder}
-	if os.Getenv("STEER_LLAMACPP_GPU") != "" {
+	if onDevice() {
 		o.GPULayers = AllLayers
 	}
 	if _, err := load(folder); err != nil {
@@ -30,3 +30,5 @@ func options(t testing.TB) Options {
 	}
 	return o
 }
+
+func onDevice() bool { return os.Getenv("STEER_LLAMACPP_GPU") != "" }

@@ -62,6 +62,7 @@ type Model struct {
 	batchOutputs int // rows of a batch that may have outputs
 	sites        map[address]string
 	stateful     bool
+	windows      bool
 	window       int // that the model has and llama.cpp does not know of; 0: none
 
 	controlled   sync.Once
@@ -95,7 +96,8 @@ func (l *library) open(ctx context.Context, source engine.Source, dtype engine.D
 	if o.GPULayers != 0 {
 		m.devices = gpus(l.devices)
 	}
-	if err := m.load(path, o.GPULayers); err != nil {
+	_, isFile := sourceFile(source)
+	if err := m.load(path, o.GPULayers, isFile); err != nil {
 		return nil, err
 	}
 	if err := m.check(); err != nil {
@@ -123,10 +125,8 @@ func describe(source engine.Source) (*arch.Decoder, error) {
 // fileOf returns the GGUF file of a source, and what is to be done when it is loaded.
 // Another checkpoint is converted into a temporary file.
 func fileOf(ctx context.Context, source engine.Source, dtype engine.DType, note func(string)) (path string, done func(), err error) {
-	if filed, is := source.(engine.Filed); is {
-		if path, ok := filed.File(); ok {
-			return path, func() {}, nil
-		}
+	if path, ok := sourceFile(source); ok {
+		return path, func() {}, nil
 	}
 	from, is := source.(translate.Source)
 	if !is {
@@ -159,6 +159,14 @@ func fileOf(ctx context.Context, source engine.Source, dtype engine.DType, note 
 	return file.Name(), remove, nil
 }
 
+// sourceFile returns the GGUF file that a source is, where it is one.
+func sourceFile(source engine.Source) (path string, ok bool) {
+	if filed, is := source.(engine.Filed); is {
+		return filed.File()
+	}
+	return "", false
+}
+
 // storedAs returns the type of plain numbers in which a checkpoint's matrices are.
 func storedAs(from translate.Source) gguf.Type {
 	for _, name := range from.Names() {
@@ -185,10 +193,14 @@ func gpus(devices []Device) []Device {
 	return found
 }
 
-// load reads the file, with so many layers on the GPUs; fewer than none: all.
-func (m *Model) load(path string, layers int) error {
+// load reads the file, with so many layers on the GPUs; fewer than none: all. One that
+// does not stay is read, and not mapped: Windows removes no file that is.
+func (m *Model) load(path string, layers int, stays bool) error {
 	params := llama.ModelDefaultParams()
 	params.SetCPUOnly()
+	if !stays {
+		params.LoadMode = llama.LoadModeNone
+	}
 	if len(m.devices) > 0 {
 		if params.NGpuLayers = int32(layers); layers < 0 {
 			params.NGpuLayers = math.MaxInt32
@@ -243,7 +255,7 @@ func (m *Model) check() error {
 	if m.stateful && m.decoder.StateWeight() == 0 {
 		return fmt.Errorf("llama.cpp's %s keeps states, and it is not described here where they are", m.architecture)
 	}
-	if llama.ModelNSWA(h) == 0 {
+	if m.windows = llama.ModelNSWA(h) > 0; !m.windows {
 		for _, b := range m.decoder.Passed() {
 			if w := max(b.Attention.Window, b.Attention.Chunk); w > 0 && (m.window == 0 || w < m.window) {
 				m.window = w
@@ -273,7 +285,7 @@ func (m *Model) Decoder() *arch.Decoder { return m.decoder }
 // devices.
 func (m *Model) Description() engine.Description {
 	d := engine.Description{Name: "llama.cpp " + Version, Parameters: int(llama.ModelNParams(m.native.handle))}
-	if d.DType = "f16 cache, flash attention"; m.dtype == engine.Float32 {
+	if d.DType = "f16 cache, flash attention where it can be"; m.dtype == engine.Float32 {
 		d.DType = "f32 cache, no flash attention"
 	}
 	d.Instructions = "CPU " + systemInstructions()

@@ -3,6 +3,8 @@ package llamacpp
 import (
 	"slices"
 
+	"github.com/hybridgroup/yzma/pkg/llama"
+
 	"github.com/steervec/steer/lm/engine"
 	"github.com/steervec/steer/lm/forest"
 )
@@ -26,6 +28,11 @@ type sequences struct {
 	rows   []row // that are not computed yet
 	inside []int // that may end inside others since the run, which may be taken back
 
+	// A cell that is nobody's but one sequence's, and has left that one's window, counts as
+	// free to llama.cpp, though paths may part before it. Where there are windows, every
+	// cell belongs to this sequence too; 0: there are none.
+	keeper int
+
 	// stateful memory has one state for a whole sequence, besides the cells: see
 	// states.go.
 	stateful bool
@@ -46,16 +53,18 @@ type row struct {
 	node      int // row of the run
 	token     int
 	position  int
-	sequences []int32 // the first is the one whose cells it sees
+	sequences []llama.SeqId // the first is the one whose cells it sees
 	output    bool
 }
 
 // part is some nodes of a segment.
 type part struct {
 	*engine.Segment
-	slots    []int // [positions] of the path
-	from, to int   // positions
+	from, to int // positions
 }
+
+// before returns the slot of the last node before the part.
+func (p part) before() int { return p.Path.Slot(p.from - 1) }
 
 // begin notes where sequences end, to which they return if the run fails.
 func (s *sequences) begin() {
@@ -68,9 +77,9 @@ func (s *sequences) begin() {
 	}
 }
 
-// place gives the nodes a sequence and adds a row for each. It reports whether there
-// was a sequence left.
-func (s *sequences) place(p part, node int, tokens []int) bool {
+// place gives the nodes of a part, from a node of the run on, a sequence and adds a row
+// for each. It reports whether there was a sequence left.
+func (s *sequences) place(p part, node int, tokens []int, output []bool) bool {
 	var id int
 	if s.stateful {
 		if id = s.goOn(p); id < 0 {
@@ -86,12 +95,22 @@ func (s *sequences) place(p part, node int, tokens []int) bool {
 	if computed := p.Position + p.Again; p.from < computed {
 		q.again = [2]int{p.from, min(computed, p.to)}
 	}
+	q.slots = appendSlots(q.slots, p.Path.Part(p.from, p.to-p.from))
 	for position := p.from; position < p.to; position++ {
-		q.slots = append(q.slots, p.slots[position])
-		s.rows = append(s.rows, row{node: node, token: tokens[position-p.from], position: position, sequences: []int32{int32(id)}})
+		s.rows = append(s.rows, row{node: node, token: tokens[node], position: position, sequences: []llama.SeqId{llama.SeqId(id)}, output: output[node]})
 		node++
 	}
 	return true
+}
+
+// appendSlots lists the slots of a path.
+func appendSlots(slots []int, path forest.Path) []int {
+	for _, span := range path {
+		for i := range span.Len {
+			slots = append(slots, span.Slot+i)
+		}
+	}
+	return slots
 }
 
 // ending returns the sequence that ends where the part begins, -1 for none.
@@ -99,7 +118,8 @@ func (s *sequences) ending(p part) int {
 	if p.from == 0 {
 		return -1
 	}
-	return slices.IndexFunc(s.list, func(q sequence) bool { return len(q.slots) == p.from && q.slots[p.from-1] == p.slots[p.from-1] })
+	before := p.before()
+	return slices.IndexFunc(s.list, func(q sequence) bool { return len(q.slots) == p.from && q.slots[p.from-1] == before })
 }
 
 // unused returns a sequence without tokens, -1 for none.
@@ -112,18 +132,18 @@ func (s *sequences) part(id int, p part) {
 	if p.from == 0 {
 		return
 	}
-	from := s.through(p.slots[p.from-1], p.from-1, id)
+	from := s.through(p.before(), p.from-1, id)
 	parent := &s.list[from]
 	shared := min(p.from, parent.computed)
 	if shared > 0 {
 		s.memory.share(from, id, 0, shared)
 	}
 	for i := range s.rows {
-		if r := &s.rows[i]; shared <= r.position && r.position < p.from && slices.Contains(r.sequences, int32(from)) {
-			r.sequences = append(r.sequences, int32(id))
+		if r := &s.rows[i]; shared <= r.position && r.position < p.from && slices.Contains(r.sequences, llama.SeqId(from)) {
+			r.sequences = append(r.sequences, llama.SeqId(id))
 		}
 	}
-	s.list[id].slots = append(s.list[id].slots, p.slots[:p.from]...)
+	s.list[id].slots = appendSlots(s.list[id].slots, p.Path.Upto(p.from))
 	s.list[id].computed = shared
 }
 
@@ -146,7 +166,11 @@ func (s *sequences) through(slot, position, except int) int {
 func (s *sequences) computed() {
 	for i := range s.rows {
 		for _, id := range s.rows[i].sequences {
-			s.list[id].computed = len(s.list[id].slots)
+			q := &s.list[id]
+			if s.keeper > 0 && q.computed < len(q.slots) {
+				s.memory.share(int(id), s.keeper, q.computed, len(q.slots))
+			}
+			q.computed = len(q.slots)
 		}
 	}
 	for i := range s.rows {
@@ -166,7 +190,7 @@ func (s *sequences) unite(id int) {
 	if from, to := q.again[0], q.again[1]; from < to {
 		q.again = [2]int{}
 		if other := s.through(q.slots[to-1], to-1, id); other >= 0 && len(q.slots) > to {
-			s.memory.remove(id, from, to)
+			s.remove(id, from, to)
 			s.memory.share(other, id, from, to)
 			s.inside = append(s.inside, other)
 		}
@@ -187,13 +211,27 @@ func (s *sequences) cut(id, length int) {
 	if len(q.slots) <= length {
 		return
 	}
-	s.memory.remove(id, length, len(q.slots))
+	s.remove(id, length, len(q.slots))
 	q.slots = q.slots[:length]
 	if q.again[1] > length {
 		q.again = [2]int{}
 	}
 	q.computed = min(q.computed, length)
 	q.before = min(q.before, length)
+}
+
+// remove takes positions from a sequence. The keeper lets go of what is nobody's then.
+func (s *sequences) remove(id, from, to int) {
+	s.memory.remove(id, from, to)
+	if s.keeper == 0 {
+		return
+	}
+	s.memory.remove(s.keeper, from, to)
+	for other := range s.list {
+		if other != id && len(s.list[other].slots) > from {
+			s.memory.share(other, s.keeper, from, to)
+		}
+	}
 }
 
 // forget takes slots out of all paths. No slot behind one of them on a path stays.

@@ -68,14 +68,20 @@ func (c *cells) compute(rows []row, paths map[int]string) {
 
 // Whatever parts, goes on, fails and is forgotten: a token sees the tokens of its path.
 func TestTokensSeeTheirPath(t *testing.T) {
-	for _, stateful := range []bool{false, true} {
+	for _, test := range []struct {
+		name     string
+		stateful bool
+		keeper   int
+	}{{"cells", false, 0}, {"cells that a keeper has too", false, 40}, {"states", true, 0}} {
 		for seed := range uint64(60) {
-			t.Run(fmt.Sprintf("stateful %v/%d", stateful, seed), func(t *testing.T) { soak(t, stateful, rand.New(rand.NewPCG(seed, 5))) })
+			t.Run(fmt.Sprintf("%s/%d", test.name, seed), func(t *testing.T) {
+				soak(t, test.stateful, test.keeper, rand.New(rand.NewPCG(seed, 5)))
+			})
 		}
 	}
 }
 
-func soak(t *testing.T, stateful bool, random *rand.Rand) {
+func soak(t *testing.T, stateful bool, keeper int, random *rand.Rand) {
 	const ends = 6
 	weight := 0
 	if stateful {
@@ -83,7 +89,7 @@ func soak(t *testing.T, stateful bool, random *rand.Rand) {
 	}
 	tree := forest.NewTree(random.IntN(60), weight, ends)
 	memory := &cells{t: t}
-	s := &sequences{memory: memory, stateful: stateful, list: make([]sequence, 40)}
+	s := &sequences{memory: memory, stateful: stateful, keeper: keeper, list: make([]sequence, 40)}
 	type open struct {
 		*forest.Branch
 		tokens []int
@@ -148,6 +154,11 @@ func soak(t *testing.T, stateful bool, random *rand.Rand) {
 				branches = slices.Delete(branches, i, i+1)
 			}
 		}
+		for _, cell := range memory.list {
+			if keeper > 0 && (!cell.sequences[keeper] || len(cell.sequences) == 1) {
+				t.Fatalf("the keeper has %v of the cell %q", cell.sequences, cell.path)
+			}
+		}
 		if used := slices.DeleteFunc(slices.Clone(s.list), func(q sequence) bool { return len(q.slots) == 0 }); !stateful && len(used) > 2*ends {
 			t.Fatalf("%d sequences are in use for %d paths", len(used), ends)
 		}
@@ -171,10 +182,10 @@ func pack(t *testing.T, s *sequences, memory *cells, segments []engine.Segment, 
 		s.computed()
 	}
 	for i := range segments {
-		p := part{Segment: &segments[i], slots: slotsOf(segments[i].Path)}
+		p := part{Segment: &segments[i]}
 		for p.from = p.Position; p.from < p.Position+p.Nodes; p.from = p.to {
 			p.to = min(p.Position+p.Nodes, p.from+1+random.IntN(4))
-			if !s.place(p, node, tokens[node:]) {
+			if !s.place(p, node, tokens, make([]bool, len(tokens))) {
 				if len(s.rows) == 0 {
 					t.Fatal("no sequence is left")
 				}

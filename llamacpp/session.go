@@ -12,7 +12,6 @@ import (
 
 	"github.com/steervec/steer/lm/arch"
 	"github.com/steervec/steer/lm/engine"
-	"github.com/steervec/steer/lm/forest"
 )
 
 const (
@@ -25,6 +24,8 @@ const (
 	outputBytes = 64 << 20
 
 	leastCells = 1024 // of a context
+
+	noCells = 1 // what llama_decode returns where a batch finds no room
 )
 
 // Session is a context of llama.cpp's, made when a run needs it, and made anew with
@@ -33,6 +34,7 @@ type Session struct {
 	model *Model
 	sequences
 	*nativeContext             // nil: there is none yet
+	most           int         // sequences of the context
 	steered        []float32   // the control vector that is set
 	byControl      func() bool // whether control vectors add what they can
 }
@@ -62,7 +64,10 @@ func (c *nativeContext) free() {
 // NewSession returns an empty session.
 func (m *Model) NewSession() engine.Session {
 	s := &Session{model: m, byControl: m.controls}
-	s.sequences = sequences{memory: s, stateful: m.stateful}
+	s.sequences = sequences{memory: native{s}, stateful: m.stateful}
+	if m.windows {
+		s.keeper = maxSequences - 1
+	}
 	return s
 }
 
@@ -70,7 +75,7 @@ func (m *Model) NewSession() engine.Session {
 func (s *Session) Close() {
 	s.nativeContext.free()
 	*s = *s.model.NewSession().(*Session)
-	s.memory = s
+	s.memory = native{s}
 }
 
 // Run computes the nodes of a run, batch by batch. When ctx ends it returns with its
@@ -108,53 +113,45 @@ func (s *Session) Run(ctx context.Context, run *engine.Run) (err error) {
 
 // compute packs the nodes into batches and computes them.
 func (s *Session) compute(ctx context.Context, run *engine.Run) error {
-	output, node, outputs := s.model.outputs(run), 0, 0
-	flush := func() error {
-		outputs = 0
-		return s.decode(ctx, run)
-	}
+	output, node := s.model.outputs(run), 0
 	for i := range run.Segments {
-		p := part{Segment: &run.Segments[i], slots: slotsOf(run.Segments[i].Path)}
-		for p.from = p.Position; p.from < p.Position+p.Nodes; p.from = p.to {
-			p.to = p.from
-			for left := node; p.to < p.Position+p.Nodes && len(s.rows)+p.to-p.from < batchRows; left++ {
-				if output[left] && outputs == s.model.batchOutputs {
-					break
-				}
-				if output[left] {
-					outputs++
-				}
-				p.to++
-			}
-			if p.to > p.from && s.place(p, node, run.Tokens[node:]) {
-				for i := range s.rows[len(s.rows)-(p.to-p.from):] {
-					row := &s.rows[len(s.rows)-(p.to-p.from)+i]
-					row.output = output[row.node]
-				}
+		p := part{Segment: &run.Segments[i]}
+		for p.from = p.Position; p.from < p.Position+p.Nodes; {
+			p.to = p.from + s.room(output[node:node+p.Position+p.Nodes-p.from])
+			if p.to > p.from && s.place(p, node, run.Tokens, output) {
 				node += p.to - p.from
+				p.from = p.to
 				continue
 			}
 			if len(s.rows) == 0 {
 				return fmt.Errorf("%d paths end in the session; there can be no more", len(s.list))
 			}
-			p.to = p.from
-			if err := flush(); err != nil {
+			if err := s.decode(ctx, run); err != nil {
 				return err
 			}
 		}
 	}
-	return flush()
+	return s.decode(ctx, run)
 }
 
-// slotsOf lists the slots of a path.
-func slotsOf(path forest.Path) []int {
-	slots := make([]int, 0, path.Len())
-	for _, span := range path {
-		for i := range span.Len {
-			slots = append(slots, span.Slot+i)
+// room returns how many more nodes the batch takes, of which some have outputs.
+func (s *Session) room(output []bool) int {
+	left := s.model.batchOutputs
+	for _, r := range s.rows {
+		if r.output {
+			left--
 		}
 	}
-	return slots
+	output = output[:min(len(output), batchRows-len(s.rows))]
+	for i, is := range output {
+		if is && left == 0 {
+			return i
+		}
+		if is {
+			left--
+		}
+	}
+	return len(output)
 }
 
 // decode computes the rows that are packed and hands out their logits.
@@ -162,25 +159,24 @@ func (s *Session) decode(ctx context.Context, run *engine.Run) error {
 	if len(s.rows) == 0 {
 		return nil
 	}
-	s.batch.Clear()
-	for _, r := range s.rows {
-		ids := make([]llama.SeqId, len(r.sequences))
-		for i, id := range r.sequences {
-			ids[i] = llama.SeqId(id)
-		}
-		if err := s.batch.Add(llama.Token(r.token), llama.Pos(r.position), ids, r.output); err != nil {
-			return fmt.Errorf("pack a batch for llama.cpp: %w", err)
-		}
-	}
-	s.watch.beginBatch(s.rows)
 	err := complained(func() error {
-		code, err := llama.Decode(s.context, s.batch)
+		code, err := s.submit()
+		// what is computed once more may lie in cells of its own, beside those of its slots
+		for err == nil && code == noCells && ctx.Err() == nil {
+			vector := s.steered
+			if err := errors.Join(s.grow(s.cells+batchRows, 0), s.control(vector)); err != nil {
+				return err
+			}
+			code, err = s.submit()
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case s.watch.err != nil:
 			return s.watch.err
-		case err != nil || code != 0:
+		case err != nil:
+			return err
+		case code != 0:
 			return fmt.Errorf("llama.cpp does not compute %d tokens (%d)", len(s.rows), code)
 		}
 		return s.watch.end()
@@ -202,6 +198,18 @@ func (s *Session) decode(ctx context.Context, run *engine.Run) error {
 	return nil
 }
 
+// submit gives the rows to llama.cpp.
+func (s *Session) submit() (code int32, err error) {
+	s.watch.beginBatch(s.rows)
+	s.batch.Clear()
+	for _, r := range s.rows {
+		if err := s.batch.Add(llama.Token(r.token), llama.Pos(r.position), r.sequences, r.output); err != nil {
+			return 0, fmt.Errorf("pack a batch: %w", err)
+		}
+	}
+	return llama.Decode(s.context, s.batch)
+}
+
 // grow makes a context of so many cells and sequences at least, and moves into it what
 // the one before it held. Cells grow by a half or more each time.
 func (s *Session) grow(cells, sequences int) error {
@@ -209,13 +217,13 @@ func (s *Session) grow(cells, sequences int) error {
 	if s.nativeContext != nil {
 		held = s.cells
 	}
-	if cells <= held && sequences <= len(s.list) {
+	if cells <= held && sequences <= s.most {
 		return nil
 	}
 	if cells > held {
 		cells = (max(cells, leastCells, held+held/2) + 255) / 256 * 256
 	}
-	sequences = min(maxSequences, max(sequences, len(s.list)))
+	sequences = min(maxSequences, max(sequences, s.most))
 	larger, err := s.model.newContext(max(cells, held), sequences)
 	if err != nil {
 		return err
@@ -227,10 +235,15 @@ func (s *Session) grow(cells, sequences int) error {
 			larger.free()
 			return fmt.Errorf("llama.cpp does not move what it holds of %d tokens into memory for %d", held, larger.cells)
 		}
+		*larger.watch = *s.watch
 		s.nativeContext.free()
 	}
-	s.list = append(s.list, make([]sequence, sequences-len(s.list))...)
-	s.nativeContext, s.steered = larger, nil
+	paths := sequences
+	if s.keeper > 0 {
+		paths = min(paths, s.keeper)
+	}
+	s.list = append(s.list, make([]sequence, paths-len(s.list))...)
+	s.nativeContext, s.steered, s.most = larger, nil, sequences
 	runtime.AddCleanup(s, (*nativeContext).free, larger)
 	return nil
 }
@@ -258,16 +271,17 @@ func (m *Model) newContext(cells, sequences int) (*nativeContext, error) {
 	return c, nil
 }
 
-// share makes a sequence a member of the cells of another: of the positions from … to-1.
-func (s *Session) share(with, sequence, from, to int) {
-	if memory, err := llama.GetMemory(s.context); err == nil {
+// native is the memory of a session's context.
+type native struct{ *Session }
+
+func (n native) share(with, sequence, from, to int) {
+	if memory, err := llama.GetMemory(n.context); err == nil {
 		llama.MemorySeqCp(memory, llama.SeqId(with), llama.SeqId(sequence), llama.Pos(from), llama.Pos(to))
 	}
 }
 
-// remove takes the positions from … to-1 from a sequence.
-func (s *Session) remove(sequence, from, to int) {
-	if memory, err := llama.GetMemory(s.context); err == nil {
+func (n native) remove(sequence, from, to int) {
+	if memory, err := llama.GetMemory(n.context); err == nil {
 		llama.MemorySeqRm(memory, llama.SeqId(sequence), llama.Pos(from), llama.Pos(to))
 	}
 }
@@ -297,14 +311,20 @@ func (s *Session) steer(run *engine.Run) ([]engine.Edit, error) {
 		}
 		copy(vector[(e.Layer-1)*width:], e.Vector[:width])
 	}
+	return others, s.control(vector)
+}
+
+// control sets a control vector for the layers from the second on; nil: none.
+func (s *Session) control(vector []float32) error {
 	if slices.Equal(vector, s.steered) {
-		return others, nil
+		return nil
 	}
-	if code := llama.SetAdapterCvec(s.context, vector, int32(width), 1, int32(layers-1)); code != 0 {
-		return nil, fmt.Errorf("llama.cpp does not take a control vector of %d numbers (%d)", len(vector), code)
+	last := int32(len(s.model.decoder.Blocks) - 1)
+	if code := llama.SetAdapterCvec(s.context, vector, int32(s.model.decoder.Hidden), 1, last); code != 0 {
+		return fmt.Errorf("llama.cpp does not take a control vector of %d numbers (%d)", len(vector), code)
 	}
 	s.steered = vector
-	return others, nil
+	return nil
 }
 
 // isAddition reports whether an edit is what a control vector can do.

@@ -34,7 +34,7 @@ func (s *sequences) goOn(p part) int {
 	}
 	if p.Before > 0 {
 		s.memory.share(p.Before-1, id, 0, p.from)
-		q.slots = append(q.slots, p.slots[:p.from]...)
+		q.slots = appendSlots(q.slots, p.Path.Upto(p.from))
 		q.computed = p.from
 	}
 	return id

@@ -86,7 +86,10 @@ var evalCallback = purego.NewCallback(func(t uintptr, ask bool, id uintptr) uint
 // abortCallback is the ggml_abort_callback of all contexts.
 var abortCallback = purego.NewCallback(func(id uintptr) uintptr {
 	found, ok := watches.Load(id)
-	return number(ok && found.(*watch).ctx.Err() != nil)
+	if !ok || found.(*watch).ctx == nil {
+		return 0
+	}
+	return number(found.(*watch).ctx.Err() != nil)
 })
 
 func number(is bool) uintptr {
