@@ -28,7 +28,7 @@ import (
 var expressed = map[string]struct {
 	set       map[string]any // fields of config.json; nil removes one
 	refused   string         // what the error says: llama.cpp's, or ours about it
-	unlike    string         // what llama.cpp computes in its place
+	unlike    string         // what llama.cpp does in its place
 	tolerance float64        // 0: 1e-3
 }{
 	"bloom":               {tolerance: gelu},
@@ -59,6 +59,9 @@ var expressed = map[string]struct {
 	"qwen2_moe":           {refused: "'blk.0.ffn_gate_inp.weight' not found"}, // dense layers among the others
 	"qwen3_moe":           {refused: "'blk.1.ffn_gate_inp.weight' not found"},
 	"starcoder2_nowindow": {refused: "bias"},
+	"llama4_text":         {unlike: "it takes more for granted than the golden has, and ends the process where that is missing"},
+	"qwen3_next":          {refused: "check_tensor_dims"},
+	"gemma3n_text":        {refused: "'altup_proj.weight' has wrong shape"},
 	"phimoe":              {unlike: "norms take no mean away"},
 	"deepseek_v2_group":   {unlike: "experts are chosen without regard to their groups"},
 	"exaone4":             {unlike: "the window, and the layers without positions, are those of models of 64 layers alone"},
@@ -105,7 +108,7 @@ func openGolden(t *testing.T, name string) *golden {
 	t.Helper()
 	how := expressed[name]
 	if how.unlike != "" {
-		t.Skipf("llama.cpp computes something else: %s", how.unlike)
+		t.Skipf("llama.cpp does something else: %s", how.unlike)
 	}
 	files, err := seeded.Files(goldens + name)
 	if err != nil {
