@@ -3,7 +3,7 @@
 // writes and compute with them, and compute the logits of checkpoints written as GGUF.
 //
 // It is a module of its own, so that nobody who uses steer gets what it needs. The
-// script fetch brings the libraries; tests are skipped where they are not there,
+// script llamacpp/fetch brings the libraries; tests are skipped where they are not there,
 // unless STEER_LLAMACPP=require says that they must be. STEER_LLAMACPP may also name
 // the folder that they are in.
 package llamacpp

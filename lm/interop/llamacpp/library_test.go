@@ -16,7 +16,7 @@ import (
 // libraries returns the folder of llama.cpp's libraries, which are loaded once.
 func libraries(t *testing.T) string {
 	t.Helper()
-	folder, required := "lib", false
+	folder, required := "../../../llamacpp/lib", false
 	switch value := os.Getenv("STEER_LLAMACPP"); value {
 	case "":
 	case "require":
@@ -26,9 +26,9 @@ func libraries(t *testing.T) string {
 	}
 	if _, err := os.Stat(filepath.Join(folder, "libllama.so")); err != nil {
 		if required {
-			t.Fatalf("llama.cpp's libraries are not in %s; the script fetch brings them", folder)
+			t.Fatalf("llama.cpp's libraries are not in %s; the script llamacpp/fetch brings them", folder)
 		}
-		t.Skipf("llama.cpp's libraries are not in %s; the script fetch brings them", folder)
+		t.Skipf("llama.cpp's libraries are not in %s; the script llamacpp/fetch brings them", folder)
 	}
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		t.Skip("the libraries are those of linux on amd64")

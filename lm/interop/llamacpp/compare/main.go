@@ -1,7 +1,7 @@
 // Command compare times this project and llama.cpp on the same GGUF files in the same
 // minutes, and says how exact the logits of each are.
 //
-//	./fetch
+//	../../../llamacpp/fetch
 //	go run ./compare --shapes 360M
 //	STEER_INSTRUCTIONS=avx2 go run ./compare --variant haswell
 //
@@ -37,7 +37,7 @@ func main() {
 	flag.IntVar(&c.rounds, "rounds", 5, "times that each figure is taken")
 	flag.IntVar(&c.tokens, "tokens", 512, "tokens of a prefill")
 	flag.IntVar(&c.steps, "steps", 32, "tokens of a decoding round")
-	flag.StringVar(&c.libraries, "libraries", "lib", "folder of llama.cpp's libraries")
+	flag.StringVar(&c.libraries, "libraries", "../../../llamacpp/lib", "folder of llama.cpp's libraries")
 	flag.StringVar(&c.variant, "variant", "", "kernels of llama.cpp, such as haswell (AVX2) or zen4; by default it chooses")
 	flag.StringVar(&c.folder, "folder", "", "where the files are kept for the next time; by default they go")
 	flag.Parse()
